@@ -1,0 +1,82 @@
+"""The catalogue artefact: items with their text, in a fixed order; a row number names an item inside a process."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from schemas.errors import InvalidData
+from schemas.store import Store
+
+#: Columns of ``items.parquet``. ``available_from`` is event time in ms, 0 for always.
+COLUMNS = ("item_id", "title", "category", "brand", "price", "available_from")
+
+
+@dataclass(frozen=True)
+class Catalogue:
+    """N items, column by column.
+
+    Shapes: every tuple has N entries; ``prices_N`` and ``available_from_N`` are [N]; ``attributes`` maps an attribute
+    type (EQUATIONS 1) to its value, per item.
+    """
+
+    items: tuple[str, ...]
+    titles: tuple[str, ...]
+    categories: tuple[str, ...]
+    brands: tuple[str, ...]
+    prices_N: NDArray[np.float32]
+    available_from_N: NDArray[np.int64]
+    attributes: tuple[dict[str, str], ...] = field(repr=False)
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    @cached_property
+    def row(self) -> dict[str, int]:
+        """Item id -> row."""
+        return {item: n for n, item in enumerate(self.items)}
+
+    def save(self, store: Store, path: str = "catalogue/items.parquet") -> str:
+        """Write as parquet; returns the sha256."""
+        table = pa.table(
+            {
+                "item_id": list(self.items),
+                "title": list(self.titles),
+                "category": list(self.categories),
+                "brand": list(self.brands),
+                "price": self.prices_N,
+                "available_from": self.available_from_N,
+                "attributes": pa.array([list(a.items()) for a in self.attributes], type=pa.map_(pa.string(), pa.string())),
+            }
+        )
+        buffer = io.BytesIO()
+        pq.write_table(table, buffer, compression="zstd")
+        return store.write(path, buffer.getvalue())
+
+    @classmethod
+    def load(cls, store: Store, path: str = "catalogue/items.parquet") -> Catalogue:
+        """Read what `save` wrote.
+
+        Raises:
+            InvalidData: a column is missing.
+        """
+        table = pq.read_table(io.BytesIO(store.read(path)))
+        for name in (*COLUMNS, "attributes"):
+            if name not in table.column_names:
+                raise InvalidData(path, None, name, "missing", "a column of the file")
+        column = {name: table.column(name).to_pylist() for name in ("item_id", "title", "category", "brand", "attributes")}
+        return cls(
+            items=tuple(column["item_id"]),
+            titles=tuple(column["title"]),
+            categories=tuple(column["category"]),
+            brands=tuple(column["brand"]),
+            prices_N=table.column("price").to_numpy().astype(np.float32),
+            available_from_N=table.column("available_from").to_numpy().astype(np.int64),
+            attributes=tuple(dict(pairs or ()) for pairs in column["attributes"]),
+        )

@@ -1,0 +1,47 @@
+"""A checkpoint is one atomic manifest: weights, optimiser, random state, offsets, versions, checksums."""
+
+from __future__ import annotations
+
+import msgspec
+
+
+class Manifest(msgspec.Struct, frozen=True, tag_field="type", tag="manifest"):
+    """Written last into its folder; a folder without a valid one is not a checkpoint."""
+
+    checkpoint: str  #: id: ``{step:08d}-{first 8 hex digits of the weights' checksum}``
+    step: int
+    parent: str  #: checkpoint this one continues, empty for the warm start
+    created_ms: int  #: wall time
+    files: dict[str, str]  #: path inside the folder -> sha256
+    offsets: dict[str, dict[int, int]]  #: topic -> partition -> next offset to read
+    weights_version: int
+    snapshot_version: int
+    relevance_version: str
+    codebook_version: str
+    catalogue_offset: int  #: next offset of catalogue.items
+    seed: int
+    learner: str  #: tpma | grpo | sft | ...
+    libraries: dict[str, str]
+    metrics: dict[str, float] = {}
+    v: int = 1
+
+
+class Candidate(msgspec.Struct, frozen=True, tag_field="type", tag="candidate"):
+    """A checkpoint that asks to be served. ``path`` is relative to the store's root."""
+
+    checkpoint: str
+    step: int
+    path: str
+    created_ms: int
+    v: int = 1
+
+
+class Promotion(msgspec.Struct, frozen=True, tag_field="type", tag="promotion"):
+    """The gate let a checkpoint through; the search server swaps to it."""
+
+    checkpoint: str
+    step: int
+    path: str
+    decided_ms: int
+    reason: str
+    v: int = 1

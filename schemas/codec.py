@@ -1,0 +1,80 @@
+"""JSON on the wire: encode a struct, decode raw bytes with the version rule, name what is wrong.
+
+A reader of version n accepts n and n - 1, and ignores fields it does not know. Every struct that travels has ``v``.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any, Protocol, TypeVar
+
+import msgspec
+
+from schemas.errors import InvalidEvent
+from schemas.quarantine import Reason
+
+#: Larger records are refused before they are parsed (bytes).
+MAX_RECORD_BYTES = 1_000_000
+
+_encoder = msgspec.json.Encoder()
+
+
+class Versioned(Protocol):
+    """A struct that travels: it has a schema version."""
+
+    v: int
+
+
+S = TypeVar("S", bound=Versioned)
+
+
+def encode(record: msgspec.Struct) -> bytes:
+    """The record as JSON bytes."""
+    return _encoder.encode(record)
+
+
+def decode(kind: type[S] | Any, raw: bytes, *, current: int = 1, limit: int = MAX_RECORD_BYTES) -> Any:
+    """Decode ``raw`` as ``kind`` (a struct or a tagged union of structs).
+
+    Raises:
+        InvalidEvent: too large, not JSON, not of this form, or a version outside ``{current - 1, current}``;
+            its ``reason`` is the quarantine code.
+    """
+    if len(raw) > limit:
+        raise InvalidEvent(Reason.TOO_LARGE, "record size", len(raw), f"at most {limit} bytes")
+    try:
+        record = _decoder(kind).decode(raw)
+    except msgspec.ValidationError as error:
+        _check_version(raw, current)  # a form of the future is an unknown version, not an invalid record
+        raise InvalidEvent(Reason.INVALID, "record", str(error), "of the documented form") from error
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise InvalidEvent(Reason.UNREADABLE, "record", str(error), "valid JSON") from error
+    if not _accepts(record.v, current):
+        raise _unknown_version(record.v, current)
+    return record
+
+
+class _Head(msgspec.Struct):
+    v: int = 1
+
+
+def _accepts(version: int, current: int) -> bool:
+    return max(1, current - 1) <= version <= current
+
+
+def _unknown_version(version: int, current: int) -> InvalidEvent:
+    return InvalidEvent(Reason.UNKNOWN_VERSION, "schema version", version, f"{max(1, current - 1)} to {current}")
+
+
+def _check_version(raw: bytes, current: int) -> None:
+    try:
+        head = _decoder(_Head).decode(raw)
+    except msgspec.DecodeError:
+        return
+    if not _accepts(head.v, current):
+        raise _unknown_version(head.v, current)
+
+
+@lru_cache(maxsize=64)
+def _decoder(kind: Any) -> msgspec.json.Decoder[Any]:
+    return msgspec.json.Decoder(kind)

@@ -1,0 +1,110 @@
+"""The one exception tree of Headrace.
+
+HeadraceError
+├── InvalidValue          a value breaks a bound: carries ``value``, ``bound``, ``remedy``
+│   ├── InvalidSetting    in the settings
+│   ├── InvalidEvent      in a record from a topic; ``reason`` is the quarantine's code
+│   ├── InvalidData       in a data set: carries ``file``, ``row``, ``field``
+│   └── InvalidRequest    in a search or console request
+├── Unavailable           something outside does not answer: a broker, Redis, a database, a file store
+│   └── ServiceFailed     a child process that Headrace started has ended or never became ready
+├── Conflict              somebody else holds the thing: a run folder, a newer version, a fenced producer
+├── Corrupt               a stored artefact fails its check: carries ``path``, ``check``
+├── Incompatible          two artefacts do not belong together: carries ``expected``, ``found``
+└── LearningError         the learner's mathematics left its domain (non-finite loss, a group of one)
+
+To add one: derive it from the nearest class above, give it the attributes a handler needs, and write the message so
+that it names the value, the bound and the remedy.
+"""
+
+from __future__ import annotations
+
+
+class HeadraceError(Exception):
+    """Root of everything Headrace raises on purpose."""
+
+
+class InvalidValue(HeadraceError, ValueError):
+    """A value breaks its bound; the message names value, bound and remedy."""
+
+    def __init__(self, what: str, value: object, bound: str, remedy: str) -> None:
+        self.what, self.value, self.bound, self.remedy = what, value, bound, remedy
+        super().__init__(f"{what} is {_short(value)}, but must be {bound}; {remedy}")
+
+
+class InvalidSetting(InvalidValue):
+    """A setting breaks its bound."""
+
+
+class InvalidEvent(InvalidValue):
+    """A record cannot be used; ``reason`` is a code of `schemas.quarantine.Reason`."""
+
+    def __init__(self, reason: str, what: str, value: object, bound: str) -> None:
+        self.reason = reason
+        super().__init__(what, value, bound, "the record goes to quarantine")
+
+
+class InvalidData(InvalidValue):
+    """A data set does not have the documented form."""
+
+    def __init__(self, file: str, row: int | None, field: str, value: object, bound: str) -> None:
+        self.file, self.row, self.field = file, row, field
+        place = f"{file}" + (f", row {row}" if row is not None else "") + f", field {field!r}"
+        super().__init__(place, value, bound, "correct the file; docs/data.md describes the form")
+
+
+class InvalidRequest(InvalidValue):
+    """A request to the search server or the console breaks a bound (HTTP 422)."""
+
+
+class Unavailable(HeadraceError):
+    """Something outside this process does not answer."""
+
+    def __init__(self, what: str, detail: str, remedy: str) -> None:
+        self.what, self.detail, self.remedy = what, detail, remedy
+        super().__init__(f"{what} is not available: {detail}; {remedy}")
+
+
+class ServiceFailed(Unavailable):
+    """A child process ended or never became ready; ``log`` is the file to read."""
+
+    def __init__(self, what: str, detail: str, log: str) -> None:
+        self.log = log
+        super().__init__(what, detail, f"its log is {log}")
+
+
+class Conflict(HeadraceError):
+    """Somebody else holds it; ``holder`` says who."""
+
+    def __init__(self, what: str, holder: str, remedy: str) -> None:
+        self.what, self.holder, self.remedy = what, holder, remedy
+        super().__init__(f"{what} is held by {holder}; {remedy}")
+
+
+class Corrupt(HeadraceError):
+    """A stored artefact fails its check and is not used."""
+
+    def __init__(self, path: str, check: str, remedy: str) -> None:
+        self.path, self.check, self.remedy = path, check, remedy
+        super().__init__(f"{path} failed its check ({check}); {remedy}")
+
+
+class Incompatible(HeadraceError):
+    """Two artefacts do not belong together."""
+
+    def __init__(self, what: str, expected: object, found: object, remedy: str) -> None:
+        self.what, self.expected, self.found, self.remedy = what, expected, found, remedy
+        super().__init__(f"{what}: expected {_short(expected)}, found {_short(found)}; {remedy}")
+
+
+class LearningError(HeadraceError):
+    """The learner's mathematics left its domain; ``remedy`` says what to change."""
+
+    def __init__(self, what: str, remedy: str) -> None:
+        self.what, self.remedy = what, remedy
+        super().__init__(f"{what}; {remedy}")
+
+
+def _short(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:77]}..."

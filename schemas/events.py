@@ -1,0 +1,94 @@
+"""What shops send: impressions, clicks, orders, returns, new items, and the ticks of whoever owns the clock.
+
+All times are event time in milliseconds since 1970. Events are keyed by user, so that what belongs together meets in
+one partition.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta
+
+Id = Annotated[str, Meta(min_length=1, max_length=128)]
+Time = Annotated[int, Meta(ge=0, le=4_102_444_800_000)]  # until 2100
+Position = Annotated[int, Meta(ge=1, le=10_000)]
+
+
+class ShownItem(msgspec.Struct, frozen=True):
+    """An item on the page. ``propensity``: probability that this item stood here, given the items above it, in (0, 1]."""
+
+    item: Id
+    position: Position
+    propensity: Annotated[float, Meta(gt=0, le=1)] = 1.0
+
+
+class Impression(msgspec.Struct, frozen=True, tag_field="type", tag="impression"):
+    """One page view. The product of its items' propensities is the probability of the list."""
+
+    ts: Time
+    request_id: Id
+    user: Id
+    query: Annotated[str, Meta(max_length=1_000)]
+    items: Annotated[tuple[ShownItem, ...], Meta(min_length=1, max_length=1_000)]
+    session: str = ""
+    recent_queries: tuple[str, ...] = ()  #: the user's queries before this one, newest first: the prompt's context
+    recent_items: tuple[str, ...] = ()  #: the user's clicked items before this request, newest first
+    candidates: tuple[str, ...] = ()  #: the request's own filter, empty when it had none
+    checkpoint: str = ""  #: the policy that answered
+    weights_version: int = 0
+    snapshot_version: int = 0
+    v: int = 1
+
+
+class Click(msgspec.Struct, frozen=True, tag_field="type", tag="click"):
+    """A click. Without ``request_id`` it belongs to the user's latest view that shows the item."""
+
+    ts: Time
+    user: Id
+    item: Id
+    request_id: str = ""
+    position: Annotated[int, Meta(ge=0, le=10_000)] = 0  #: 0: not known
+    v: int = 1
+
+
+class Order(msgspec.Struct, frozen=True, tag_field="type", tag="order"):
+    """An order of one item; it belongs to the user's last click on that item inside the window."""
+
+    ts: Time
+    user: Id
+    item: Id
+    order_id: Id
+    value: Annotated[float, Meta(ge=0, le=1e9)] = 0.0  #: in the shop's currency
+    v: int = 1
+
+
+class Return(msgspec.Struct, frozen=True, tag_field="type", tag="return"):
+    """Takes back the order it names. Travels in `search.orders`."""
+
+    ts: Time
+    user: Id
+    order_id: Id
+    v: int = 1
+
+
+class ItemAdded(msgspec.Struct, frozen=True, tag_field="type", tag="item_added"):
+    """A new item, its identifier already assigned under ``codebook_version`` by the one writer of the topic."""
+
+    ts: Time
+    item: Id
+    title: str
+    sid: tuple[int, ...]
+    codebook_version: str
+    v: int = 1
+
+
+class Tick(msgspec.Struct, frozen=True, tag_field="type", tag="tick"):
+    """The present time, sent to every partition of an input by whoever owns the clock; moves the watermark in silence.
+
+    Derived topics carry it too: there it says that no later record of this partition is emitted before ``ts``.
+    """
+
+    ts: Time
+    v: int = 1

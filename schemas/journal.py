@@ -1,0 +1,52 @@
+"""The learner's journal: what a step will read, then what came of it. Replaying it remakes every checkpoint."""
+
+from __future__ import annotations
+
+import msgspec
+
+from schemas.posteriors import SnapshotPointer
+from schemas.weights import RewardWeights
+
+
+class StepIntent(msgspec.Struct, frozen=True, tag_field="type", tag="intent"):
+    """Written before a step: everything that shapes it besides the parameters themselves."""
+
+    step: int
+    offsets: dict[int, int]  #: partition of training.examples -> next offset after this step
+    weights: RewardWeights
+    snapshot: SnapshotPointer | None
+    catalogue_offset: int
+    random_counter: int  #: seeds the step's draws, together with the run's seed
+    created_ms: int
+    v: int = 1
+
+
+class StepResult(msgspec.Struct, frozen=True, tag_field="type", tag="result"):
+    """Written after a step."""
+
+    step: int
+    prompts: int
+    examples: int  #: fresh examples consumed
+    weights_version: int
+    metrics: dict[str, float]
+    created_ms: int
+    v: int = 1
+
+
+class GateDecision(msgspec.Struct, frozen=True, tag_field="type", tag="gate"):
+    """Candidate against the served checkpoint on held-out views: paired difference with its 95 % interval."""
+
+    checkpoint: str
+    against: str
+    promoted: bool
+    metric: str
+    diff: float
+    low: float
+    high: float
+    n: int
+    reason: str
+    created_ms: int
+    v: int = 1
+
+
+JournalRecord = StepIntent | StepResult | GateDecision

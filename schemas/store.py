@@ -1,0 +1,84 @@
+"""The file store: immutable artefacts under one root, through fsspec (a local folder, or an object store by its URL)."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import uuid
+from pathlib import Path
+from typing import cast
+
+import fsspec
+from fsspec.implementations.local import LocalFileSystem
+
+from schemas.errors import Corrupt, Unavailable
+
+
+def sha256(data: bytes) -> str:
+    """Hex digest by which artefacts are named and checked."""
+    return hashlib.sha256(data).hexdigest()
+
+
+class Store:
+    """Artefacts by relative path. A file is written whole or not at all, and never changed."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self._fs, self._root = fsspec.core.url_to_fs(url)
+        self.local: Path | None = Path(self._root) if isinstance(self._fs, LocalFileSystem) else None
+
+    def write(self, path: str, data: bytes) -> str:
+        """Write atomically; returns the sha256. Writing the same content again is harmless."""
+        target = f"{self._root}/{path}"
+        self._fs.makedirs(target.rsplit("/", 1)[0], exist_ok=True)
+        if self.local is None:
+            self._fs.pipe_file(target, data)
+        else:
+            _write_local(Path(target), data)
+        return sha256(data)
+
+    def read(self, path: str, checksum: str = "") -> bytes:
+        """The bytes of a file.
+
+        Raises:
+            Unavailable: there is no such file.
+            Corrupt: its sha256 is not ``checksum`` (when one is given).
+        """
+        try:
+            data = cast(bytes, self._fs.cat_file(f"{self._root}/{path}"))
+        except FileNotFoundError as error:
+            raise Unavailable(f"{self.url}/{path}", "no such file", "check HEADRACE_STORE") from error
+        if checksum and sha256(data) != checksum:
+            raise Corrupt(f"{self.url}/{path}", "sha256", "restore the file or use the version before it")
+        return data
+
+    def exists(self, path: str) -> bool:
+        """Whether the file or folder is there."""
+        return bool(self._fs.exists(f"{self._root}/{path}"))
+
+    def names(self, path: str) -> list[str]:
+        """Names inside a folder, sorted; empty when it does not exist."""
+        folder = f"{self._root}/{path}"
+        if not self._fs.exists(folder):
+            return []
+        return sorted(entry.rstrip("/").rsplit("/", 1)[1] for entry in self._fs.ls(folder, detail=False))
+
+    def folder(self, path: str) -> Path:
+        """A local folder with this artefact's files; a remote one is fetched into the cache first."""
+        if self.local is not None:
+            return self.local / path
+        cache = Path(os.environ.get("HEADRACE_CACHE", Path.home() / ".cache" / "headrace")) / sha256(self.url.encode())[:12]
+        target = cache / path
+        if not target.exists():
+            target.parent.mkdir(parents=True, exist_ok=True)
+            self._fs.get(f"{self._root}/{path}", str(target), recursive=True)
+        return target
+
+
+def _write_local(target: Path, data: bytes) -> None:
+    scratch = target.with_name(f".{target.name}.{uuid.uuid4().hex}")
+    with scratch.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    scratch.replace(target)

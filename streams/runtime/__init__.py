@@ -1,0 +1,1 @@
+"""The chunk runtime: a pure core, a partition, one transaction a flush."""

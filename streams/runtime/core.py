@@ -1,0 +1,83 @@
+"""What an agent is: a pure core. No clock, no I/O, no randomness; its state is a function of the log's prefixes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+from schemas.topics import Topic
+
+
+class Record(NamedTuple):
+    """A raw record of an input. ``timestamp`` is the broker's time for it (ms)."""
+
+    offset: int
+    timestamp: int
+    key: bytes | None
+    value: bytes
+
+
+class Output(NamedTuple):
+    """A record to write. ``partition`` None: the core's own partition."""
+
+    topic: str
+    key: bytes
+    value: bytes
+    partition: int | None = None
+
+
+class Blob(NamedTuple):
+    """A file to put into the store before the transaction that mentions it. Its path names its content."""
+
+    path: str
+    data: bytes
+
+
+class Core(Protocol):
+    """The state of one partition of one agent.
+
+    The result may depend on the records of each topic in their order, never on how topics interleave or where chunks
+    end. A property test holds that for every core.
+    """
+
+    #: Cumulative counts, exact across restarts: they are part of the state.
+    counters: dict[str, int]
+
+    @property
+    def watermark(self) -> int:
+        """Event time (ms) below which no further record is accepted; 0 before any."""
+        ...
+
+    def apply(self, topic: str, records: Sequence[Record]) -> None:
+        """Take records of one input topic, in offset order. Bad ones become quarantine outputs."""
+        ...
+
+    def advance(self) -> None:
+        """Fire what the watermark has passed."""
+        ...
+
+    def drain(self) -> tuple[list[Output], list[Blob]]:
+        """Outputs since the last call, in order; the core forgets them."""
+        ...
+
+    def dump(self) -> bytes:
+        """The whole state, counters included. Called only after `drain`."""
+        ...
+
+    def load(self, data: bytes) -> None:
+        """Become the state that `dump` returned."""
+        ...
+
+
+@dataclass(frozen=True)
+class Agent:
+    """An agent for the runtime: its name, its inputs (co-partitioned), and how to build the core of a partition.
+
+    ``build(partition)`` returns a fresh core. Quarantine outputs go to `schemas.topics.QUARANTINE` in the same
+    transaction as everything else.
+    """
+
+    name: str
+    inputs: tuple[Topic, ...]
+    build: Callable[[int], Core]
