@@ -1,0 +1,140 @@
+"""What every policy offers: prompts in, a distribution over identifiers out, level by level.
+
+A policy is generic about its backbone: rollouts, beam search, the losses and the server speak to `Policy` alone.
+Letters: B prompts, R rows per prompt (rollouts or beams), G rollouts, L levels, S prompt tokens, K the level's codebook
+size, V the whole vocabulary, E the sentence embedding's width, D hidden width, H heads, C width of a head.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+
+from trainers.identifiers.trie import Trie
+from trainers.policies.settings import PolicySettings
+from trainers.policies.tokenizer import PromptTokenizer
+
+
+@dataclass(frozen=True)
+class PromptContext:
+    """What a request knows about itself. Recent queries and items come newest first."""
+
+    query: str
+    recent_queries: tuple[str, ...] = ()
+    recent_items: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class PromptBatch:
+    """B prompts, padded on the right. Token 0 of a row is the slot that carries the dense query vector."""
+
+    tokens_BS: Tensor  #: int64
+    mask_BS: Tensor  #: bool, False on padding
+    dense_BE: Tensor  #: float32, unit rows: the query's sentence embedding
+
+    def __len__(self) -> int:
+        return len(self.tokens_BS)
+
+    def rows(self, index_P: Tensor) -> PromptBatch:
+        """The prompts at these positions, cut to their own longest."""
+        mask_PS = self.mask_BS[index_P]
+        width = int(mask_PS.sum(dim=1).max())
+        return PromptBatch(self.tokens_BS[index_P, :width], mask_PS[:, :width], self.dense_BE[index_P])
+
+    def to(self, device: torch.device | str) -> PromptBatch:
+        """The same prompts on another device."""
+        return PromptBatch(self.tokens_BS.to(device), self.mask_BS.to(device), self.dense_BE.to(device))
+
+
+@dataclass(frozen=True)
+class EncoderState:
+    """What all rows of a prompt share: keys and values of the prompt for every decoder layer."""
+
+    keys_BHSC: tuple[Tensor, ...]
+    values_BHSC: tuple[Tensor, ...]
+    bias_B11S: Tensor  #: added to attention scores: 0 on tokens, a large negative number on padding
+
+    def __len__(self) -> int:
+        return len(self.bias_B11S)
+
+
+@dataclass(frozen=True)
+class DecodeState:
+    """R rows per prompt, ``depth`` codes long each: keys and values of those codes for every decoder layer."""
+
+    encoder: EncoderState
+    depth: int
+    keys_BRHTC: tuple[Tensor, ...] = ()  #: T = depth
+    values_BRHTC: tuple[Tensor, ...] = ()
+
+    def select(self, rows_BR: Tensor) -> DecodeState:
+        """Row r of the result continues row ``rows_BR[b, r]`` (int64 [B, R]); used to branch and to reorder beams."""
+
+        def pick(cache: Tensor) -> Tensor:
+            return cache[torch.arange(len(rows_BR), device=rows_BR.device)[:, None], rows_BR]
+
+        return DecodeState(
+            self.encoder, self.depth, tuple(map(pick, self.keys_BRHTC)), tuple(map(pick, self.values_BRHTC))
+        )
+
+
+class Policy(Protocol):
+    """A generative retriever over identifiers of L levels.
+
+    ``train()`` mode only switches dropout on; the sampled and the trained distribution are one when it is off.
+    """
+
+    @property
+    def module(self) -> nn.Module:
+        """All parameters: for the optimiser, ``state_dict``, ``train`` and ``eval``."""
+
+    @property
+    def tokenizer(self) -> PromptTokenizer:
+        """Text pieces and identifier tokens; ``tokenizer.level_sizes`` and ``tokenizer.level_start`` are the levels."""
+
+    @property
+    def settings(self) -> PolicySettings:
+        """As the policy was made."""
+
+    @property
+    def codebook_version(self) -> str:
+        """Identifiers it was trained with; it must not be used with others."""
+
+    def encode(self, prompts: PromptBatch) -> EncoderState:
+        """Read B prompts once; everything below works from the result."""
+
+    def advance(self, state: DecodeState, codes_BR: Tensor | None) -> tuple[Tensor, DecodeState]:
+        """One step of decoding: (hidden_BRD that predicts the next level, the longer state).
+
+        ``codes_BR`` are the codes of level ``state.depth - 1``; None at the start (depth 0, R = 1).
+        """
+
+    def teacher_forced(self, state: EncoderState, sids_BGL: Tensor) -> Tensor:
+        """hidden_BGLD: what `advance` would give before every level of given identifiers, in one pass, with gradient."""
+
+    def level_logits(self, level: int, hidden: Tensor) -> Tensor:
+        """[..., D] -> [..., K_level]: this level's tokens only."""
+
+    def vocabulary_logits(self, hidden: Tensor) -> Tensor:
+        """[..., D] -> [..., V]: every token, text included."""
+
+    def logprobs(
+        self, prompts: PromptBatch | EncoderState, sids_BGL: Tensor, trie: Trie, temperature: float = 1.0
+    ) -> Tensor:
+        """logp_BGL of each code, renormalised over the trie's allowed children, with gradient (EQUATIONS 4).
+
+        The tempered policy is softmax(logits / temperature) over the allowed children: sampled and trained as itself.
+
+        Raises:
+            InvalidValue: an identifier that is not in the trie, or a temperature that is not positive.
+        """
+
+    def full_ce(self, prompts: PromptBatch | EncoderState, sids_BL: Tensor) -> Tensor:
+        """ce_BL in nats: cross-entropy of each code over the whole vocabulary, with gradient (the SFT term)."""
+
+    def save(self, folder: Path) -> None:
+        """Write ``model/`` (opens with transformers' ``from_pretrained``), ``extra.safetensors`` and ``policy.json``."""

@@ -1,0 +1,104 @@
+"""The vocabulary: text pieces (byte-level BPE trained on the shop's own text), then one token range per level.
+
+Identifier tokens are written ``<a_12>``: the level's letter and the code. A level's tokens are consecutive, so that its
+logits are one slice of the embedding matrix. Bytes are the alphabet, so that no text is ever unknown.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
+
+from schemas.errors import Corrupt, InvalidValue, Unavailable
+
+SPECIAL = ("<bos>", "<pad>", "<eos>", "<sep>", "<dense>")
+LETTERS = "abcdefghijklmnop"
+
+
+class PromptTokenizer:
+    """Text and identifiers to token ids. ``level_start[l] + code`` is the token of a code at level l."""
+
+    def __init__(self, backend: Tokenizer, level_sizes: Sequence[int]) -> None:
+        self.backend = backend
+        self.level_sizes = tuple(int(size) for size in level_sizes)
+        self.bos, self.pad, self.eos, self.sep, self.dense = (self._id(token) for token in SPECIAL)
+        self.level_start = tuple(self._id(f"<{LETTERS[level]}_0>") for level in range(len(self.level_sizes)))
+        for level, size in enumerate(self.level_sizes):
+            last = self._id(f"<{LETTERS[level]}_{size - 1}>")
+            if last != self.level_start[level] + size - 1:
+                raise Corrupt("tokenizer.json", f"tokens of level {level} are not consecutive", "train the tokenizer again")
+
+    @classmethod
+    def train(cls, texts: Iterable[str], level_sizes: Sequence[int], vocabulary: int) -> PromptTokenizer:
+        """Learn at most ``vocabulary`` text pieces; same texts in the same order, same tokenizer.
+
+        Raises:
+            InvalidValue: no level, or more levels than letters.
+        """
+        if not 1 <= len(level_sizes) <= len(LETTERS):
+            raise InvalidValue("number of levels", len(level_sizes), f"1 to {len(LETTERS)}", "use shorter identifiers")
+        backend = Tokenizer(models.BPE())
+        backend.normalizer = normalizers.Sequence([normalizers.NFKC(), normalizers.Lowercase()])
+        backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
+        backend.decoder = decoders.ByteLevel()
+        trainer = trainers.BpeTrainer(
+            vocab_size=vocabulary,
+            special_tokens=list(SPECIAL),
+            initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
+            min_frequency=2,
+            show_progress=False,
+        )
+        backend.train_from_iterator(texts, trainer)
+        for letter, size in zip(LETTERS, level_sizes, strict=False):
+            backend.add_tokens([f"<{letter}_{code}>" for code in range(size)])
+        return cls(backend, level_sizes)
+
+    def __len__(self) -> int:
+        return int(self.backend.get_vocab_size())
+
+    def text(self, text: str, limit: int) -> list[int]:
+        """The first ``limit`` pieces. Text that spells a special or identifier token is read as plain text."""
+        pieces = self.backend.encode(_plain(text[: 64 * limit]), add_special_tokens=False).ids
+        return list(pieces[:limit])
+
+    def sid(self, codes: Sequence[int]) -> list[int]:
+        """One token per level."""
+        return [start + int(code) for start, code in zip(self.level_start, codes, strict=True)]
+
+    def save(self, folder: Path) -> None:
+        """Write the two files that transformers' AutoTokenizer opens."""
+        folder.mkdir(parents=True, exist_ok=True)
+        self.backend.save(str(folder / "tokenizer.json"))
+        names = dict(zip(("bos_token", "pad_token", "eos_token", "sep_token"), SPECIAL, strict=False))
+        config = {"tokenizer_class": "PreTrainedTokenizerFast", "level_sizes": list(self.level_sizes), **names}
+        (folder / "tokenizer_config.json").write_text(json.dumps(config, indent=1))
+
+    @classmethod
+    def load(cls, folder: Path) -> PromptTokenizer:
+        """Read what `save` wrote.
+
+        Raises:
+            Unavailable: the files are not there.
+            Corrupt: level sizes are missing or do not fit the vocabulary.
+        """
+        config = folder / "tokenizer_config.json"
+        if not config.exists():
+            raise Unavailable(str(config), "no such file", "use a folder that a policy was saved into")
+        sizes = json.loads(config.read_text()).get("level_sizes")
+        if not sizes:
+            raise Corrupt(str(config), "level_sizes is missing", "use a folder that a policy was saved into")
+        return cls(Tokenizer.from_file(str(folder / "tokenizer.json")), sizes)
+
+    def _id(self, token: str) -> int:
+        found = self.backend.token_to_id(token)
+        if found is None:
+            raise Corrupt("tokenizer.json", f"no token {token}", "train the tokenizer again")
+        return int(found)
+
+
+def _plain(text: str) -> str:
+    # The backend splits added tokens out of raw text: without the angle bracket, a query "<a_3>" cannot forge one.
+    return text.replace("<", " ")
