@@ -1,0 +1,129 @@
+"""Checkpoints in the store: a folder ``checkpoints/<id>/`` whose manifest is written last and proves every byte.
+
+``manifest.json`` is the `Manifest` as JSON with one more key at its end, ``sha256``, over all bytes before it. So a torn
+or altered manifest is told from a good one, and the manifest's own checksums do the same for the other files.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import msgspec
+
+from schemas.checkpoints import Manifest
+from schemas.errors import Corrupt, Unavailable
+from schemas.store import Store, sha256
+
+__all__ = ["ROOT", "Manifest", "folder_files", "model_folder", "newest", "path_of", "read", "verify", "write"]
+
+ROOT = "checkpoints"
+MANIFEST = "manifest.json"
+MODEL = "model"
+REMEDY = "restore the file, or use the checkpoint before it"
+
+
+def path_of(checkpoint: str) -> str:
+    """Folder of a checkpoint, relative to the store's root."""
+    return f"{ROOT}/{checkpoint}"
+
+
+def model_folder(store: Store, checkpoint: str) -> Path:
+    """Local folder that ``from_pretrained`` opens."""
+    return store.folder(path_of(checkpoint)) / MODEL
+
+
+def folder_files(folder: Path) -> dict[str, bytes]:
+    """Every file below a local folder by its relative path; what `write` takes."""
+    return {str(f.relative_to(folder)): f.read_bytes() for f in sorted(folder.rglob("*")) if f.is_file()}
+
+
+def write(store: Store, files: Mapping[str, bytes], draft: Manifest) -> Manifest:
+    """Write a checkpoint, its manifest last; until that is there the folder counts as nothing.
+
+    Args:
+        files: path inside the checkpoint -> content; those under ``model/`` are the weights that name it.
+        draft: the manifest without ``checkpoint`` and ``files``, which are filled in here.
+
+    Returns:
+        The manifest as written. Its id is ``{step:08d}-{first 8 hex digits of the checksum over model/}``.
+    """
+    sums = {path: sha256(data) for path, data in sorted(files.items())}
+    weights = "".join(f"{path} {digest}\n" for path, digest in sums.items() if path.startswith(f"{MODEL}/"))
+    checkpoint = f"{draft.step:08d}-{sha256(weights.encode())[:8]}"
+    manifest = msgspec.structs.replace(draft, checkpoint=checkpoint, files=sums)
+    for path, data in sorted(files.items()):
+        store.write(f"{path_of(checkpoint)}/{path}", data)
+    store.write(f"{path_of(checkpoint)}/{MANIFEST}", _seal(msgspec.json.encode(manifest)))
+    return manifest
+
+
+def read(store: Store, checkpoint: str) -> Manifest:
+    """The manifest of a checkpoint, itself checked; `verify` checks the files it names.
+
+    Raises:
+        Unavailable: there is no such checkpoint, or it was never completed.
+        Corrupt: the manifest is torn or altered.
+    """
+    path = f"{path_of(checkpoint)}/{MANIFEST}"
+    manifest = _decode(_unseal(store.read(path), path), path)
+    if manifest.checkpoint != checkpoint:
+        raise Corrupt(path, f"names checkpoint {manifest.checkpoint}", REMEDY)
+    return manifest
+
+
+def verify(store: Store, checkpoint: str) -> Manifest:
+    """Check the manifest and the checksum of every file it names.
+
+    Raises:
+        Corrupt: naming the file and the check that failed.
+        Unavailable: no such checkpoint.
+    """
+    manifest = read(store, checkpoint)
+    for name, digest in manifest.files.items():
+        path = f"{path_of(checkpoint)}/{name}"
+        try:
+            store.read(path, digest)
+        except Unavailable as error:
+            raise Corrupt(f"{store.url}/{path}", "file is missing", REMEDY) from error
+    return manifest
+
+
+def newest(
+    store: Store,
+    refuse: Callable[[str, Corrupt | Unavailable], None],
+    accept: Callable[[Manifest], bool] = lambda _: True,
+) -> Manifest | None:
+    """The newest checkpoint that passes every check; None when there is none.
+
+    Args:
+        refuse: told of each bad one met on the way (id, what failed), so that nothing is passed over in silence.
+        accept: which manifests count, for example those of one line of training.
+    """
+    for checkpoint in reversed(store.names(ROOT)):
+        try:
+            if accept(read(store, checkpoint)):
+                return verify(store, checkpoint)
+        except (Corrupt, Unavailable) as error:
+            refuse(checkpoint, error)
+    return None
+
+
+def _seal(body: bytes) -> bytes:
+    return body[:-1] + b',"sha256":"' + sha256(body).encode() + b'"}'
+
+
+def _unseal(raw: bytes, path: str) -> bytes:
+    body, mark, tail = raw.rpartition(b',"sha256":"')
+    if not mark or not raw.endswith(b'"}'):
+        raise Corrupt(path, "manifest is torn: its closing checksum is missing", REMEDY)
+    if sha256(body + b"}").encode() != tail[:-2]:
+        raise Corrupt(path, "manifest's own sha256", REMEDY)
+    return body + b"}"
+
+
+def _decode(body: bytes, path: str) -> Manifest:
+    try:
+        return msgspec.json.decode(body, type=Manifest)
+    except msgspec.DecodeError as error:
+        raise Corrupt(path, str(error), REMEDY) from error

@@ -1,0 +1,114 @@
+"""What a ranking is worth and how sure we are: HR@k, MRR@k, NDCG@k, and the paired bootstrap clustered by query.
+
+Pure numpy: this file imports no torch, so that reports and the console can use it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from schemas.errors import InvalidValue
+
+#: Bootstrap repeats drawn at a time, so that memory stays at a few megabytes.
+CHUNK = 64
+
+
+class Interval(NamedTuple):
+    """Mean paired difference with its percentile interval; ``n`` pairs."""
+
+    diff: float
+    low: float
+    high: float
+    n: int
+
+
+def hit_rate(relevant_QK: ArrayLike, k: int = 10) -> NDArray[np.float64]:
+    """HR@k of each list (EQUATIONS 5): 1 if any of its first k entries is relevant. [Q, K] bool -> [Q]."""
+    relevant_QK = _lists(relevant_QK, k)
+    return relevant_QK.astype(bool).any(axis=1).astype(np.float64)
+
+
+def reciprocal_rank(relevant_QK: ArrayLike, k: int = 10) -> NDArray[np.float64]:
+    """MRR@k of each list before averaging: 1 / rank of its first relevant entry, 0 without one. [Q, K] bool -> [Q]."""
+    relevant_QK = _lists(relevant_QK, k).astype(bool)
+    if relevant_QK.shape[1] == 0:
+        return np.zeros(relevant_QK.shape[0])
+    return np.where(relevant_QK.any(axis=1), 1.0 / (relevant_QK.argmax(axis=1) + 1), 0.0)
+
+
+def ndcg(gain_QK: ArrayLike, ideal_QM: ArrayLike, k: int = 10) -> NDArray[np.float64]:
+    """NDCG@k of each list, discount log2(rank + 1). [Q, K] gains of the list, [Q, M] gains that exist -> [Q].
+
+    The ideal list is the k largest of ``ideal_QM`` (pad with zeros); a query whose gains are all zero counts 0.
+    """
+    gain_QK = _lists(gain_QK, k).astype(np.float64)
+    best_QK = -np.sort(-np.asarray(ideal_QM, dtype=np.float64), axis=1)[:, :k]
+    found_Q, ideal_Q = gain_QK @ _discount(gain_QK.shape[1]), best_QK @ _discount(best_QK.shape[1])
+    return np.divide(found_Q, ideal_Q, out=np.zeros_like(found_Q), where=ideal_Q > 0)
+
+
+def paired_bootstrap(
+    values_a: ArrayLike,
+    values_b: ArrayLike,
+    clusters: Sequence[Hashable],
+    repeats: int = 2000,
+    seed: int = 0,
+    level: float = 0.95,
+) -> Interval:
+    """Interval of mean(a - b) over pairs, resampling whole clusters (queries) with replacement (EQUATIONS 5).
+
+    What is learned is learned per query, so page views of one query are not independent: resampling views would give
+    an interval several times too narrow. Within a repeat the mean is over the pairs drawn, so clusters weigh by size.
+
+    Args:
+        values_a, values_b: [n], one value per page view, the same views in the same order.
+        clusters: n labels, usually the normalised query.
+
+    Raises:
+        InvalidValue: lengths differ, a value is not finite, or there are fewer than two clusters.
+    """
+    diff_n = np.asarray(values_a, dtype=np.float64) - np.asarray(values_b, dtype=np.float64)
+    if diff_n.ndim != 1 or len(clusters) != len(diff_n):
+        raise InvalidValue("number of clusters", len(clusters), f"one per pair ({diff_n.shape})", "pass one label per pair")
+    if not np.isfinite(diff_n).all():
+        raise InvalidValue("paired differences", "not finite", "finite", "drop or repair the views without a value")
+    label_n = _labels(clusters)
+    size_C = np.bincount(label_n).astype(np.float64) if len(label_n) else np.zeros(0)
+    if len(size_C) < 2:
+        raise InvalidValue("number of clusters", len(size_C), "at least 2", "collect views of more queries")
+    sum_C = np.bincount(label_n, weights=diff_n)
+    draw = np.random.default_rng(seed)
+    mean_R = np.concatenate([_resample(draw, sum_C, size_C, min(CHUNK, repeats - r)) for r in range(0, repeats, CHUNK)])
+    low, high = np.quantile(mean_R, [(1 - level) / 2, (1 + level) / 2])
+    return Interval(float(diff_n.mean()), float(low), float(high), len(diff_n))
+
+
+def _resample(
+    draw: np.random.Generator, sum_C: NDArray[np.float64], size_C: NDArray[np.float64], repeats: int
+) -> NDArray[np.float64]:
+    pick_RC = draw.integers(0, len(sum_C), size=(repeats, len(sum_C)))
+    means: NDArray[np.float64] = sum_C[pick_RC].sum(axis=1) / size_C[pick_RC].sum(axis=1)
+    return means
+
+
+def _labels(clusters: Sequence[Hashable]) -> NDArray[np.int64]:
+    number: dict[Hashable, int] = {}
+    return np.array([number.setdefault(label, len(number)) for label in clusters], dtype=np.int64)
+
+
+def _lists(values: ArrayLike, k: int) -> NDArray[np.generic]:
+    if k < 1:
+        raise InvalidValue("k", k, "at least 1", "ask for a list of at least one item")
+    array = np.asarray(values)
+    if array.ndim != 2:
+        raise InvalidValue("ranked lists", f"{array.ndim} axes", "[queries, ranks]", "pass one row per list")
+    return array[:, :k]
+
+
+def _discount(length: int) -> NDArray[np.float64]:
+    weights: NDArray[np.float64] = 1.0 / np.log2(np.arange(2, length + 2, dtype=np.float64))
+    return weights

@@ -1,0 +1,71 @@
+"""Settings of the learner and of the gate before serving. One field, one meaning; papers' values are named."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Learner = Literal["tpma", "grpo", "sft"]
+PositionWeighting = Literal["paper", "after_norm"]
+Gate = Literal["paper", "strict_prefix"]
+
+
+class LossSettings(BaseModel):
+    """What is minimised (EQUATIONS 4)."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    learner: Learner = Field("tpma", description="tpma (Eq. 19), grpo (Eq. 12), or sft on the targets alone")
+    position_weighting: PositionWeighting = Field(
+        "paper", description="paper: Eq. 15, where the z-score cancels w; after_norm: times w_l / mean(w)"
+    )
+    gate: Gate = Field("paper", description="paper: Eq. 16, matches per position; strict_prefix: while the prefix holds")
+    gate_item_advantage: bool = Field(False, description="true: Eq. 19, the gate also multiplies the item advantage")
+    w_item: float = Field(1.0, ge=0, le=100, description="weight of the item advantage (Eq. 17)")
+    w_position: float = Field(1.0, ge=0, le=100, description="weight of the position advantage; 1 is Eq. 17")
+    delta: float = Field(1e-6, gt=0, le=1, description="added to a group's standard deviation (Eq. 11, 15)")
+    clip: float = Field(0.2, gt=0, lt=1, description="half width of GRPO's clipped ratio (Eq. 12)")
+    beta_sft: float = Field(0.1, ge=0, le=100, description="weight of the cross-entropy of the first target")
+
+
+class LearnerSettings(BaseModel):
+    """The continuous learner."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    loss: LossSettings = Field(default_factory=LossSettings, description="the objective")
+    temperature: float = Field(
+        3.0, gt=0, le=100, description="logits are divided by it; the tempered policy is sampled and is what is trained"
+    )
+    group: int = Field(16, ge=2, le=1024, description="rollouts per prompt, G")
+    prompts: int = Field(16, ge=1, le=4096, description="page views per step, B")
+    fresh_share: float = Field(0.5, gt=0, le=1, description="share of a step's prompts that are new views; the rest: window")
+    window_size: int = Field(4096, ge=1, le=10_000_000, description="recent views kept for revisiting with fresh rollouts")
+    wait_s: float = Field(1.0, ge=0, le=3600, description="seconds to wait for fresh views before a step on what there is")
+    idle_steps: int = Field(8, ge=0, le=1_000_000, description="steps in a row without a fresh view before waiting for one")
+    learning_rate: float = Field(3e-4, gt=0, le=1, description="of AdamW")
+    weight_decay: float = Field(0.0, ge=0, le=1, description="of AdamW")
+    max_grad_norm: float = Field(1.0, gt=0, le=1e6, description="the gradient is scaled down to this norm")
+    warm_start_weight: float = Field(0.3, ge=0, le=100, description="weight of the warm-start batch in every update")
+    warm_start_batch: int = Field(16, ge=1, le=4096, description="warm-start pairs mixed into every update")
+    held_out_share: float = Field(0.05, ge=0, lt=1, description="share of views never trained on, by hash of request_id")
+    held_out_size: int = Field(512, ge=2, le=100_000, description="held-out views kept for the gate, the newest ones")
+    checkpoint_every_steps: int = Field(200, ge=1, le=10_000_000, description="steps between checkpoints, at most")
+    checkpoint_every_s: float = Field(15.0, gt=0, le=86_400, description="wall seconds between checkpoints, at most")
+    seed: int = Field(0, ge=0, le=2**63 - 1, description="of every draw, together with the step number")
+    threads: int = Field(1, ge=1, le=256, description="torch threads; resuming bit-identically needs the same number")
+    metrics_port: int = Field(0, ge=0, le=65_535, description="Prometheus port, 0 for none")
+
+
+class GateSettings(BaseModel):
+    """The gate between a candidate and the search server."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    views: int = Field(96, ge=2, le=100_000, description="newest held-out views that are compared")
+    min_views: int = Field(24, ge=2, le=100_000, description="fewer held-out views than this: the served one stays")
+    k: int = Field(10, ge=1, le=1000, description="items of a list that count")
+    margin: float = Field(0.02, ge=0, le=1, description="share of the served mean that the interval's low end may lose")
+    repeats: int = Field(1000, ge=100, le=1_000_000, description="bootstrap repeats")
+    batch: int = Field(32, ge=1, le=4096, description="views per beam search")
