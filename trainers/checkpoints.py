@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Final
 
 import msgspec
 
@@ -15,11 +16,23 @@ from schemas.checkpoints import Manifest
 from schemas.errors import Corrupt, Unavailable
 from schemas.store import Store, sha256
 
-__all__ = ["ROOT", "Manifest", "folder_files", "model_folder", "newest", "path_of", "read", "verify", "write"]
+__all__ = [
+    "ROOT",
+    "TRAINING_FILES",
+    "Manifest",
+    "folder_files",
+    "newest",
+    "path_of",
+    "policy_folder",
+    "read",
+    "verify",
+    "write",
+]
 
 ROOT = "checkpoints"
 MANIFEST = "manifest.json"
-MODEL = "model"
+#: Needed to go on training, not to serve; every other file belongs to the policy.
+TRAINING_FILES: Final = ("optimizer.pt", "window.msgpack.zst")
 REMEDY = "restore the file, or use the checkpoint before it"
 
 
@@ -28,9 +41,9 @@ def path_of(checkpoint: str) -> str:
     return f"{ROOT}/{checkpoint}"
 
 
-def model_folder(store: Store, checkpoint: str) -> Path:
-    """Local folder that ``from_pretrained`` opens."""
-    return store.folder(path_of(checkpoint)) / MODEL
+def policy_folder(store: Store, checkpoint: str) -> Path:
+    """Local folder that `trainers.policies.load_policy` opens; its ``model/`` opens with ``from_pretrained``."""
+    return store.folder(path_of(checkpoint))
 
 
 def folder_files(folder: Path) -> dict[str, bytes]:
@@ -42,14 +55,14 @@ def write(store: Store, files: Mapping[str, bytes], draft: Manifest) -> Manifest
     """Write a checkpoint, its manifest last; until that is there the folder counts as nothing.
 
     Args:
-        files: path inside the checkpoint -> content; those under ``model/`` are the weights that name it.
+        files: path inside the checkpoint -> content. All but `TRAINING_FILES` are the policy's and name the checkpoint.
         draft: the manifest without ``checkpoint`` and ``files``, which are filled in here.
 
     Returns:
-        The manifest as written. Its id is ``{step:08d}-{first 8 hex digits of the checksum over model/}``.
+        The manifest as written. Its id is ``{step:08d}-{first 8 hex digits of the checksum of the policy}``.
     """
     sums = {path: sha256(data) for path, data in sorted(files.items())}
-    weights = "".join(f"{path} {digest}\n" for path, digest in sums.items() if path.startswith(f"{MODEL}/"))
+    weights = "".join(f"{path} {digest}\n" for path, digest in sums.items() if path not in TRAINING_FILES)
     checkpoint = f"{draft.step:08d}-{sha256(weights.encode())[:8]}"
     manifest = msgspec.structs.replace(draft, checkpoint=checkpoint, files=sums)
     for path, data in sorted(files.items()):

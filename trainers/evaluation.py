@@ -28,8 +28,8 @@ class Interval(NamedTuple):
 
 def hit_rate(relevant_QK: ArrayLike, k: int = 10) -> NDArray[np.float64]:
     """HR@k of each list (EQUATIONS 5): 1 if any of its first k entries is relevant. [Q, K] bool -> [Q]."""
-    relevant_QK = _lists(relevant_QK, k)
-    return relevant_QK.astype(bool).any(axis=1).astype(np.float64)
+    hit_Q: NDArray[np.float64] = _lists(relevant_QK, k).astype(bool).max(axis=1, initial=False).astype(np.float64)
+    return hit_Q
 
 
 def reciprocal_rank(relevant_QK: ArrayLike, k: int = 10) -> NDArray[np.float64]:
@@ -37,7 +37,9 @@ def reciprocal_rank(relevant_QK: ArrayLike, k: int = 10) -> NDArray[np.float64]:
     relevant_QK = _lists(relevant_QK, k).astype(bool)
     if relevant_QK.shape[1] == 0:
         return np.zeros(relevant_QK.shape[0])
-    return np.where(relevant_QK.any(axis=1), 1.0 / (relevant_QK.argmax(axis=1) + 1), 0.0)
+    first_Q = relevant_QK.argmax(axis=1).astype(np.float64)
+    rank_Q: NDArray[np.float64] = relevant_QK.any(axis=1) / (first_Q + 1.0)
+    return rank_Q
 
 
 def ndcg(gain_QK: ArrayLike, ideal_QM: ArrayLike, k: int = 10) -> NDArray[np.float64]:
@@ -80,7 +82,7 @@ def paired_bootstrap(
     size_C = np.bincount(label_n).astype(np.float64) if len(label_n) else np.zeros(0)
     if len(size_C) < 2:
         raise InvalidValue("number of clusters", len(size_C), "at least 2", "collect views of more queries")
-    sum_C = np.bincount(label_n, weights=diff_n)
+    sum_C = np.bincount(label_n, weights=diff_n).astype(np.float64)
     draw = np.random.default_rng(seed)
     mean_R = np.concatenate([_resample(draw, sum_C, size_C, min(CHUNK, repeats - r)) for r in range(0, repeats, CHUNK)])
     low, high = np.quantile(mean_R, [(1 - level) / 2, (1 + level) / 2])

@@ -34,7 +34,7 @@ class LearnerSettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    loss: LossSettings = Field(default_factory=LossSettings, description="the objective")
+    loss: LossSettings = Field(LossSettings(), description="the objective")
     temperature: float = Field(
         3.0, gt=0, le=100, description="logits are divided by it; the tempered policy is sampled and is what is trained"
     )

@@ -1,0 +1,49 @@
+"""Advantages within a group of rollouts: of the whole item, and of every position (EQUATIONS 4, Eq. 11, 15).
+
+The standard deviation is that of the group itself (divided by G, not G - 1).
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from torch import Tensor
+
+from schemas.errors import LearningError
+
+
+def standardise(values_BG: Tensor, delta: float) -> Tensor:
+    """(x - mean) / (std + delta) over axis 1, the rollouts of a prompt; further axes are kept apart.
+
+    [trap] Centring a constant group in fp32 leaves rounding noise as large as its standard deviation, and with a small
+    delta that noise becomes an advantage near 1. Subtracting the group's first element before the mean makes a constant
+    group zeros, exactly.
+
+    Raises:
+        LearningError: a group of one has no spread to compare against.
+    """
+    if values_BG.shape[1] < 2:
+        raise LearningError(f"a group has {values_BG.shape[1]} rollouts, but must have at least 2", "raise `group`")
+    shifted = values_BG - values_BG[:, :1]
+    centred = shifted - shifted.mean(dim=1, keepdim=True)
+    std = centred.square().mean(dim=1, keepdim=True).sqrt()
+    return centred / (std + delta)
+
+
+def item_advantages(reward_BG: Tensor, delta: float) -> Tensor:
+    """Eq. 11: A_i = (R_i - mean_j R_j) / (std_j R_j + delta). [B, G] -> [B, G]."""
+    return standardise(reward_BG, delta)
+
+
+def position_advantages(
+    marginal_BGL: Tensor, weights_L: Tensor, delta: float, weighting: Literal["paper", "after_norm"]
+) -> Tensor:
+    """Eq. 15: the marginals standardised over the group, each position on its own. [B, G, L] -> [B, G, L].
+
+    [trap] The z-score of a position cancels its w, so as printed w has no effect (``paper``); ``after_norm`` multiplies
+    by w_l / mean(w) afterwards, which keeps the total scale and gives the levels their intended weights.
+    """
+    advantage_BGL = standardise(marginal_BGL, delta)
+    if weighting == "after_norm":
+        advantage_BGL = advantage_BGL * (weights_L / weights_L.mean())
+    return advantage_BGL

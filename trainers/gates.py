@@ -1,0 +1,26 @@
+"""Gates: how far a token may learn, by how much of its prefix was right (EQUATIONS 4, Eq. 16)."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from trainers.prefix_rewards import best_prefix
+
+
+def prefix_gates(match_BGTL: Tensor, kind: Literal["paper", "strict_prefix"], dtype: torch.dtype) -> Tensor:
+    """g_{i,1} = 1, g_{i,l} = M_{i,l-1} / (l - 1) in [0, 1]; M counts matches of the tokens before. Returns [B, G, L].
+
+    [trap] M is unweighted: with the weighted R of Eq. 13 a gate would reach 2.
+    [trap] ``paper`` counts position by position, so a wrong first token followed by right ones still opens the later
+    gates (1, 0, 1/2, 2/3, 3/4). ``strict_prefix`` counts only while the prefix agrees with one and the same target.
+    """
+    counted_BGTL = match_BGTL.to(dtype)
+    if kind == "strict_prefix":
+        counted_BGTL = counted_BGTL.cumprod(dim=-1)
+    matches_BGL = best_prefix(counted_BGTL)
+    length = matches_BGL.shape[-1]
+    before_L = torch.arange(1, length, dtype=dtype, device=matches_BGL.device)
+    return torch.cat([torch.ones_like(matches_BGL[..., :1]), matches_BGL[..., : length - 1] / before_L], dim=-1)
