@@ -1,0 +1,48 @@
+"""The command line. Each command is a few lines here; the work is in the rooms."""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+from rich.console import Console
+
+from headrace.commands import data, live, operate, services, weights
+from schemas.errors import HeadraceError, InvalidValue
+
+app = typer.Typer(
+    name="headrace",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="rich",
+    help="""Lead a shop's search traffic to a learner: Kafka events in, TPMA-GRPO checkpoints out, and a search server
+that is on the new weights seconds later.
+
+First steps: [bold]headrace demo[/] shows the whole loop on this machine in five minutes. [bold]headrace doctor[/] checks what
+is here. [bold]headrace up[/] runs everything until Ctrl-C; then try [bold]headrace weights set order=8 --why campaign[/]
+in a second terminal. Point at your own services with HEADRACE_KAFKA, HEADRACE_REDIS and HEADRACE_DATABASE.""",
+)
+
+for module in (live, services, data, operate):
+    module.register(app)
+app.add_typer(weights.app, name="weights")
+app.add_typer(operate.quarantine, name="quarantine")
+
+
+def main() -> None:
+    """Entry point: errors of Headrace end with one line and status 1, a wrong value with status 2."""
+    try:
+        app()
+    except InvalidValue as error:
+        _fail(error, 2)
+    except HeadraceError as error:
+        _fail(error, 1)
+
+
+def _fail(error: HeadraceError, status: int) -> None:
+    Console(stderr=True).print(f"[red]{type(error).__name__}[/]: {error}", highlight=False, markup=True)
+    sys.exit(status)
+
+
+if __name__ == "__main__":
+    main()

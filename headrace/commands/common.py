@@ -1,0 +1,48 @@
+"""What the commands share: the run they work on, and how a result is printed and kept."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import msgspec
+import typer
+from rich.console import Console
+
+if TYPE_CHECKING:
+    from headrace.folder import RunFolder
+    from headrace.settings import Settings
+
+console = Console()
+
+RunOption = Annotated[
+    Path | None, typer.Option("--run", help="Run folder; default: the newest below runs/.", show_default=False)
+]
+JsonOption = Annotated[Path | None, typer.Option("--json", help="Also write the result to this file.", show_default=False)]
+
+
+def open_run(run: Path | None) -> tuple[RunFolder, Settings]:
+    """The run and its settings. HEADRACE_SETTINGS, when set, names the settings instead of the folder.
+
+    Raises:
+        Unavailable: no such run.
+    """
+    import os
+
+    from headrace.folder import RunFolder
+    from headrace.settings import FILE_VARIABLE, load_settings
+    from schemas.errors import Unavailable
+
+    if run is None and (path := os.environ.get(FILE_VARIABLE)):
+        return RunFolder(Path(path).resolve().parent), load_settings()
+    folder = RunFolder(run.resolve()) if run else RunFolder.latest()
+    if not folder.settings_file.is_file():
+        raise Unavailable(f"run {folder.root}", "it has no settings.json", "start one with `headrace up` or `headrace demo`")
+    return folder, folder.settings()
+
+
+def emit(result: Any, file: Path | None) -> None:
+    """Write ``result`` as JSON when a file was asked for."""
+    if file is not None:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(msgspec.json.format(msgspec.json.encode(result), indent=1))

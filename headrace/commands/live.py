@@ -1,0 +1,51 @@
+"""`headrace demo` and `headrace evaluate`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from headrace.commands.common import JsonOption, RunOption, console, emit, open_run
+from headrace.commands.services import DataOption, ItemsOption, SeedOption
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    app.command()(demo)
+    app.command()(evaluate)
+
+
+def demo(
+    data: DataOption = "shop",
+    minutes: Annotated[float, typer.Option("--minutes", min=0.2, max=600, help="Wall minutes, everything together.")] = 5.0,
+    seed: SeedOption = 1,
+    items: ItemsOption = None,
+    report: Annotated[Path | None, typer.Option("--report", help="Folder of the report; default runs/<time>/.")] = None,
+    keep: Annotated[bool, typer.Option("--keep", help="Stay up after the report, until Ctrl-C.")] = False,
+    json: JsonOption = None,
+) -> None:
+    """Watch a search model learn from a live Kafka stream, and get a report.
+
+    Starts a real Kafka, Redis and database, prepares a shop (or your data), warm-starts a model, lets people shop through the
+    search server while the learner learns, changes the reward weights half-way, and compares what was served with the frozen
+    warm start. Exit status 0: the loop closed and no event was lost.
+    """
+    from headrace.demo import run_demo
+
+    result = run_demo(data=data, minutes=minutes, seed=seed, items=items, report=report, keep=keep)
+    emit(result.report, json)
+    if not result.ok:
+        console.print(f"[red]The loop did not close:[/] {result.why}")
+        raise typer.Exit(1)
+
+
+def evaluate(run: RunOption = None, json: JsonOption = None) -> None:
+    """Compare what was served in a run with the frozen warm start and the yardsticks, on the same requests and draws."""
+    from headrace.evaluation import run_evaluation
+    from headrace.report.tables import quality_table
+
+    quality = run_evaluation(*open_run(run))
+    console.print(quality_table(quality))
+    emit(quality, json)

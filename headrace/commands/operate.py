@@ -1,0 +1,115 @@
+"""Commands for whoever keeps it running: topics, doctor, status, quarantine."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from headrace.commands.common import JsonOption, RunOption, console, emit, open_run
+
+quarantine = typer.Typer(help="Look at records that could not be used, and send them again.")
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    app.command()(topics)
+    app.command()(doctor)
+    app.command()(status)
+
+
+def topics(
+    create: Annotated[bool, typer.Option("--create", help="Create what is missing and correct settings.")] = False,
+    run: RunOption = None,
+    json: JsonOption = None,
+) -> None:
+    """List the topics: key, partitions, cleanup, retention, and whether the broker agrees."""
+    from headrace import topics_admin
+    from schemas.topics import TOPICS
+
+    _, settings = open_run(run)
+    if create:
+        topics_admin.create_topics(settings.connections)
+    differences = topics_admin.differences(settings.connections)
+    table = Table("topic", "key", "partitions", "cleanup", "retention", "broker", title="Topics")
+    for t in TOPICS:
+        keep = "for ever" if t.retention_s < 0 else f"{t.retention_s / 86_400:g} days"
+        said = "; ".join(differences.get(t.name, ())) or "agrees"
+        table.add_row(t.name, t.key, str(t.partitions or settings.partitions), t.cleanup, keep, said)
+    console.print(table)
+    emit({t.name: list(differences.get(t.name, ())) for t in TOPICS}, json)
+
+
+def doctor(run: RunOption = None, json: JsonOption = None) -> None:
+    """Check versions, services, topic settings, disk and memory, and say what to do."""
+    from headrace.doctor import examine
+    from headrace.folder import RunFolder
+    from headrace.settings import load_settings
+    from schemas.errors import Unavailable
+
+    try:
+        settings = open_run(run)[1]
+    except Unavailable:
+        if run is not None:
+            raise
+        settings = load_settings()  # nothing was started yet: check what a first start needs
+    checks = examine(settings.connections, RunFolder.new().root)
+    table = Table("check", "", "found", "what to do", title="Doctor")
+    for check in checks:
+        table.add_row(check.name, "[green]ok[/]" if check.ok else "[red]no[/]", check.detail, "" if check.ok else check.remedy)
+    console.print(table)
+    emit(checks, json)
+    if not all(check.ok for check in checks):
+        raise typer.Exit(1)
+
+
+def status(run: RunOption = None, json: JsonOption = None) -> None:
+    """Lag of every agent and partition, in records, with its watermark."""
+    from streams.lag import lags
+
+    _, settings = open_run(run)
+    rows = lags(settings.connections)
+    table = Table("agent", "partition", "lag (records)", "watermark (ms)", "commit", title="Agents")
+    for row in rows:
+        table.add_row(row.agent, str(row.partition), str(row.lag), str(row.watermark), str(row.sequence))
+    console.print(table)
+    emit(rows, json)
+
+
+@quarantine.command(name="list")
+def list_quarantine(
+    limit: Annotated[int, typer.Option("--limit", min=1, help="Newest so many.")] = 50,
+    run: RunOption = None,
+    json: JsonOption = None,
+) -> None:
+    """List quarantined records with their reasons."""
+    from streams.quarantine import listing
+
+    _, settings = open_run(run)
+    rows = listing(settings.connections, limit=limit)
+    table = Table("id", "reason", "from", "detail", title="Quarantine")
+    for row in rows:
+        table.add_row(row.id, row.record.reason, f"{row.record.topic}/{row.record.partition}@{row.record.offset}", row.record.detail)
+    console.print(table)
+    emit(rows, json)
+
+
+@quarantine.command(name="show")
+def show_quarantine(record: Annotated[str, typer.Argument(help="id from `list`")], run: RunOption = None) -> None:
+    """Show one quarantined record whole."""
+    from streams.quarantine import show
+
+    _, settings = open_run(run)
+    found = show(settings.connections, record)
+    console.print(found)
+
+
+@quarantine.command(name="replay")
+def replay_quarantine(record: Annotated[str, typer.Argument(help="id from `list`")], run: RunOption = None) -> None:
+    """Send the record's bytes to the topic it came from once more."""
+    from streams.quarantine import replay
+
+    _, settings = open_run(run)
+    replay(settings.connections, record)
+    console.print(f"sent {record} again")

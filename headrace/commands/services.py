@@ -1,0 +1,77 @@
+"""Commands that run until they are stopped: one process of the system each, or all of them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from headrace.commands.common import RunOption, open_run
+
+DataOption = Annotated[str, typer.Option("--data", help="`shop`, or the path of a data folder (docs/data.md).")]
+ItemsOption = Annotated[int | None, typer.Option("--items", min=100, help="Items of the catalogue.", show_default=False)]
+SeedOption = Annotated[int, typer.Option("--seed", min=0, help="Seed of every random number.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    app.command()(up)
+    app.command()(worker)
+    app.command()(learn)
+    app.command()(serve)
+    app.command(name="console")(console_page)
+    app.command()(prepare)
+
+
+def up(
+    run: Annotated[Path | None, typer.Option("--run", help="Run folder, made when missing; default runs/<time>/.")] = None,
+    data: DataOption = "shop",
+    seed: SeedOption = 1,
+    items: ItemsOption = None,
+) -> None:
+    """Start all services and workers, and keep them up until Ctrl-C.
+
+    A new run folder is prepared first (identifiers, relevance scorer, warm start); an old one goes on where it stopped.
+    """
+    from headrace.up import run_up
+
+    run_up(run, data=data, seed=seed, items=items)
+
+
+def worker(
+    name: Annotated[str, typer.Argument(help="attribution, posteriors, rewarding or keywords")],
+    run: RunOption = None,
+) -> None:
+    """Run one stream worker. Start as many as the topics have partitions."""
+    from headrace.processes import run_worker
+
+    run_worker(name, *open_run(run))
+
+
+def learn(run: RunOption = None) -> None:
+    """Run the learner: training examples in, checkpoints out."""
+    from headrace.processes import run_learner
+
+    run_learner(*open_run(run))
+
+
+def serve(run: RunOption = None) -> None:
+    """Run the search server."""
+    from headrace.processes import run_server
+
+    run_server(*open_run(run))
+
+
+def console_page(run: RunOption = None) -> None:
+    """Run the web console for operators."""
+    from headrace.processes import run_console
+
+    run_console(*open_run(run))
+
+
+def prepare(run: RunOption = None) -> None:
+    """Make a run's artefacts: embeddings, identifiers, relevance scorer, warm-started policy."""
+    from headrace.prepare import run_prepare
+
+    run_prepare(*open_run(run))

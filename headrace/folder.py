@@ -1,0 +1,70 @@
+"""A run's folder: where its settings, logs, services' data, artefacts and report are."""
+
+from __future__ import annotations
+
+import datetime as dt
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from headrace.settings import FILE_VARIABLE, Settings, load_settings
+from schemas.errors import Unavailable
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """Paths inside one run's folder; nothing is created before `create`."""
+
+    root: Path
+
+    @classmethod
+    def new(cls, parent: Path = Path("runs")) -> RunFolder:
+        """A folder named by the present time."""
+        return cls((parent / dt.datetime.now().strftime("%Y%m%d-%H%M%S")).resolve())
+
+    @classmethod
+    def latest(cls, parent: Path = Path("runs")) -> RunFolder:
+        """The newest run below ``parent``.
+
+        Raises:
+            Unavailable: there is none.
+        """
+        runs = sorted(p.parent for p in parent.glob("*/settings.json"))
+        if not runs:
+            raise Unavailable(f"a run below {parent}/", "none found", "start one with `headrace demo`, or name one with --run")
+        return cls(runs[-1].resolve())
+
+    @property
+    def settings_file(self) -> Path:
+        """The effective settings."""
+        return self.root / "settings.json"
+
+    @property
+    def logs(self) -> Path:
+        """One file a process."""
+        return self.root / "logs"
+
+    @property
+    def store(self) -> Path:
+        """Default artefact store."""
+        return self.root / "store"
+
+    @property
+    def database(self) -> str:
+        """Default database URL."""
+        return f"sqlite:///{self.root / 'headrace.db'}"
+
+    def create(self) -> None:
+        """Make the folder and its logs."""
+        self.logs.mkdir(parents=True, exist_ok=True)
+
+    def save(self, settings: Settings) -> None:
+        """Keep the effective settings for the run's processes and for whoever looks later."""
+        scratch = self.settings_file.with_suffix(".new")
+        scratch.write_text(settings.model_dump_json(indent=1))
+        scratch.replace(self.settings_file)
+
+    def settings(self) -> Settings:
+        """The settings this run was started with; the environment still goes over them."""
+        os.environ[FILE_VARIABLE] = str(self.settings_file)
+        return load_settings()

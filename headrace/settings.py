@@ -1,0 +1,100 @@
+"""All settings of a run: one file, the environment over it, each room's own model inside.
+
+The file is JSON or TOML, named by ``HEADRACE_SETTINGS``; a run folder keeps the effective one as ``settings.json``.
+Environment: ``HEADRACE_KAFKA=host:9092``, or nested as ``HEADRACE_TRAINERS__LEARNER__GROUP=8``.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, ValidationError
+from pydantic_settings import (
+    BaseSettings,
+    JsonConfigSettingsSource,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+from console.settings import ConsoleSettings
+from headrace.shop.settings import DriverSettings, ShopSettings
+from reward.settings import RewardSettings
+from schemas.connections import Connections
+from schemas.errors import InvalidSetting
+from serving.settings import ServingSettings
+from streams.settings import StreamSettings
+from trainers.settings import TrainerSettings
+
+#: Names the settings file.
+FILE_VARIABLE = "HEADRACE_SETTINGS"
+
+
+class Settings(BaseSettings):
+    """Everything that can be set. Sections belong to the rooms and are documented there."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="HEADRACE_", env_nested_delimiter="__", extra="forbid", frozen=True, nested_model_default_partial_update=True
+    )
+
+    kafka: str = Field("", description="Kafka bootstrap servers; empty: an embedded broker is started")
+    redis: str = Field("", description="Redis URL; empty: an embedded Redis is started")
+    database: str = Field("", description="SQLAlchemy URL; empty: SQLite in the run folder")
+    store: str = Field("", description="fsspec URL of the artefact store; empty: a folder in the run folder")
+    services: Literal["embedded", "containers", "external"] = Field(
+        "embedded", description="where services come from when no address is given; external: refuse to start any"
+    )
+    partitions: int = Field(2, ge=1, le=1000, description="partitions of each event topic when topics are created")
+    data: str = Field("shop", description="`shop`, or the path of a data folder (docs/data.md)")
+    seed: int = Field(1, ge=0, le=2**31 - 1, description="seed of every random number of the run")
+    now_ms: int = Field(0, ge=0, description="event time at which the simulated clock ends, ms; 0: when the run starts")
+
+    reward: RewardSettings = RewardSettings()
+    streams: StreamSettings = StreamSettings()
+    trainers: TrainerSettings = TrainerSettings()
+    serving: ServingSettings = ServingSettings()
+    console: ConsoleSettings = ConsoleSettings()
+    shop: ShopSettings = ShopSettings()
+    driver: DriverSettings = DriverSettings()
+
+    @property
+    def connections(self) -> Connections:
+        """The addresses, for the rooms below."""
+        return Connections(
+            kafka=self.kafka, redis=self.redis, database=self.database, store=self.store, partitions=self.partitions
+        )
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Arguments over environment over file."""
+        sources: list[PydanticBaseSettingsSource] = [init_settings, env_settings]
+        if path := os.environ.get(FILE_VARIABLE):
+            source = TomlConfigSettingsSource if path.endswith(".toml") else JsonConfigSettingsSource
+            sources.append(source(settings_cls, Path(path)))
+        return tuple(sources)
+
+
+def load_settings(**changes: Any) -> Settings:
+    """Settings from file and environment, with ``changes`` over both.
+
+    Raises:
+        InvalidSetting: names the first field, its value and its bound.
+    """
+    path = os.environ.get(FILE_VARIABLE)
+    if path and not Path(path).is_file():
+        raise InvalidSetting(FILE_VARIABLE, path, "an existing file", "name a settings file, or unset it")
+    try:
+        return Settings(**changes)
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = ".".join(str(part) for part in first["loc"])
+        raise InvalidSetting(f"setting {name}", first.get("input"), first["msg"], "correct it in file or environment") from error

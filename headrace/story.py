@@ -1,0 +1,85 @@
+"""The demo's story in the terminal: one line a stage with its time, progress while it runs, a live table of the loop."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.live import Live
+from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+#: Without a terminal the live table is printed at most this often (s).
+PLAIN_EVERY_S = 15.0
+
+
+class Story:
+    """Tells what happens; keeps the seconds of each stage for the report."""
+
+    def __init__(self, console: Console | None = None) -> None:
+        self.console = console or Console()
+        self.seconds: dict[str, float] = {}
+
+    @contextmanager
+    def stage(self, name: str, text: str) -> Iterator[Stage]:
+        """A stage with a progress bar; its seconds are added up under ``name``."""
+        started = time.monotonic()
+        columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(24), TextColumn("{task.fields[note]}"), TimeElapsedColumn())
+        with Progress(*columns, console=self.console, transient=True, disable=not self.console.is_terminal) as progress:
+            stage = Stage(progress, progress.add_task(text, total=1.0, note=""))
+            yield stage
+        took = time.monotonic() - started
+        self.seconds[name] = self.seconds.get(name, 0.0) + took
+        self.console.print(f"[green]✓[/] {text} [dim]{stage.note}[/] [dim]({took:.1f} s)[/]", highlight=False)
+
+    def say(self, text: str) -> None:
+        """One line, now."""
+        self.console.print(text, highlight=False)
+
+    @contextmanager
+    def live(self) -> Iterator[LiveTable]:
+        """The table of the live stream."""
+        table = LiveTable(self.console)
+        if self.console.is_terminal:
+            with Live(console=self.console, refresh_per_second=2, transient=True) as live:
+                table.show = live.update
+                yield table
+        else:
+            yield table
+
+
+class Stage:
+    """One running stage."""
+
+    def __init__(self, progress: Progress, task: TaskID) -> None:
+        self._progress, self._task = progress, task
+        self.note = ""
+
+    def update(self, done: float, note: str = "") -> None:
+        """``done`` in [0, 1]."""
+        self.note = note or self.note
+        self._progress.update(self._task, completed=min(done, 1.0), note=self.note)
+
+
+class LiveTable:
+    """Rows of name and value; on a terminal in place, otherwise as a line now and then."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._printed = 0.0
+        self.show = self._plain
+
+    def update(self, rows: Mapping[str, str]) -> None:
+        """Show these rows."""
+        table = Table(show_header=False, title="live")
+        for name, value in rows.items():
+            table.add_row(name, value)
+        self._rows = rows
+        self.show(table)
+
+    def _plain(self, _: Table) -> None:
+        if time.monotonic() - self._printed >= PLAIN_EVERY_S:
+            self._printed = time.monotonic()
+            self._console.print("  " + " · ".join(f"{name} {value}" for name, value in self._rows.items()), highlight=False)

@@ -1,0 +1,73 @@
+"""Read a topic's present content once, from a start to the end it has now, decoded."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+from kafka import KafkaConsumer, TopicPartition
+
+from schemas.codec import decode
+from schemas.topics import Topic
+
+
+class Entry(NamedTuple):
+    """A decoded record and where it lies. ``timestamp`` is the broker's time for it (ms)."""
+
+    partition: int
+    offset: int
+    timestamp: int
+    record: Any
+
+
+def scan(kafka: str, topic: Topic, start: dict[int, int] | None = None) -> Iterator[Entry]:
+    """Every committed record from ``start`` (partition -> offset; default: the beginning) to the end offsets of now.
+
+    Records without a value (a compacted topic's deletions) are passed over.
+
+    Raises:
+        InvalidEvent: a record cannot be decoded; topics that outsiders write to are read with `scan_raw`.
+    """
+    for partition, offset, timestamp, value in scan_raw(kafka, topic.name, start):
+        yield Entry(partition, offset, timestamp, decode(topic.kind, value, limit=len(value)))
+
+
+def scan_raw(kafka: str, topic: str, start: dict[int, int] | None = None) -> Iterator[tuple[int, int, int, bytes]]:
+    """(partition, offset, timestamp, value) of every committed record from ``start`` to the end offsets of now."""
+    consumer = KafkaConsumer(
+        bootstrap_servers=kafka,
+        enable_auto_commit=False,
+        auto_offset_reset="earliest",
+        isolation_level="read_committed",
+        max_poll_records=5_000,
+        fetch_max_wait_ms=50,
+    )
+    try:
+        parts = [TopicPartition(topic, p) for p in sorted(consumer.partitions_for_topic(topic) or ())]
+        ends = consumer.end_offsets(parts)
+        consumer.assign(parts)
+        for part in parts:
+            if start and part.partition in start:
+                consumer.seek(part, start[part.partition])
+            else:
+                consumer.seek_to_beginning(part)
+        waiting = {part for part in parts if consumer.position(part) < ends[part]}
+        while waiting:
+            for part, records in consumer.poll(timeout_ms=200).items():
+                for record in records:
+                    if record.offset < ends[part] and record.value is not None:
+                        yield part.partition, record.offset, record.timestamp, record.value
+            waiting = {part for part in waiting if consumer.position(part) < ends[part]}
+    finally:
+        consumer.close()
+
+
+def count(kafka: str, topic: str) -> int:
+    """Offsets in use over all partitions: records, and the markers of transactions."""
+    consumer = KafkaConsumer(bootstrap_servers=kafka)
+    try:
+        parts = [TopicPartition(topic, p) for p in sorted(consumer.partitions_for_topic(topic) or ())]
+        begin, end = consumer.beginning_offsets(parts), consumer.end_offsets(parts)
+        return sum(end[part] - begin[part] for part in parts)
+    finally:
+        consumer.close()
