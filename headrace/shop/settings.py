@@ -18,56 +18,72 @@ class _Settings(BaseModel):
 class ShopSettings(_Settings):
     """The simulated shop. Same settings and same ``now_ms``: the same shop, to the bit."""
 
-    seed: int = Field(7, ge=0, lt=2**63, description="all random numbers of the shop follow from it")
-    items: int = Field(2_000, ge=100, le=1_000_000, description="items, those that appear later included")
-    users: int = Field(1_200, ge=10, le=10_000_000, description="people who search")
-    queries: int = Field(300, ge=10, le=100_000, description="distinct query texts, new ones of the live part included")
-    page: int = Field(10, ge=1, le=100, description="items on a logged page")
-    history_impressions: int = Field(6_000, ge=0, le=50_000_000, description="page views of the logged past")
-    live_requests: int = Field(4_000, ge=0, le=50_000_000, description="searches of the live part")
-    history_days: float = Field(4.0, gt=0, le=365, description="length of the logged past, days of event time")
-    live_days: float = Field(6.0, gt=0, le=365, description="length of the live part, days of event time")
-    quiet_days: float = Field(5.0, ge=4.5, le=60, description="days between the last search and now; windows close in it")
-    zipf: float = Field(0.8, ge=0, le=3, description="exponent of the queries' popularity")
-    own_category: Share = Field(0.6, description="share of sessions that stay in the user's favourite categories")
-    new_query_share: Share = Field(0.12, description="share of query texts that nobody asked before the live part")
-    new_item_share: Share = Field(0.08, description="share of items that appear during the live part")
-    appeal_sd: float = Field(0.9, ge=0, le=5, description="spread of the items' hidden appeal, in log-odds of a click")
-    drift_share: Share = Field(0.4, description="share of items whose appeal is drawn anew half-way of the live part")
-    position_power: float = Field(0.85, ge=0, le=3, description="position k is examined with probability k^-power")
-    temperature: float = Field(0.7, gt=0, le=100, description="of the logging policy over standardised lexical scores")
-    order_share: tuple[Share, Share, Share, Share] = Field(
-        (0.005, 0.02, 0.05, 0.09), description="probability of an order after a click, by tier 0 to 3"
+    seed: int = Field(default=7, ge=0, lt=2**63, description="all random numbers of the shop follow from it")
+    items: int = Field(default=2_000, ge=100, le=1_000_000, description="items, those that appear later included")
+    users: int = Field(default=1_200, ge=10, le=10_000_000, description="people who search")
+    queries: int = Field(
+        default=300, ge=10, le=100_000, description="distinct query texts, new ones of the live part included"
     )
-    return_share: Share = Field(0.08, description="share of orders that come back")
-    judged_share: Share = Field(0.6, description="share of the history's queries that have human labels")
-    judged_items: int = Field(24, ge=1, le=1_000, description="labels per judged query")
-    judgment_noise: Share = Field(0.05, description="share of labels that are one tier off")
+    page: int = Field(default=10, ge=1, le=100, description="items on a logged page")
+    history_impressions: int = Field(default=6_000, ge=0, le=50_000_000, description="page views of the logged past")
+    live_requests: int = Field(default=4_000, ge=0, le=50_000_000, description="searches of the live part")
+    history_days: float = Field(default=4.0, gt=0, le=365, description="length of the logged past, days of event time")
+    live_days: float = Field(default=6.0, gt=0, le=365, description="length of the live part, days of event time")
+    quiet_days: float = Field(
+        default=5.0, ge=4.5, le=60, description="days between the last search and now; windows close in it"
+    )
+    zipf: float = Field(default=0.8, ge=0, le=3, description="exponent of the queries' popularity")
+    own_category: Share = Field(default=0.6, description="share of sessions that stay in the user's favourite categories")
+    new_query_share: Share = Field(default=0.12, description="share of query texts that nobody asked before the live part")
+    new_item_share: Share = Field(default=0.08, description="share of items that appear during the live part")
+    appeal_sd: float = Field(
+        default=0.9, ge=0, le=5, description="spread of the items' hidden appeal, in log-odds of a click"
+    )
+    drift_share: Share = Field(
+        default=0.4, description="share of items whose appeal is drawn anew half-way of the live part"
+    )
+    position_power: float = Field(default=0.85, ge=0, le=3, description="position k is examined with probability k^-power")
+    temperature: float = Field(
+        default=0.7, gt=0, le=100, description="of the logging policy over standardised lexical scores"
+    )
+    order_share: tuple[Share, Share, Share, Share] = Field(
+        default=(0.005, 0.02, 0.05, 0.09), description="probability of an order after a click, by tier 0 to 3"
+    )
+    return_share: Share = Field(default=0.08, description="share of orders that come back")
+    judged_share: Share = Field(default=0.6, description="share of the history's queries that have human labels")
+    judged_items: int = Field(default=24, ge=1, le=1_000, description="labels per judged query")
+    judgment_noise: Share = Field(default=0.05, description="share of labels that are one tier off")
 
 
 class DirtSettings(_Settings):
-    """Rates per event at which the delivery goes wrong. What is added (broken bytes and so on) is on top of the true event."""
+    """Rates per event at which the delivery goes wrong. What is added comes on top of the true event."""
 
-    late: Share = Field(0.004, description="held back until it is beyond the allowed lateness")
-    twice: Share = Field(0.01, description="sent two times")
-    disordered: Share = Field(0.05, description="sent after later events, within the allowed lateness")
-    broken: Share = Field(0.002, description="a record that is not JSON is added")
-    unknown_version: Share = Field(0.002, description="a record with a schema version of the far future is added")
-    negative_position: Share = Field(0.002, description="a click on position -1 is added")
-    unknown_request: Share = Field(0.002, description="a click for a request that never was is added")
-    unknown_item: Share = Field(0.0005, description="a page view that shows an item the catalogue lacks is added (history)")
-    future: Share = Field(0.001, description="a record ten years ahead is added")
-    no_request_id: Share = Field(0.1, description="share of clicks that come without their request id")
+    late: Share = Field(default=0.004, description="held back until it is beyond the allowed lateness")
+    twice: Share = Field(default=0.01, description="sent two times")
+    disordered: Share = Field(default=0.05, description="sent after later events, within the allowed lateness")
+    broken: Share = Field(default=0.002, description="a record that is not JSON is added")
+    unknown_version: Share = Field(default=0.002, description="a record with a schema version of the far future is added")
+    negative_position: Share = Field(default=0.002, description="a click on position -1 is added")
+    unknown_request: Share = Field(default=0.002, description="a click for a request that never was is added")
+    unknown_item: Share = Field(
+        default=0.0005, description="a page view that shows an item the catalogue lacks is added (history)"
+    )
+    future: Share = Field(default=0.001, description="a record ten years ahead is added")
+    no_request_id: Share = Field(default=0.1, description="share of clicks that come without their request id")
 
 
-class DriverSettings(_Settings):
+class DeliverySettings(_Settings):
     """How the driver lets a world shop."""
 
-    concurrency: int = Field(16, ge=1, le=256, description="searches in flight at once: the size of a round")
-    round_span_s: int = Field(3_600, ge=1, le=86_400, description="a round gathers requests at most this far apart (s)")
-    tick_s: int = Field(600, ge=1, le=86_400, description="ticks at least this often in event time (s)")
-    lateness_s: int = Field(120, ge=2, le=86_400, description="the attribution's allowed lateness (s): later is late")
-    page: int = Field(10, ge=1, le=100, description="items asked for per search")
-    server_patience_s: float = Field(120.0, gt=0, le=3_600, description="how long a search is retried (wall s)")
-    request_timeout_s: float = Field(10.0, gt=0, le=600, description="one attempt's time limit (wall s)")
-    dirt: DirtSettings = Field(default_factory=lambda: DirtSettings(), description="rates of dirty delivery")
+    concurrency: int = Field(default=16, ge=1, le=256, description="searches in flight at once: the size of a round")
+    round_span_s: int = Field(
+        default=3_600, ge=1, le=86_400, description="a round gathers requests at most this far apart (s)"
+    )
+    tick_s: int = Field(default=600, ge=1, le=86_400, description="ticks at least this often in event time (s)")
+    lateness_s: int = Field(
+        default=120, ge=2, le=86_400, description="the attribution's allowed lateness (s): later is late"
+    )
+    page: int = Field(default=10, ge=1, le=100, description="items asked for per search")
+    server_patience_s: float = Field(default=120.0, gt=0, le=3_600, description="how long a search is retried (wall s)")
+    request_timeout_s: float = Field(default=10.0, gt=0, le=600, description="one attempt's time limit (wall s)")
+    dirt: DirtSettings = Field(default=DirtSettings(), description="rates of dirty delivery")
