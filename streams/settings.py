@@ -1,0 +1,81 @@
+"""Settings of the event plane: the chunk runtime and the attribution rules."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class RuntimeSettings(BaseModel):
+    """How chunks are fetched, flushed, snapshotted and recovered."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    fetch_wait_ms: int = Field(
+        default=50, ge=1, le=5_000, description="ms the broker may hold an empty fetch; higher: fewer requests"
+    )
+    fetch_bytes: int = Field(
+        default=1_048_576, ge=65_536, le=64_000_000, description="bytes one fetch of a partition may bring"
+    )
+    fetch_records: int = Field(
+        default=20_000, ge=1, le=1_000_000, description="records one poll may return over all partitions"
+    )
+    buffer_chunks: int = Field(
+        default=64, ge=1, le=4_096, description="chunks waiting per agent before its partitions are paused"
+    )
+    linger_ms: int = Field(default=50, ge=0, le=10_000, description="ms between an output and its flush, at most")
+    flush_outputs: int = Field(
+        default=5_000, ge=1, le=1_000_000, description="unsent outputs of a partition that flush at once"
+    )
+    unsent_outputs: int = Field(
+        default=50_000, ge=1, le=5_000_000, description="unsent outputs of a partition past which chunks wait"
+    )
+    snapshot_records: int = Field(
+        default=50_000,
+        ge=1,
+        le=100_000_000,
+        description="input records of a partition, replayed ones included, between two snapshots",
+    )
+    snapshot_part_bytes: int = Field(
+        default=600_000, ge=1_000, le=900_000, description="bytes of one part of a dumped state"
+    )
+    session_timeout_s: float = Field(
+        default=6.0, ge=1, le=300, description="s of silence after which the group drops a worker"
+    )
+    transaction_timeout_s: float = Field(
+        default=60.0, ge=5, le=900, description="s after which the broker aborts an open transaction"
+    )
+    recovery_timeout_s: float = Field(default=300.0, ge=5, le=86_400, description="s a recovery may wait for the broker")
+    stop_timeout_s: float = Field(
+        default=8.0, ge=1, le=300, description="s for the last flush and the clean end after SIGTERM"
+    )
+    metrics_port: int = Field(default=0, ge=0, le=65_535, description="TCP port of the Prometheus metrics; 0 for none")
+
+
+class AttributionSettings(BaseModel):
+    """Windows of the join, in seconds of event time. Changing one needs a fresh state or a snapshot at the switch."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    click_window_s: int = Field(
+        default=1_800, ge=1, le=86_400, description="s after an impression in which its clicks count"
+    )
+    order_window_s: int = Field(default=86_400, ge=1, le=2_592_000, description="s after a click in which its orders count")
+    return_window_s: int = Field(
+        default=259_200, ge=1, le=31_536_000, description="s after an order in which it can be returned"
+    )
+    lateness_s: int = Field(
+        default=120, ge=0, le=86_400, description="s an event may be behind its topic's newest and still count"
+    )
+    future_tolerance_s: int = Field(
+        default=3_600, ge=0, le=31_536_000, description="s an event time may be ahead of the broker's time of its record"
+    )
+    tick_grid_s: int = Field(default=60, ge=1, le=86_400, description="s; ticks on search.views are multiples of this")
+
+
+class StreamSettings(BaseModel):
+    """Everything of `streams`."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    runtime: RuntimeSettings = Field(default=RuntimeSettings(), description="the chunk runtime")
+    attribution: AttributionSettings = Field(default=AttributionSettings(), description="the join")
