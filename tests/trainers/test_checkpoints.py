@@ -1,0 +1,101 @@
+"""Checkpoints: the manifest proves every byte, and a bad one is named and passed over."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from schemas.checkpoints import Manifest
+from schemas.errors import Corrupt, Unavailable
+from schemas.store import Store, sha256
+from trainers import checkpoints
+
+FILES = {"model/model.safetensors": b"weights", "policy.json": b"{}", "optimizer.pt": b"moments"}
+
+
+def draft(step: int) -> Manifest:
+    """A manifest as the learner fills it, before it is written."""
+    return Manifest(
+        checkpoint="", step=step, parent="", created_ms=1, files={}, offsets={"training.examples": {0: 7, 1: 9}},
+        weights_version=1, snapshot_version=2, relevance_version="r", codebook_version="c", catalogue_offset=0, seed=3,
+        learner="tpma", libraries={"torch": "2"}, metrics={"reward": 1.5},
+    )  # fmt: skip
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    """An empty store."""
+    return Store(str(tmp_path))
+
+
+def test_a_checkpoint_reads_back_as_written(store: Store) -> None:
+    """Its id is the step and the first digits of the checksum over the policy's files, each with its own checksum."""
+    written = checkpoints.write(store, FILES, draft(12))
+    sums = f"model/model.safetensors {sha256(b'weights')}\npolicy.json {sha256(b'{}')}\n"
+    assert written.checkpoint == f"00000012-{sha256(sums.encode())[:8]}"
+    assert checkpoints.verify(store, written.checkpoint) == written
+    assert (checkpoints.policy_folder(store, written.checkpoint) / "policy.json").read_bytes() == b"{}"
+
+
+def test_training_state_does_not_name_the_checkpoint(store: Store) -> None:
+    """The same weights with other moments are the same model."""
+    one = checkpoints.write(store, FILES, draft(1)).checkpoint
+    assert checkpoints.write(store, {**FILES, "optimizer.pt": b"other"}, draft(1)).checkpoint == one
+    assert checkpoints.write(store, {**FILES, "policy.json": b"[]"}, draft(1)).checkpoint != one
+
+
+def test_every_byte_of_a_manifest_is_guarded(store: Store, tmp_path: Path) -> None:
+    """Cutting it anywhere, or changing any one byte, is refused."""
+    name = checkpoints.write(store, FILES, draft(5)).checkpoint
+    path = tmp_path / "checkpoints" / name / "manifest.json"
+    whole = path.read_bytes()
+    for at in range(0, len(whole), 7):
+        path.write_bytes(whole[:at])
+        with pytest.raises(Corrupt, match=r"manifest\.json"):
+            checkpoints.read(store, name)
+        path.write_bytes(whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :])
+        with pytest.raises(Corrupt, match=r"manifest\.json"):
+            checkpoints.read(store, name)
+
+
+def test_the_newest_good_one_is_taken_and_each_bad_one_named(store: Store, tmp_path: Path) -> None:
+    """Step 4 has a torn manifest, step 3 an altered weight file, step 2 lost a file, step 5 never got its manifest."""
+    names = {
+        step: checkpoints.write(store, {**FILES, "policy.json": b"%d" % step}, draft(step)).checkpoint
+        for step in range(1, 6)
+    }
+    folder = tmp_path / "checkpoints"
+    (folder / names[5] / "manifest.json").unlink()
+    torn = folder / names[4] / "manifest.json"
+    torn.write_bytes(torn.read_bytes()[:-10])
+    (folder / names[3] / "model/model.safetensors").write_bytes(b"altered")
+    (folder / names[2] / "optimizer.pt").unlink()
+    refused: dict[str, str] = {}
+    found = checkpoints.newest(store, lambda name, error: refused.update({name: str(error)}))
+    assert found is not None
+    assert found.step == 1
+    assert list(refused) == [names[5], names[4], names[3], names[2]]
+    assert "no such file" in refused[names[5]]
+    assert "torn" in refused[names[4]]
+    assert "model/model.safetensors" in refused[names[3]]
+    assert "sha256" in refused[names[3]]
+    assert "optimizer.pt" in refused[names[2]]
+    assert "missing" in refused[names[2]]
+
+
+def test_accept_chooses_the_line_of_training(store: Store) -> None:
+    """Checkpoints of another line are skipped without being called bad."""
+    checkpoints.write(store, FILES, draft(1))
+    checkpoints.write(store, FILES, msgspec.structs.replace(draft(2), learner="grpo"))
+    found = checkpoints.newest(store, lambda *_: pytest.fail("refused"), lambda m: m.learner == "tpma")
+    assert found is not None
+    assert found.step == 1
+
+
+def test_no_checkpoint_at_all(store: Store) -> None:
+    """An empty store has no newest one; asking for one by name says so."""
+    assert checkpoints.newest(store, lambda *_: None) is None
+    with pytest.raises(Unavailable):
+        checkpoints.read(store, "00000001-00000000")
