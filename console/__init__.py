@@ -1,0 +1,1 @@
+"""The web console: reward weights for operators, and a look at live training."""

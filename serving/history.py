@@ -1,0 +1,120 @@
+"""What a user did lately, in Redis: recent queries, written at each search; recent clicked items, from the clicks.
+
+Two sorted sets a user, scored by event time. Adding is idempotent (the later time wins), so records that are read twice
+or late change nothing, and a search sees only what lies before its own time.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import redis
+import redis.asyncio
+from redis.exceptions import RedisError
+
+from schemas.errors import Unavailable
+from schemas.events import Click
+from serving.settings import ServingSettings
+
+REMEDY = "check that Redis is up and HEADRACE_REDIS names it"
+#: Kept beyond what a request takes: later clicks than the request's time may already be there.
+SPARE = 20
+
+
+class Recent(NamedTuple):
+    """Newest first, each once."""
+
+    queries: tuple[str, ...] = ()
+    items: tuple[str, ...] = ()
+
+
+class History:
+    """The searches' side: asynchronous, one round trip a call."""
+
+    def __init__(self, url: str, settings: ServingSettings) -> None:
+        self._settings = settings
+        self._redis: redis.asyncio.Redis = redis.asyncio.Redis.from_url(url, socket_timeout=2.0, socket_connect_timeout=2.0)
+
+    async def recent(self, user: str, before_ms: int) -> Recent:
+        """The user's past before ``before_ms``; empty for an unknown user.
+
+        Raises:
+            Unavailable: Redis does not answer.
+        """
+        engine = self._settings.engine
+        top = f"({before_ms}"
+        try:
+            async with self._redis.pipeline(transaction=False) as pipe:
+                pipe.zrange(_key(self._settings, user, "q"), top, "-inf", desc=True, byscore=True, offset=0,
+                            num=engine.recent_queries)  # fmt: skip
+                pipe.zrange(_key(self._settings, user, "i"), top, "-inf", desc=True, byscore=True, offset=0,
+                            num=engine.recent_items)  # fmt: skip
+                queries, items = await pipe.execute()
+        except (RedisError, OSError) as error:
+            raise Unavailable("user history in Redis", str(error), REMEDY) from error
+        return Recent(tuple(q.decode() for q in queries), tuple(i.decode() for i in items))
+
+    async def asked(self, user: str, query: str, ts: int) -> None:
+        """Remember a query.
+
+        Raises:
+            Unavailable: Redis does not answer.
+        """
+        try:
+            async with self._redis.pipeline(transaction=False) as pipe:
+                _remember(pipe, self._settings, user, "q", query, ts, self._settings.engine.recent_queries)
+                await pipe.execute()
+        except (RedisError, OSError) as error:
+            raise Unavailable("user history in Redis", str(error), REMEDY) from error
+
+    async def ping(self) -> None:
+        """Raises Unavailable when Redis does not answer."""
+        try:
+            await self._redis.ping()
+        except (RedisError, OSError) as error:
+            raise Unavailable("Redis", str(error), REMEDY) from error
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._redis.aclose()
+
+
+class ClickWriter:
+    """The clicks' side: synchronous, for the consumer's thread."""
+
+    def __init__(self, url: str, settings: ServingSettings) -> None:
+        self._settings = settings
+        self._redis = redis.Redis.from_url(url, socket_timeout=5.0, socket_connect_timeout=2.0)
+
+    def clicked(self, clicks: list[Click]) -> None:
+        """Remember clicked items; repeating it is harmless.
+
+        Raises:
+            Unavailable: Redis does not answer; nothing or a part is written, call again.
+        """
+        try:
+            pipe = self._redis.pipeline(transaction=False)
+            for click in clicks:
+                _remember(pipe, self._settings, click.user, "i", click.item, click.ts, self._settings.engine.recent_items)
+            pipe.execute()
+        except (RedisError, OSError) as error:
+            raise Unavailable("user history in Redis", str(error), REMEDY) from error
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._redis.close()
+
+
+def _key(settings: ServingSettings, user: str, kind: str) -> str:
+    return f"{settings.history_prefix}:{kind}:{user}"
+
+
+def _remember(
+    pipe: redis.client.Pipeline | redis.asyncio.client.Pipeline,
+    settings: ServingSettings, user: str, kind: str, member: str, ts: int, keep: int,
+) -> None:  # fmt: skip
+    """Queue the commands (a pipeline of either kind only collects them)."""
+    key = _key(settings, user, kind)
+    pipe.zadd(key, {member: ts}, gt=True)
+    pipe.zremrangebyrank(key, 0, -(keep + SPARE + 1))
+    pipe.expire(key, settings.history_ttl_s)

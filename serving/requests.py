@@ -1,0 +1,112 @@
+"""What a search asks and what it is told: plain records, known to the engine, the server and the offline evaluation."""
+
+from __future__ import annotations
+
+import msgspec
+
+from schemas.errors import InvalidRequest
+from schemas.events import Impression, ShownItem
+from serving.settings import ServingSettings
+
+#: Bound of ids on the wire (`schemas.events.Id`), characters.
+ID_LIMIT = 128
+#: Bound of event times on the wire (`schemas.events.Time`), ms: the year 2100.
+TIME_LIMIT = 4_102_444_800_000
+#: Smallest propensity an impression can carry; exact log-propensities are in the answer.
+TINY = 5e-324
+
+
+class SearchRequest(msgspec.Struct, frozen=True):
+    """One search. ``ts`` is event time (ms); ``items`` empty: no filter; recent things come newest first."""
+
+    request_id: str
+    ts: int
+    user: str
+    query: str
+    k: int = 10
+    items: tuple[str, ...] = ()
+    session: str = ""
+    recent_queries: tuple[str, ...] = ()
+    recent_items: tuple[str, ...] = ()
+
+
+class Scores(msgspec.Struct, frozen=True):
+    """Why an item stands where it stands. ``policy``: log-probability of its identifier, nats, over the catalogue's trie."""
+
+    policy: float
+    tier: int
+    ctr: float
+    total: float  #: the serving score: what the list is drawn by
+
+
+class AnsweredItem(msgspec.Struct, frozen=True):
+    """``propensity``: probability that this item stands here, given the items above it."""
+
+    item: str
+    sid: tuple[int, ...]
+    title: str
+    position: int
+    scores: Scores
+    propensity: float
+
+
+class SearchAnswer(msgspec.Struct, frozen=True):
+    """A page. ``reason`` says why ``items`` is empty; ``notes`` what was not as asked."""
+
+    request_id: str
+    query: str
+    checkpoint: str
+    weights_version: int
+    snapshot_version: int
+    items: tuple[AnsweredItem, ...]
+    list_propensity_log: float  #: nats, of the whole list in this order
+    reason: str = ""
+    notes: tuple[str, ...] = ()
+    took_ms: float = 0.0
+
+
+def impression(request: SearchRequest, answer: SearchAnswer) -> Impression:
+    """The page view that goes into the log; the answer must have items."""
+    return Impression(
+        ts=request.ts,
+        request_id=request.request_id,
+        user=request.user,
+        query=request.query,
+        items=tuple(ShownItem(i.item, i.position, max(i.propensity, TINY)) for i in answer.items),
+        session=request.session,
+        recent_queries=request.recent_queries,
+        recent_items=request.recent_items,
+        candidates=request.items,
+        checkpoint=answer.checkpoint,
+        weights_version=answer.weights_version,
+        snapshot_version=answer.snapshot_version,
+    )
+
+
+def check(request: SearchRequest, settings: ServingSettings) -> None:
+    """Hold a request against the server's bounds.
+
+    Raises:
+        InvalidRequest: names the parameter, its value, its bound and what to do.
+    """
+    if not request.query.strip():
+        raise InvalidRequest("q", request.query, f"1 to {settings.max_query} characters, not only space", "send a query")
+    _length("q", request.query, settings.max_query)
+    if not request.user:
+        raise InvalidRequest("user", request.user, f"1 to {ID_LIMIT} characters", "send the user's id")
+    _length("user", request.user, ID_LIMIT)
+    _length("session", request.session, ID_LIMIT)
+    if not request.request_id:
+        raise InvalidRequest("X-Request-Id", request.request_id, f"1 to {ID_LIMIT} characters", "leave the header out")
+    _length("X-Request-Id", request.request_id, ID_LIMIT)
+    if not 1 <= request.k <= settings.max_k:
+        raise InvalidRequest("k", request.k, f"1 to {settings.max_k}", "ask for fewer items, or raise serving.max_k")
+    if len(request.items) > settings.max_filter:
+        raise InvalidRequest("items", len(request.items), f"at most {settings.max_filter} ids", "send a shorter filter")
+    if not 0 <= request.ts <= TIME_LIMIT:
+        raise InvalidRequest("X-Headrace-Time", request.ts, f"0 to {TIME_LIMIT} ms", "send milliseconds since 1970")
+
+
+def _length(name: str, value: str, bound: int) -> None:
+    if len(value) > bound:
+        raise InvalidRequest(name, f"{len(value)} characters", f"at most {bound} characters", "send a shorter one")
