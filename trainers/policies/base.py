@@ -77,9 +77,7 @@ class DecodeState:
         def pick(cache: Tensor) -> Tensor:
             return cache[torch.arange(len(rows_BR), device=rows_BR.device)[:, None], rows_BR]
 
-        return DecodeState(
-            self.encoder, self.depth, tuple(map(pick, self.keys_BRHTC)), tuple(map(pick, self.values_BRHTC))
-        )
+        return DecodeState(self.encoder, self.depth, tuple(map(pick, self.keys_BRHTC)), tuple(map(pick, self.values_BRHTC)))
 
 
 class Policy(Protocol):

@@ -12,11 +12,11 @@ class PromptSettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    query_tokens: int = Field(32, ge=4, le=256, description="text pieces kept of the query")
-    recent_queries: int = Field(2, ge=0, le=16, description="recent queries in the prompt, newest first")
-    recent_query_tokens: int = Field(8, ge=1, le=64, description="text pieces kept of each recent query")
-    recent_items: int = Field(3, ge=0, le=32, description="recent clicked items in the prompt, as identifiers")
-    cache: int = Field(20_000, ge=0, description="queries whose pieces, identifier and embedding are kept in memory")
+    query_tokens: int = Field(default=32, ge=4, le=256, description="text pieces kept of the query")
+    recent_queries: int = Field(default=2, ge=0, le=16, description="recent queries in the prompt, newest first")
+    recent_query_tokens: int = Field(default=8, ge=1, le=64, description="text pieces kept of each recent query")
+    recent_items: int = Field(default=3, ge=0, le=32, description="recent clicked items in the prompt, as identifiers")
+    cache: int = Field(default=20_000, ge=0, description="queries whose pieces, identifier and embedding are kept in memory")
 
     def longest(self, levels: int) -> int:
         """Most tokens a prompt can have, for identifiers of that many levels."""
@@ -29,15 +29,17 @@ class PolicySettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    text_vocabulary: int = Field(4_000, ge=300, le=200_000, description="text pieces of the tokenizer, at most")
-    d_model: int = Field(128, ge=8, le=4_096, description="hidden width, a multiple of heads")
-    encoder_layers: int = Field(2, ge=1, le=48, description="layers that read the prompt")
-    decoder_layers: int = Field(2, ge=1, le=48, description="layers that write identifiers")
-    ffn: int = Field(256, ge=8, le=16_384, description="width of the feed-forward part")
-    heads: int = Field(4, ge=1, le=64, description="attention heads")
-    dropout: float = Field(0.0, ge=0, lt=1, description="share of activations dropped in supervised training")
-    init_std: float = Field(0.02, gt=0, le=1, description="standard deviation of fresh embeddings and weights")
-    threads: int = Field(1, ge=1, le=256, description="threads torch computes with; results repeat for the same number")
+    text_vocabulary: int = Field(default=4_000, ge=300, le=200_000, description="text pieces of the tokenizer, at most")
+    d_model: int = Field(default=128, ge=8, le=4_096, description="hidden width, a multiple of heads")
+    encoder_layers: int = Field(default=2, ge=1, le=48, description="layers that read the prompt")
+    decoder_layers: int = Field(default=2, ge=1, le=48, description="layers that write identifiers")
+    ffn: int = Field(default=256, ge=8, le=16_384, description="width of the feed-forward part")
+    heads: int = Field(default=4, ge=1, le=64, description="attention heads")
+    dropout: float = Field(default=0.0, ge=0, lt=1, description="share of activations dropped in supervised training")
+    init_std: float = Field(default=0.02, gt=0, le=1, description="standard deviation of fresh embeddings and weights")
+    threads: int = Field(
+        default=1, ge=1, le=256, description="threads torch computes with; results repeat for the same number"
+    )
     prompt: PromptSettings = PromptSettings()
 
     @model_validator(mode="after")
@@ -52,15 +54,15 @@ class WarmStartSettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    seconds: float = Field(60.0, ge=0, description="wall seconds, 0 for no limit (then the result repeats exactly)")
-    steps: int = Field(0, ge=0, description="updates, 0 for no limit")
-    batch: int = Field(64, ge=1, le=8_192, description="pairs in an update")
-    learning_rate: float = Field(2e-3, gt=0, le=1, description="peak rate of AdamW")
-    warm_up: float = Field(0.05, ge=0, le=1, description="share of the budget in which the rate rises to its peak")
-    weight_decay: float = Field(0.01, ge=0, le=1, description="AdamW's decay, per unit of rate")
-    clip: float = Field(1.0, gt=0, description="largest norm of the gradient")
-    label_smoothing: float = Field(0.0, ge=0, lt=1, description="share of the target spread over the vocabulary")
-    report_every: int = Field(20, ge=1, description="updates between calls of the progress function")
+    seconds: float = Field(default=60.0, ge=0, description="wall seconds, 0 for no limit (then the result repeats exactly)")
+    steps: int = Field(default=0, ge=0, description="updates, 0 for no limit")
+    batch: int = Field(default=64, ge=1, le=8_192, description="pairs in an update")
+    learning_rate: float = Field(default=2e-3, gt=0, le=1, description="peak rate of AdamW")
+    warm_up: float = Field(default=0.05, ge=0, le=1, description="share of the budget in which the rate rises to its peak")
+    weight_decay: float = Field(default=0.01, ge=0, le=1, description="AdamW's decay, per unit of rate")
+    clip: float = Field(default=1.0, gt=0, description="largest norm of the gradient")
+    label_smoothing: float = Field(default=0.0, ge=0, lt=1, description="share of the target spread over the vocabulary")
+    report_every: int = Field(default=20, ge=1, description="updates between calls of the progress function")
 
     @model_validator(mode="after")
     def _bounded(self) -> WarmStartSettings:

@@ -10,7 +10,7 @@ import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
+from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 
 from schemas.errors import Corrupt, InvalidValue, Unavailable
 
@@ -53,7 +53,8 @@ class PromptTokenizer:
         )
         backend.train_from_iterator(texts, trainer)
         for letter, size in zip(LETTERS, level_sizes, strict=False):
-            backend.add_tokens([f"<{letter}_{code}>" for code in range(size)])
+            # normalized=False: matched before NFKC, which would turn full-width brackets into these
+            backend.add_tokens([AddedToken(f"<{letter}_{code}>", normalized=False) for code in range(size)])
         return cls(backend, level_sizes)
 
     def __len__(self) -> int:
@@ -100,5 +101,5 @@ class PromptTokenizer:
 
 
 def _plain(text: str) -> str:
-    # The backend splits added tokens out of raw text: without the angle bracket, a query "<a_3>" cannot forge one.
+    # The backend splits added tokens out of the raw text: without the angle bracket, a query "<a_3>" cannot forge one.
     return text.replace("<", " ")

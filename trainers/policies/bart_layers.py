@@ -1,0 +1,93 @@
+"""BART's layers over transformers' own parameters, for the three shapes a policy needs: prompt, prefix tree, one step.
+
+The modules hold the weights (so that checkpoints open with transformers); these functions call them without generation
+caches, mask builders and per-call wrappers, which cost more than the arithmetic at this size.
+Letters as in `trainers.policies.base`; Q query positions.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from trainers.policies.packing import PrefixTree
+
+Layer = Any  #: transformers' BartEncoderLayer or BartDecoderLayer
+Attention = Any  #: transformers' BartAttention
+
+
+def heads(attention: Attention, x_BQD: Tensor) -> Tensor:
+    """[B, Q, D] to [B, H, Q, C]."""
+    return x_BQD.view(*x_BQD.shape[:-1], attention.num_heads, attention.head_dim).transpose(1, 2)
+
+
+def attend(attention: Attention, query_BQD: Tensor, key_BHSC: Tensor, value_BHSC: Tensor, bias: Tensor | None) -> Tensor:
+    """Scaled dot-product attention: [B, Q, D] before the output projection."""
+    out = functional.scaled_dot_product_attention(
+        heads(attention, query_BQD), key_BHSC, value_BHSC, attn_mask=bias, scale=attention.scaling
+    )
+    return out.transpose(1, 2).reshape(query_BQD.shape)
+
+
+def after_attention(layer: Layer, attention: Attention, norm: Any, residual: Tensor, mixed: Tensor) -> Tensor:
+    """Output projection, dropout, residual and norm."""
+    out = attention.out_proj(mixed)
+    normed: Tensor = norm(residual + functional.dropout(out, p=layer.dropout, training=layer.training))
+    return normed
+
+
+def feed_forward(layer: Layer, x: Tensor) -> Tensor:
+    """The layer's last part, any leading shape."""
+    inner = layer.activation_fn(layer.fc1(x))
+    inner = functional.dropout(inner, p=layer.activation_dropout, training=layer.training)
+    out = functional.dropout(layer.fc2(inner), p=layer.dropout, training=layer.training)
+    normed: Tensor = layer.final_layer_norm(x + out)
+    return normed
+
+
+def encoder_layer(layer: Layer, x_BSD: Tensor, bias_B11S: Tensor) -> Tensor:
+    """One layer over the prompt: [B, S, D]."""
+    attention = layer.self_attn
+    key, value = heads(attention, attention.k_proj(x_BSD)), heads(attention, attention.v_proj(x_BSD))
+    mixed = attend(attention, attention.q_proj(x_BSD), key, value, bias_B11S)
+    return feed_forward(layer, after_attention(layer, attention, layer.self_attn_layer_norm, x_BSD, mixed))
+
+
+def cross_cache(layer: Layer, prompt_BSD: Tensor) -> tuple[Tensor, Tensor]:
+    """Keys and values of the prompt [B, H, S, C] that all rows of the prompt share."""
+    attention = layer.encoder_attn
+    return heads(attention, attention.k_proj(prompt_BSD)), heads(attention, attention.v_proj(prompt_BSD))
+
+
+def tree_layer(layer: Layer, x_PD: Tensor, tree: PrefixTree, key_BHSC: Tensor, value_BHSC: Tensor, bias: Tensor) -> Tensor:
+    """One decoder layer over the distinct prefixes of all prompts: [P, D]."""
+    attention, cross = layer.self_attn, layer.encoder_attn
+    query, key, value = tree.pad(
+        torch.cat([attention.q_proj(x_PD), attention.k_proj(x_PD), attention.v_proj(x_PD)], dim=-1)
+    ).chunk(3, dim=-1)
+    mixed = attend(attention, query, heads(attention, key), heads(attention, value), tree.bias_B1MM)
+    x_PD = after_attention(layer, attention, layer.self_attn_layer_norm, x_PD, tree.flatten(mixed))
+    mixed = attend(cross, tree.pad(cross.q_proj(x_PD)), key_BHSC, value_BHSC, bias)
+    x_PD = after_attention(layer, cross, layer.encoder_attn_layer_norm, x_PD, tree.flatten(mixed))
+    return feed_forward(layer, x_PD)
+
+
+def step_layer(
+    layer: Layer, x_BRD: Tensor, past: tuple[Tensor, Tensor] | None, key_BHSC: Tensor, value_BHSC: Tensor, bias: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """One decoder layer at one new position of R rows: (x_BRD, keys_BRHTC, values_BRHTC) with the position appended."""
+    attention, cross = layer.self_attn, layer.encoder_attn
+    shape = (*x_BRD.shape[:2], attention.num_heads, 1, attention.head_dim)
+    query, key, value = (p(x_BRD).view(shape) for p in (attention.q_proj, attention.k_proj, attention.v_proj))
+    if past is not None:
+        key, value = torch.cat([past[0], key], dim=3), torch.cat([past[1], value], dim=3)
+    # A handful of positions: sums of products beat thousands of tiny matrix products.
+    score_BRHT = (query * key).sum(dim=-1) * attention.scaling
+    mixed = (score_BRHT.softmax(dim=-1)[..., None] * value).sum(dim=3).view(x_BRD.shape)
+    x_BRD = after_attention(layer, attention, layer.self_attn_layer_norm, x_BRD, mixed)
+    mixed = attend(cross, cross.q_proj(x_BRD), key_BHSC, value_BHSC, bias)
+    x_BRD = after_attention(layer, cross, layer.encoder_attn_layer_norm, x_BRD, mixed)
+    return feed_forward(layer, x_BRD), key, value

@@ -1,0 +1,98 @@
+"""Each distinct prefix of a prompt's rollouts, once: what a teacher-forced pass has to compute.
+
+Rollouts of one prompt share their first codes, and often all of them. A hidden state depends on the prefix alone, so the
+decoder runs over distinct prefixes (a tree per prompt) and the gradients of the rollouts that share one are summed before
+the decoder's backward. Letters: P distinct prefixes of the batch, M the most of any prompt.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+
+@dataclass(frozen=True)
+class PrefixTree:
+    """P prefixes, prompt by prompt, short before long inside a prompt."""
+
+    prompts: int
+    width: int  #: M
+    place_P: Tensor | None  #: row of each prefix in the padded [B * M]; None where every prompt has M prefixes
+    depth_P: Tensor  #: codes in the prefix
+    code_P: Tensor  #: its last code, 0 at depth 0
+    bias_B1MM: Tensor  #: 0 where a prefix may attend (to its own prefixes), a large negative number elsewhere
+    level_rows: tuple[Tensor, ...]  #: per level l: the prefixes of depth l, as rows into P
+    inverse_BG: tuple[Tensor, ...]  #: per level l: which entry of ``level_rows[l]`` is the rollout's prefix
+
+    def pad(self, flat_PD: Tensor) -> Tensor:
+        """[P, D] to [B, M, D], zeros in the gaps."""
+        if self.place_P is None:
+            return flat_PD.view(self.prompts, self.width, -1)
+        padded = flat_PD.new_zeros(self.prompts * self.width, flat_PD.shape[-1])
+        return padded.index_copy(0, self.place_P, flat_PD).view(self.prompts, self.width, -1)
+
+    def flatten(self, padded_BMD: Tensor) -> Tensor:
+        """[B, M, D] to [P, D]."""
+        flat = padded_BMD.reshape(self.prompts * self.width, -1)
+        return flat if self.place_P is None else flat.index_select(0, self.place_P)
+
+    def spread(self, flat_PD: Tensor) -> Tensor:
+        """[P, D] to [B, G, L, D]: every rollout gets the rows of its own prefixes."""
+        rows_BGL = torch.stack([rows[inv] for rows, inv in zip(self.level_rows, self.inverse_BG, strict=True)], dim=-1)
+        return functional.embedding(rows_BGL, flat_PD)
+
+
+def pack(sids_BGL: Tensor, level_sizes: Sequence[int]) -> PrefixTree:
+    """The prefixes of lengths 0 to L - 1 of B x G identifiers."""
+    prompts, _, levels = sids_BGL.shape
+    device = sids_BGL.device
+    owner = [torch.arange(prompts, device=device)]
+    code = [torch.zeros(prompts, dtype=torch.int64, device=device)]
+    parent: list[Tensor] = [owner[0]]
+    inverse = [owner[0][:, None].expand(sids_BGL.shape[:2])]
+    for level in range(levels - 1):
+        key, inv = torch.unique(inverse[-1] * level_sizes[level] + sids_BGL[..., level], return_inverse=True)
+        parent.append(key // level_sizes[level])
+        code.append(key % level_sizes[level])
+        owner.append(owner[-1][parent[-1]])
+        inverse.append(inv)
+    counts = [len(rows) for rows in owner]
+    owner_P = torch.cat(owner)
+    depth_P = torch.repeat_interleave(torch.arange(levels, device=device), torch.tensor(counts, device=device))
+    # Found level by level, wanted prompt by prompt: a stable sort by prompt keeps short before long.
+    order = torch.argsort(owner_P, stable=True)
+    rank = torch.empty_like(order)
+    rank[order] = torch.arange(len(order), device=device)
+    level_rows = torch.split_with_sizes(rank, counts)
+    per_prompt = torch.bincount(owner_P, minlength=prompts)
+    width = int(per_prompt.max())
+    owner_P = owner_P[order]
+    slot_P = torch.arange(len(order), device=device) - (per_prompt.cumsum(0) - per_prompt)[owner_P]
+    return PrefixTree(
+        prompts=prompts,
+        width=width,
+        place_P=None if len(order) == prompts * width else owner_P * width + slot_P,
+        depth_P=depth_P[order],
+        code_P=torch.cat(code)[order],
+        bias_B1MM=_ancestry(parent, level_rows, owner_P, slot_P, prompts, width),
+        level_rows=level_rows,
+        inverse_BG=tuple(inverse),
+    )
+
+
+def _ancestry(
+    parent: list[Tensor], level_rows: tuple[Tensor, ...], owner_P: Tensor, slot_P: Tensor, prompts: int, width: int
+) -> Tensor:
+    """bias_B1MM: 0 from a prefix to itself and to every prefix of it. Gaps see themselves, so that no row is empty."""
+    bias = torch.full((prompts, width, width), torch.finfo(torch.float32).min, device=owner_P.device)
+    bias.diagonal(dim1=1, dim2=2).zero_()
+    for depth in range(1, len(parent)):
+        rows, ancestors = level_rows[depth], torch.arange(len(parent[depth]), device=owner_P.device)
+        for above in range(depth, 0, -1):
+            ancestors = parent[above][ancestors]
+            bias[owner_P[rows], slot_P[rows], slot_P[level_rows[above - 1][ancestors]]] = 0.0
+    return bias[:, None]
