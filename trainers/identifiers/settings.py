@@ -18,16 +18,18 @@ class IdentifierSettings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     level_sizes: tuple[int, ...] | None = Field(
-        None, description="codebook sizes K of the 5 levels, each 1 to 65536; none: from the number of items"
+        default=None, description="codebook sizes K of the 5 levels, each 1 to 65536; none: from the number of items"
     )
-    keyword_share: float = Field(0.5, ge=0, le=1, description="share of the keywords' mean in the enhanced embedding")
-    iterations: int = Field(20, ge=1, le=1000, description="rounds of each k-means")
-    opq_iterations: int = Field(10, ge=1, le=1000, description="rounds of the OPQ rotation")
+    keyword_share: float = Field(
+        default=0.5, ge=0, le=1, description="share of the keywords' mean in the enhanced embedding"
+    )
+    iterations: int = Field(default=20, ge=1, le=1000, description="rounds of each k-means")
+    opq_iterations: int = Field(default=10, ge=1, le=1000, description="rounds of the OPQ rotation")
     max_training_points: int = Field(
-        200_000, ge=100, description="items and queries the codebooks are fitted on at most, drawn by the seed"
+        default=200_000, ge=100, description="items and queries the codebooks are fitted on at most, drawn by the seed"
     )
     capacity_slack: float = Field(
-        1.1, ge=1, le=10, description="largest level-3 cluster, as a multiple of an even share of the points"
+        default=1.1, ge=1, le=10, description="largest level-3 cluster, as a multiple of an even share of the points"
     )
 
     @model_validator(mode="after")

@@ -1,0 +1,213 @@
+"""Identifiers of a catalogue as one versioned artefact: keyword enhancement, codebook, codes, quality.
+
+Letters: N items, M queries, D embedding width, L = 5 levels.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from reward.lexicon import Lexicon, build_lexicon
+from reward.text import normalise
+from schemas.catalogue import Catalogue
+from schemas.errors import Corrupt, InvalidValue
+from schemas.store import Store
+from trainers.identifiers.assign import Assigner
+from trainers.identifiers.codebook import Codebook, fit_codebook
+from trainers.identifiers.keywords import Encode, Enhancer, phrase_embeddings
+from trainers.identifiers.quality import Quality, measure
+from trainers.identifiers.settings import IdentifierSettings
+from trainers.identifiers.trie import Trie
+
+FloatArray = NDArray[np.float32]
+Codes = NDArray[np.int32]
+Progress = Callable[[str, float], None]  #: (what is being done, share done so far)
+
+FOLDER = "identifiers"
+
+
+@dataclass(frozen=True, eq=False)
+class Identifiers:
+    """Immutable; `version` names its content. ``sids_NL`` are in the catalogue's row order."""
+
+    codebook: Codebook
+    enhancer: Enhancer
+    sids_NL: Codes
+    quality: Quality
+
+    @cached_property
+    def version(self) -> str:
+        """First 12 hex digits of the sha256 over codebook, lexicon and identifiers."""
+        digest = hashlib.sha256(f"{self.codebook.version} {self.enhancer.lexicon.version} {self.enhancer.share}".encode())
+        digest.update(np.ascontiguousarray(self.enhancer.phrase_emb_KD).tobytes())
+        digest.update(np.ascontiguousarray(self.sids_NL).tobytes())
+        return digest.hexdigest()[:12]
+
+    @property
+    def level_sizes(self) -> tuple[int, ...]:
+        """K of each of the L levels."""
+        return self.codebook.level_sizes
+
+    @cached_property
+    def trie(self) -> Trie:
+        """The trie of all items, those that appear later included (mask them by availability)."""
+        return Trie.build(self.sids_NL, self.level_sizes)
+
+    def query_sids(self, queries: Sequence[str], emb_MD: FloatArray) -> Codes:
+        """Codes [M, L] of queries from their embeddings: the same codebook, but no place in the trie."""
+        return self.codebook.encode(self.enhancer.enhance(queries, emb_MD))
+
+    def assigner(self, catalogue: Catalogue) -> Assigner:
+        """For items that are new to this artefact; it knows all identifiers already given."""
+        return Assigner.of(self.codebook, self.sids_NL, item_texts(catalogue))
+
+    def assign_new(self, assigner: Assigner, title: str, emb_D: FloatArray) -> tuple[int, ...]:
+        """The identifier of a new item from its title's embedding; no other item's changes."""
+        return assigner.assign(self.enhancer.enhance([title], emb_D[None, :])[0], normalise(title))
+
+    def save(self, store: Store) -> str:
+        """Write into ``identifiers/<version>``; returns the version. The quality is written last."""
+        folder = f"{FOLDER}/{self.version}"
+        store.write(f"{folder}/codebook.npz", self.codebook.to_bytes())
+        store.write(f"{folder}/lexicon.json", self.enhancer.lexicon.to_bytes())
+        arrays = io.BytesIO()
+        np.savez(arrays, allow_pickle=False, sids=self.sids_NL, phrases=self.enhancer.phrase_emb_KD)
+        store.write(f"{folder}/arrays.npz", arrays.getvalue())
+        summary = Summary(self.version, self.level_sizes, self.enhancer.share, self.quality)
+        store.write(f"{folder}/summary.json", msgspec.json.encode(summary))
+        return self.version
+
+    @classmethod
+    def load(cls, store: Store, version: str) -> Identifiers:
+        """Read what `save` wrote.
+
+        Raises:
+            Unavailable: there is no such version.
+            Corrupt: the content is not the one that the version names.
+        """
+        folder = f"{FOLDER}/{version}"
+        summary = msgspec.json.decode(store.read(f"{folder}/summary.json"), type=Summary)
+        lexicon = Lexicon.from_bytes(store.read(f"{folder}/lexicon.json"), f"{folder}/lexicon.json")
+        with np.load(io.BytesIO(store.read(f"{folder}/arrays.npz")), allow_pickle=False) as arrays:
+            enhancer = Enhancer(lexicon, arrays["phrases"], summary.keyword_share)
+            sids_NL = arrays["sids"]
+        codebook = Codebook.from_bytes(store.read(f"{folder}/codebook.npz"))
+        loaded = cls(codebook, enhancer, sids_NL, summary.quality)
+        if loaded.version != version:
+            raise Corrupt(f"{store.url}/{folder}", f"content is version {loaded.version}", "rebuild the identifiers")
+        return loaded
+
+
+class Summary(msgspec.Struct, frozen=True):
+    """What a person reads first: ``summary.json``."""
+
+    version: str
+    level_sizes: tuple[int, ...]
+    keyword_share: float
+    quality: Quality
+    v: int = 1
+
+
+def item_texts(catalogue: Catalogue) -> list[str]:
+    """The text that decides whether two items may share an identifier."""
+    return [normalise(title) for title in catalogue.titles]
+
+
+def build_identifiers(
+    catalogue: Catalogue,
+    item_emb_ND: FloatArray,
+    queries: Sequence[str],
+    query_emb_MD: FloatArray,
+    settings: IdentifierSettings | None = None,
+    *,
+    seed: int = 0,
+    known_ms: int = 0,
+    encode: Encode | None = None,
+    progress: Progress | None = None,
+) -> Identifiers:
+    """Identifiers of every item; lexicon and codebook from items and queries together. Deterministic in its arguments.
+
+    Args:
+        catalogue: N items.
+        item_emb_ND: unit embeddings of the titles.
+        queries: M texts of past queries, may be empty.
+        query_emb_MD: their unit embeddings.
+        settings: defaults if None.
+        seed: of k-means and sampling.
+        known_ms: items available only after this event time do not shape the codebook; they are assigned afterwards,
+            as any new item would be.
+        encode: embeds the keywords; without it a keyword's embedding is the mean of its items'.
+        progress: told each stage.
+
+    Raises:
+        InvalidValue: arrays and texts differ in number, or no item is known at ``known_ms``.
+    """
+    settings = settings or IdentifierSettings()
+    tell = progress or (lambda stage, share: None)
+    if len(item_emb_ND) != len(catalogue) or len(query_emb_MD) != len(queries):
+        shapes = f"{len(item_emb_ND)} items, {len(query_emb_MD)} queries"
+        raise InvalidValue("embeddings", shapes, f"{len(catalogue)} and {len(queries)} rows", "embed what you pass")
+    known_N = catalogue.available_from_N <= known_ms
+    if not known_N.any():
+        raise InvalidValue("known_ms", known_ms, "at or after some item's available_from", "start after the first item")
+    tell("keywords", 0.0)
+    known = catalogue if known_N.all() else _subset(catalogue, np.flatnonzero(known_N))
+    lexicon = build_lexicon(known)
+    phrases = phrase_embeddings(lexicon, known.titles, item_emb_ND[known_N], encode)
+    enhancer = Enhancer(lexicon, phrases, settings.keyword_share)
+    item_ND = enhancer.enhance(catalogue.titles, item_emb_ND)
+    query_MD = enhancer.enhance(queries, np.asarray(query_emb_MD, dtype=np.float32).reshape(len(queries), item_ND.shape[1]))
+    tell("codebook", 0.3)
+    codebook, codes_NL = _fit(item_ND, known_N, query_MD, settings, seed)
+    tell("identifiers", 0.8)
+    assigner = Assigner(codebook)
+    order = np.concatenate([np.flatnonzero(known_N), np.flatnonzero(~known_N)])  # who was there first keeps its code
+    texts = item_texts(catalogue)
+    sids_NL = np.empty_like(codes_NL)
+    sids_NL[order] = assigner.assign_all(item_ND[order], [texts[row] for row in order], codes_NL[order])
+    error = float(((item_ND - codebook.decode(sids_NL)) ** 2).sum(axis=1).mean())
+    tell("identifiers", 1.0)
+    return Identifiers(codebook, enhancer, sids_NL, measure(sids_NL, codebook.level_sizes, assigner.moved, error))
+
+
+def _fit(
+    item_ND: FloatArray, known_N: NDArray[np.bool_], query_MD: FloatArray, settings: IdentifierSettings, seed: int
+) -> tuple[Codebook, Codes]:
+    """The codebook on (a sample of) known items and queries, and the codes of all items.
+
+    An item that the fit saw keeps the level-3 cell that the capacity gave it; every other takes the nearest.
+    """
+    rows = np.flatnonzero(known_N)
+    points_ND = np.concatenate([item_ND[rows], query_MD])
+    fitted = np.arange(len(points_ND))
+    if len(points_ND) > settings.max_training_points:
+        random = np.random.default_rng(seed)
+        fitted = np.sort(random.choice(len(points_ND), settings.max_training_points, replace=False))
+    codebook, fitted_codes = fit_codebook(points_ND[fitted], settings.sizes(len(rows)), settings, seed)
+    codes_NL = codebook.encode(item_ND)
+    items = fitted < len(rows)
+    codes_NL[rows[fitted[items]]] = fitted_codes[items]
+    return codebook, codes_NL
+
+
+def _subset(catalogue: Catalogue, rows: NDArray[np.int64]) -> Catalogue:
+    def pick(column: Sequence[str]) -> tuple[str, ...]:
+        return tuple(column[row] for row in rows)
+
+    return Catalogue(
+        items=pick(catalogue.items),
+        titles=pick(catalogue.titles),
+        categories=pick(catalogue.categories),
+        brands=pick(catalogue.brands),
+        prices_N=catalogue.prices_N[rows],
+        available_from_N=catalogue.available_from_N[rows],
+        attributes=tuple(catalogue.attributes[row] for row in rows),
+    )
