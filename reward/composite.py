@@ -1,0 +1,102 @@
+"""The composite item reward, its terms kept apart, and the serving score made of the same components (EQUATIONS 3).
+
+What differs from the paper: orders outrank clicks (it prints their values the other way round), and each term's share
+of the reward's variance is reported, because a raw CTR near 0.02 next to a click of 3 does nothing.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from reward.settings import ServingScoreSettings
+from schemas.weights import RewardWeights
+
+#: Names of the last axis of `item_terms`.
+TERMS: Final = ("relevance", "ctr", "interaction")
+
+#: V1's weight of an interaction's kind (EQUATIONS 3).
+LAMBDA: Final = {"search_order": 2.0, "category_order": 1.5, "click": 1.0, "exposed": 0.5, "category": 0.2, "random": 0.0}
+
+#: CTR is clipped to [CTR_FLOOR, 1 - CTR_FLOOR].
+CTR_FLOOR: Final = 1e-6
+
+Floats = NDArray[np.float64]
+
+
+def item_terms(
+    tier: ArrayLike, ctr: ArrayLike, clicked: ArrayLike, ordered: ArrayLike, weights: RewardWeights
+) -> NDArray[np.float64]:
+    """The three weighted terms of R_item, last axis `TERMS`: [..., 3] from four inputs of one (broadcast) shape [...].
+
+    ``tier`` 0 to 3, ``ctr`` in (0, 1) (clipped), ``clicked`` and ``ordered`` truth values or counts (V2 Eq. 9-10).
+    """
+    relevance = weights.relevance * np.asarray(tier, dtype=np.float64)
+    click_rate = weights.ctr * np.clip(np.asarray(ctr, dtype=np.float64), CTR_FLOOR, 1 - CTR_FLOOR)
+    clicks, orders = np.asarray(clicked) > 0, np.asarray(ordered) > 0
+    interaction = np.where(orders, weights.order, np.where(clicks, weights.click, 0.0))
+    return np.stack(np.broadcast_arrays(relevance, click_rate, interaction), axis=-1)
+
+
+def item_reward(
+    tier: ArrayLike, ctr: ArrayLike, clicked: ArrayLike, ordered: ArrayLike, weights: RewardWeights
+) -> NDArray[np.float64]:
+    """R_item = w_rel R_rel + w_ctr R_ctr + R_co (V2 Eq. 9-10), shape [...]: the sum of `item_terms`."""
+    total: Floats = item_terms(tier, ctr, clicked, ordered, weights).sum(axis=-1)
+    return total
+
+
+def term_shares(terms_BG3: ArrayLike) -> dict[str, float]:
+    """Each term's share of the variance of the reward within groups; the shares sum to 1.
+
+    A share is the term's covariance with the total over the total's variance, groups pooled; a term that works
+    against the others has a negative share. All zero when every group's reward is constant.
+    """
+    terms = np.asarray(terms_BG3, dtype=np.float64)
+    centred = terms - terms.mean(axis=-2, keepdims=True)
+    total = centred.sum(axis=-1, keepdims=True)
+    variance = float((total**2).sum())
+    # Centring a constant group leaves rounding of the order of 1e-16 times its size; that is no variance.
+    if variance <= 1e-24 * max(1.0, float((terms**2).sum())):
+        return dict.fromkeys(TERMS, 0.0)
+    shares = (centred * total).reshape(-1, len(TERMS)).sum(axis=0) / variance
+    return {name: float(share) for name, share in zip(TERMS, shares, strict=True)}
+
+
+def serving_terms(
+    logp: ArrayLike, tier: ArrayLike, ctr: ArrayLike, weights: RewardWeights, settings: ServingScoreSettings
+) -> NDArray[np.float64]:
+    """The serving score's three terms, last axis (policy, relevance, ctr): [..., 3]. ``logp`` in nats."""
+    click_rate = np.clip(np.asarray(ctr, dtype=np.float64), CTR_FLOOR, 1 - CTR_FLOOR)
+    relevance = settings.relevance_scale * weights.relevance * np.asarray(tier, dtype=np.float64)
+    attraction = settings.ctr_scale * weights.ctr * np.log(click_rate)
+    return np.stack(np.broadcast_arrays(np.asarray(logp, dtype=np.float64), relevance, attraction), axis=-1)
+
+
+def serving_score(
+    logp: ArrayLike, tier: ArrayLike, ctr: ArrayLike, weights: RewardWeights, settings: ServingScoreSettings
+) -> NDArray[np.float64]:
+    """Policy score plus the active weights on the components, shape [...]; the server orders by it.
+
+    total = logp + relevance_scale * w_rel * tier + ctr_scale * w_ctr * log(ctr)
+    """
+    total: Floats = serving_terms(logp, tier, ctr, weights, settings).sum(axis=-1)
+    return total
+
+
+def v1_reward(clicks: ArrayLike, orders: ArrayLike, exposures: ArrayLike, kind_weight: ArrayLike) -> NDArray[np.float64]:
+    """V1's smoothed signal, for parity: 2 lambda Ctr Cvr / (Ctr + Cvr) with c(x) = log(x + 10) (EQUATIONS 3).
+
+    Args are counts of one shape [...] and lambda (see `LAMBDA`). An unseen item gets the highest value: that is the
+    signal's flaw, and why the posterior of `reward.posterior` is the default.
+    """
+
+    def smooth(count: ArrayLike) -> Any:
+        return np.log(np.asarray(count, dtype=np.float64) + 10.0)
+
+    click, order, shown = smooth(clicks), smooth(orders), smooth(exposures)
+    ctr, cvr = click / (shown + click + order), order / click
+    signal: Floats = 2.0 * np.asarray(kind_weight, dtype=np.float64) * ctr * cvr / (ctr + cvr)
+    return signal
