@@ -42,6 +42,9 @@ class LearnerSettings(BaseModel):
     prompts: int = Field(16, ge=1, le=4096, description="page views per step, B")
     fresh_share: float = Field(0.5, gt=0, le=1, description="share of a step's prompts that are new views; the rest: window")
     window_size: int = Field(4096, ge=1, le=10_000_000, description="recent views kept for revisiting with fresh rollouts")
+    max_backlog: int = Field(
+        256, ge=1, le=1_000_000, description="fresh views waiting beyond which the surplus goes to the window"
+    )
     wait_s: float = Field(1.0, ge=0, le=3600, description="seconds to wait for fresh views before a step on what there is")
     idle_steps: int = Field(8, ge=0, le=1_000_000, description="steps in a row without a fresh view before waiting for one")
     learning_rate: float = Field(3e-4, gt=0, le=1, description="of AdamW")

@@ -1,0 +1,93 @@
+"""Which views a step learns from: a pure function of the records it takes, the windows, and (seed, counter)."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from schemas.examples import TrainingExample
+from trainers.follow import Arrival
+from trainers.settings import LearnerSettings
+from trainers.window import Window
+
+
+@dataclass(frozen=True)
+class Batch:
+    """``views`` are the prompts, fresh ones first. ``fresh`` counts first-time views taken, prompts or not."""
+
+    views: tuple[TrainingExample, ...]
+    fresh: int
+    revised: int  #: later revisions taken
+    held_out: int  #: records set aside for the gate
+
+
+def draws(seed: int, counter: int) -> np.random.Generator:
+    """The generator of one step: a function of the run's seed and the step's counter, so nothing needs saving."""
+    return np.random.Generator(np.random.Philox(key=np.array([seed, counter], dtype=np.uint64)))
+
+
+def is_held_out(request_id: str, share: float) -> bool:
+    """Whether a view is for the gate alone; by hash, so that every revision and every restart agrees."""
+    return zlib.crc32(request_id.encode()) < share * 2**32
+
+
+def is_fresh(example: TrainingExample | None, share: float) -> bool:
+    """Whether a record gives a step a new prompt: first revision of a view that may be trained on."""
+    return example is not None and example.revision == 1 and not is_held_out(example.request_id, share)
+
+
+def choose(waiting: Iterable[Arrival], taken: dict[int, int], settings: LearnerSettings) -> tuple[dict[int, int], int]:
+    """How far the next step reads: (next offset per partition, fresh views up to there).
+
+    A step takes up to ``prompts`` fresh views; when more than ``max_backlog`` wait, all that wait, the surplus going to
+    the window without a turn of its own, so that the learner stays with the present.
+    """
+    waiting = list(waiting)
+    backlog = sum(is_fresh(a.example, settings.held_out_share) for a in waiting)
+    limit = backlog if backlog > settings.max_backlog else min(backlog, settings.prompts)
+    offsets, fresh = dict(taken), 0
+    for arrival in waiting:
+        new = is_fresh(arrival.example, settings.held_out_share)
+        if fresh + new > limit:
+            break
+        fresh += new
+        offsets[arrival.partition] = arrival.offset + 1
+    return offsets, fresh
+
+
+def compose(
+    records: Sequence[Arrival], window: Window, held_out: Window, settings: LearnerSettings, random: np.random.Generator
+) -> Batch:
+    """Form a step's batch and move the windows on.
+
+    A view becomes a fresh prompt once, at its first revision; later revisions only correct what is kept, so no click is
+    learned twice from the stream. The window is drawn from before this step's views enter it.
+    """
+    fresh: dict[str, TrainingExample] = {}
+    late: list[TrainingExample] = []
+    revised = aside = 0
+    for _, _, example in records:
+        if example is None:
+            continue
+        if is_held_out(example.request_id, settings.held_out_share):
+            held_out.insert(example)
+            aside += 1
+        elif example.request_id in fresh:
+            revised += 1
+            if example.revision > fresh[example.request_id].revision:
+                fresh[example.request_id] = example
+        elif window.revise(example):
+            revised += 1
+        elif example.revision == 1:
+            fresh[example.request_id] = example
+        else:  # its view has left the window: what became of it can still be drawn
+            late.append(example)
+            revised += 1
+    prompts = list(fresh.values())[-settings.prompts :]
+    views = prompts + window.draw(settings.prompts - len(prompts), random)
+    for example in (*late, *fresh.values()):
+        window.insert(example)
+    return Batch(tuple(views), len(fresh), revised, aside)

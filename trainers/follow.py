@@ -1,0 +1,157 @@
+"""What the learner reads: examples by its own offsets, and the newest weights, snapshot and catalogue change.
+
+Nothing is committed to the broker: the offsets live in the manifest. Examples wait here, in order of arrival, until a
+step takes them; a full queue pauses the reading.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import structlog
+from kafka import KafkaConsumer, TopicPartition
+from kafka.errors import KafkaError
+
+from schemas.codec import decode
+from schemas.errors import Incompatible, InvalidEvent, Unavailable
+from schemas.events import ItemAdded
+from schemas.examples import TrainingExample
+from schemas.posteriors import SnapshotPointer
+from schemas.quarantine import RAW_LIMIT, Quarantined
+from schemas.topics import EXAMPLES, ITEMS, SNAPSHOTS, WEIGHTS
+from schemas.weights import RewardWeights
+
+log = structlog.get_logger()
+
+#: Examples held before reading pauses.
+QUEUE = 8192
+#: Longest wait for records that the journal says exist (seconds).
+PATIENCE_S = 120.0
+
+
+class Arrival(NamedTuple):
+    """A record of `training.examples`; ``example`` None: unreadable, and in quarantine."""
+
+    partition: int
+    offset: int
+    example: TrainingExample | None
+
+
+class Feed:
+    """One consumer over everything that the learner follows."""
+
+    def __init__(
+        self, bootstrap: str, offsets: Mapping[int, int], codebook_version: str, quarantine: Callable[[Quarantined], None]
+    ) -> None:
+        """``offsets``: next offset of each partition of the examples; a partition not named starts at its beginning.
+
+        Raises:
+            Unavailable: the broker or one of the topics is not there.
+        """
+        self._codebook, self._quarantine = codebook_version, quarantine
+        self._consumer = KafkaConsumer(
+            bootstrap_servers=bootstrap,
+            isolation_level="read_committed",
+            enable_auto_commit=False,
+            auto_offset_reset="earliest",
+            max_poll_records=1000,
+            fetch_max_wait_ms=50,
+        )
+        self._examples = [TopicPartition(EXAMPLES.name, p) for p in self._partitions(EXAMPLES.name)]
+        self._news = [TopicPartition(name, 0) for name in (WEIGHTS.name, SNAPSHOTS.name, ITEMS.name)]
+        self._consumer.assign(self._examples + self._news)
+        for where in self._examples:
+            self._consumer.seek(where, offsets.get(where.partition, 0))
+        for where in self._news:
+            self._consumer.seek(where, 0)
+        self.taken = {where.partition: offsets.get(where.partition, 0) for where in self._examples}
+        self.waiting: deque[Arrival] = deque()
+        self.weights = RewardWeights()
+        self.snapshot: SnapshotPointer | None = None
+        self.catalogue_offset = 0
+
+    def poll(self, timeout_s: float) -> None:
+        """Take in what has come; waits at most ``timeout_s`` for the first record."""
+        full = len(self.waiting) >= QUEUE
+        (self._consumer.pause if full else self._consumer.resume)(*self._examples)
+        try:
+            batches = self._consumer.poll(timeout_ms=int(timeout_s * 1000))
+        except KafkaError as error:
+            raise Unavailable(
+                "Kafka", str(error), "the learner resumes from its last checkpoint when it is started again"
+            ) from error
+        for where, records in batches.items():
+            for record in records:
+                if where.topic == EXAMPLES.name:
+                    self.waiting.append(Arrival(where.partition, record.offset, self._example(record)))
+                else:
+                    self._follow(where.topic, record)
+
+    def catch_up(self, timeout_s: float = PATIENCE_S) -> None:
+        """Read the weights, snapshots and catalogue up to their present ends."""
+        ends = self._consumer.end_offsets(self._news)
+        deadline = time.monotonic() + timeout_s
+        while any(self._consumer.position(where) < end for where, end in ends.items()):
+            self.poll(0.1)
+            if time.monotonic() > deadline:
+                raise Unavailable("Kafka", f"no records up to {ends} in {timeout_s} s", "check the broker")
+
+    def take(self, offsets: Mapping[int, int]) -> list[Arrival]:
+        """The records before these offsets that were not taken yet, ordered by (partition, offset).
+
+        That order, not the order of arrival, is what a step sees: it is the same when the step is replayed.
+
+        Raises:
+            Unavailable: the journal names records that do not come.
+        """
+        deadline = time.monotonic() + PATIENCE_S
+        last = {p: offset - 1 for p, offset in offsets.items() if offset > self.taken[p]}
+        while not all(any(a.partition == p and a.offset >= offset for a in self.waiting) for p, offset in last.items()):
+            self.poll(0.1)
+            if time.monotonic() > deadline:
+                raise Unavailable(f"topic {EXAMPLES.name}", f"no records up to {dict(offsets)}", "restore the topic")
+        taken = [a for a in self.waiting if a.offset < offsets[a.partition]]
+        self.waiting = deque(a for a in self.waiting if a.offset >= offsets[a.partition])
+        self.taken = dict(offsets)
+        return sorted(taken, key=lambda a: (a.partition, a.offset))
+
+    def lag(self) -> int:
+        """Records of the examples that are in the log and not yet taken by a step."""
+        return sum(max(0, (self._consumer.highwater(w) or 0) - self.taken[w.partition]) for w in self._examples)
+
+    def close(self) -> None:
+        """Let go of the broker."""
+        self._consumer.close()
+
+    def _partitions(self, topic: str) -> list[int]:
+        found = self._consumer.partitions_for_topic(topic)
+        if not found:
+            raise Unavailable(f"topic {topic}", "it does not exist", "create the topics with `headrace topics`")
+        return sorted(found)
+
+    def _example(self, record: Any) -> TrainingExample | None:
+        try:
+            example: TrainingExample = decode(TrainingExample, record.value)
+            return example
+        except InvalidEvent as error:
+            self._quarantine(
+                Quarantined(
+                    "learner", EXAMPLES.name, record.partition, record.offset, error.reason, str(error),
+                    record.value[:RAW_LIMIT], len(record.value), record.timestamp,
+                )
+            )  # fmt: skip
+            return None
+
+    def _follow(self, topic: str, record: Any) -> None:
+        if topic == WEIGHTS.name and record.value is not None:
+            self.weights = decode(RewardWeights, record.value)
+        elif topic == SNAPSHOTS.name:
+            self.snapshot = decode(SnapshotPointer, record.value)
+        elif topic == ITEMS.name:
+            item: ItemAdded = decode(ItemAdded, record.value)
+            if item.codebook_version != self._codebook:
+                raise Incompatible(f"item {item.item}'s codebook", self._codebook, item.codebook_version, "use one codebook")
+            self.catalogue_offset = record.offset + 1

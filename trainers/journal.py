@@ -1,0 +1,107 @@
+"""The journal: what each step will read, then what came of it, appended to ``training.steps``.
+
+A write returns when every replica has it. Replaying the intents after a checkpoint remakes the steps exactly.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+from kafka import KafkaConsumer, KafkaProducer, TopicPartition
+from kafka.errors import KafkaError
+
+from schemas.codec import decode, encode
+from schemas.errors import Corrupt, Unavailable
+from schemas.journal import GateDecision, JournalRecord, StepIntent, StepResult
+from schemas.topics import STEPS, Topic
+
+#: Longest wait for the broker to take a record, and to hand the journal out (seconds).
+PATIENCE_S = 120.0
+
+
+class Journal:
+    """Writes records of the learner. Every write is durable when it returns."""
+
+    def __init__(self, bootstrap: str) -> None:
+        self._producer = KafkaProducer(
+            bootstrap_servers=bootstrap, acks="all", enable_idempotence=True, delivery_timeout_ms=int(PATIENCE_S * 1000)
+        )
+
+    def append(self, record: StepIntent | StepResult | GateDecision) -> int:
+        """Add to the journal; returns the offset after the record."""
+        key = record.checkpoint if isinstance(record, GateDecision) else str(record.step)
+        return self.send(STEPS, key.encode(), record)
+
+    def send(self, topic: Topic, key: bytes, record: msgspec.Struct) -> int:
+        """Write to partition 0 of any topic of the learner; returns the offset after the record.
+
+        Raises:
+            Unavailable: the broker did not take it in time.
+        """
+        try:
+            future = self._producer.send(topic.name, key=key, value=encode(record), partition=0)
+            self._producer.flush(timeout=PATIENCE_S)
+            return int(future.get(timeout=PATIENCE_S).offset) + 1
+        except KafkaError as error:
+            raise Unavailable(
+                f"topic {topic.name}", str(error), "the learner stops and resumes when it is started again"
+            ) from error
+
+    def close(self) -> None:
+        """Let go of the broker."""
+        self._producer.close(timeout=10)
+
+
+def read_topic(bootstrap: str, topic: Topic, start: int = 0) -> list[Any]:
+    """Every committed record of partition 0 from ``start`` to the end as it is now, decoded.
+
+    Raises:
+        Unavailable: the broker stops answering.
+        InvalidEvent: a record does not have the topic's form.
+    """
+    where = TopicPartition(topic.name, 0)
+    consumer = KafkaConsumer(bootstrap_servers=bootstrap, isolation_level="read_committed", enable_auto_commit=False)
+    try:
+        consumer.assign([where])
+        consumer.seek(where, start)
+        end, records = consumer.end_offsets([where])[where], []
+        deadline = time.monotonic() + PATIENCE_S
+        while consumer.position(where) < end:
+            for batch in consumer.poll(timeout_ms=200).values():
+                records += [decode(topic.kind, record.value) for record in batch if record.offset < end]
+            if time.monotonic() > deadline:
+                raise Unavailable(f"topic {topic.name}", f"its records up to {end} do not come", "check the broker")
+        return records
+    except KafkaError as error:
+        raise Unavailable(f"topic {topic.name}", str(error), "check the broker") from error
+    finally:
+        consumer.close()
+
+
+def intents_after(records: Sequence[JournalRecord], step: int) -> list[StepIntent]:
+    """The intents that continue a checkpoint of ``step``, in order, each once.
+
+    Raises:
+        Corrupt: a step is missing, or one step has two different intents.
+    """
+    found: dict[int, StepIntent] = {}
+    for record in records:
+        if isinstance(record, StepIntent) and record.step > step and found.setdefault(record.step, record) != record:
+            raise Corrupt(f"topic {STEPS.name}", f"two intents for step {record.step}", "two learners ran at once; stop one")
+    for expected, number in enumerate(sorted(found), start=step + 1):
+        if number != expected:
+            raise Corrupt(f"topic {STEPS.name}", f"step {expected} is missing before step {number}", "restore the topic")
+    return [found[number] for number in sorted(found)]
+
+
+def results_of(records: Sequence[JournalRecord]) -> set[int]:
+    """Steps whose result is in the journal."""
+    return {record.step for record in records if isinstance(record, StepResult)}
+
+
+def decisions_of(records: Sequence[JournalRecord]) -> dict[str, GateDecision]:
+    """The last decision about each checkpoint."""
+    return {record.checkpoint: record for record in records if isinstance(record, GateDecision)}

@@ -1,0 +1,113 @@
+"""The composite reward of every generated identifier (EQUATIONS 3), its components kept apart.
+
+An identifier may hold several items: it is worth its best item among those available to the request. Each (request,
+item) pair is scored once, however many rollouts produced it. Letters: B requests, G identifiers each, P pairs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from reward.composite import TERMS, item_terms, term_shares
+from reward.text import normalise
+from schemas.catalogue import Catalogue
+from schemas.examples import TrainingExample
+from schemas.weights import RewardWeights
+from trainers.identifiers.trie import Trie
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+
+class Tiers(Protocol):
+    """Relevance of any (query, item); `reward.relevance.RelevanceScorer` is one."""
+
+    def tiers(self, query: str, rows: Ints) -> tuple[NDArray[Any], NDArray[Any]]:
+        """(tier, confidence) of catalogue rows."""
+
+
+class ClickRates(Protocol):
+    """Calibrated posterior CTR; `reward.snapshot.PosteriorSnapshot` is one."""
+
+    def ctr(self, query_key: str, items: Sequence[str]) -> tuple[Floats, Floats, Floats]:
+        """(mean, variance, effective sample size) per item."""
+
+
+@dataclass(frozen=True)
+class GroupRewards:
+    """Rewards of B groups. A place whose identifier has no available item is worth 0 in every term."""
+
+    reward_BG: Floats
+    terms_BG3: Floats  #: weighted terms, last axis `reward.composite.TERMS`
+    row_BG: Ints  #: catalogue row of the item it was scored by, -1 where none is available
+
+    def metrics(self) -> dict[str, float]:
+        """Mean reward, mean of each term, its share of the variance within groups, and what had no available item."""
+        means = self.terms_BG3.reshape(-1, len(TERMS)).mean(axis=0)
+        shares = term_shares(self.terms_BG3)
+        constant = (self.reward_BG == self.reward_BG[:, :1]).all(axis=1)
+        return {
+            "reward": float(self.reward_BG.mean()),
+            **{f"reward.{name}": float(mean) for name, mean in zip(TERMS, means, strict=True)},
+            **{f"variance_share.{name}": share for name, share in shares.items()},
+            "reward_spread": float(self.reward_BG.std(axis=1).mean()),
+            "constant_groups": float(constant.mean()),
+            "unavailable": float((self.row_BG < 0).mean()),
+        }
+
+
+class RewardModel:
+    """Scores identifiers of the catalogue's trie for requests."""
+
+    def __init__(self, catalogue: Catalogue, trie: Trie, tiers: Tiers) -> None:
+        self._catalogue, self._trie, self._tiers = catalogue, trie, tiers
+
+    def available(self, view: TrainingExample) -> NDArray[np.bool_]:
+        """bool [N]: in the shop at the view's time, and among its candidates where it named some."""
+        mask_N: NDArray[np.bool_] = self._catalogue.available_from_N <= view.ts
+        if view.candidates:
+            wanted_N = np.zeros(len(self._catalogue), dtype=np.bool_)
+            wanted_N[[self._catalogue.row[item] for item in view.candidates if item in self._catalogue.row]] = True
+            mask_N = mask_N & wanted_N
+        return mask_N
+
+    def score(
+        self, views: Sequence[TrainingExample], leaf_BG: ArrayLike, weights: RewardWeights, rates: ClickRates
+    ) -> GroupRewards:
+        """Rewards of the identifiers at these leaves of the trie for B views, with the views' own clicks and orders."""
+        leaf_BG = np.asarray(leaf_BG, dtype=np.int64)
+        reward_BG = np.zeros(leaf_BG.shape)
+        terms_BG3 = np.zeros((*leaf_BG.shape, len(TERMS)))
+        row_BG = np.full(leaf_BG.shape, -1, dtype=np.int64)
+        for b, view in enumerate(views):
+            leaf_U, place_G = np.unique(leaf_BG[b], return_inverse=True)
+            terms_U3, row_U = self._best(view, leaf_U, weights, rates)
+            terms_BG3[b], row_BG[b] = terms_U3[place_G], row_U[place_G]
+            reward_BG[b] = terms_BG3[b].sum(axis=-1)
+        return GroupRewards(reward_BG, terms_BG3, row_BG)
+
+    def _best(self, view: TrainingExample, leaf_U: Ints, weights: RewardWeights, rates: ClickRates) -> tuple[Floats, Ints]:
+        """Per distinct leaf the terms and row of its best available item."""
+        terms_U3, row_U = np.zeros((len(leaf_U), len(TERMS))), np.full(len(leaf_U), -1, dtype=np.int64)
+        place_P, row_P = self._trie.items_of(leaf_U)
+        keep_P = self.available(view)[row_P]
+        place_P, row_P = place_P[keep_P], row_P[keep_P]
+        if len(row_P) == 0:
+            return terms_U3, row_U
+        items = [self._catalogue.items[row] for row in row_P]
+        done = {shown.item: shown for shown in view.items}
+        clicked_P = [done[item].clicks if item in done else 0 for item in items]
+        ordered_P = [done[item].orders if item in done else 0 for item in items]
+        tier_P, _ = self._tiers.tiers(view.query, row_P)
+        ctr_P, _, _ = rates.ctr(normalise(view.query), items)
+        terms_P3 = item_terms(tier_P, ctr_P, clicked_P, ordered_P, weights)
+        # Sorted by (place, reward), the last pair of a place is its best; ties go to the later row.
+        order = np.lexsort((row_P, terms_P3.sum(axis=-1), place_P))
+        best = order[np.flatnonzero(np.diff(place_P[order], append=-1))]
+        terms_U3[place_P[best]], row_U[place_P[best]] = terms_P3[best], row_P[best]
+        return terms_U3, row_U
