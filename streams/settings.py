@@ -23,6 +23,7 @@ class RuntimeSettings(BaseModel):
         default=64, ge=1, le=4_096, description="chunks waiting per agent before its partitions are paused"
     )
     linger_ms: int = Field(default=50, ge=0, le=10_000, description="ms between an output and its flush, at most")
+    quiet_ms: int = Field(default=500, ge=0, le=60_000, description="ms between a chunk without any output and its flush")
     flush_outputs: int = Field(
         default=5_000, ge=1, le=1_000_000, description="unsent outputs of a partition that flush at once"
     )

@@ -26,6 +26,9 @@ from streams.settings import AttributionSettings
 
 NAME = "attribution"
 
+#: Larger events are refused: their view and its example, which say more per item, must still fit the broker's limit.
+MAX_EVENT_BYTES = 500_000
+
 
 class AttributionCore:
     """One partition of the join.
@@ -62,7 +65,7 @@ class AttributionCore:
         kind = {IMPRESSIONS.name: Impression | Tick, CLICKS.name: Click | Tick, ORDERS.name: Order | Return | Tick}[topic]
         for record in records:
             try:
-                self._accept(topic, record, decode(kind, record.value))
+                self._accept(topic, record, decode(kind, record.value, limit=MAX_EVENT_BYTES))
             except InvalidEvent as error:
                 self._refuse(topic, record, error.reason, str(error))
 

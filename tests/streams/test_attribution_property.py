@@ -20,7 +20,7 @@ from streams.runtime.core import Output, Record
 from streams.settings import AttributionSettings
 
 sys.path.insert(0, str(Path(__file__).parent))
-from oracle import whole_log  # noqa: E402
+from attribution_oracle import whole_log
 
 START = 1_000_000
 RULES = AttributionSettings(
@@ -29,7 +29,7 @@ RULES = AttributionSettings(
 #: The broker's time of every record: events up to one second later are not yet "future".
 BROKER = START + 40_000
 
-times = st.integers(0, 168).map(lambda n: START + n * 250)
+times = st.integers(0, 80).map(lambda n: START + n * 250)
 users = st.sampled_from(["u", "v"])
 items = st.sampled_from(["a", "b", "c"])
 requests = st.sampled_from(["r1", "r2", "r3", "r4", "r5", "r6"])
@@ -43,7 +43,9 @@ impressions = st.builds(
     users,
     st.lists(items, min_size=1, max_size=3, unique=True),
 )
-clicks = st.builds(lambda ts, user, item, request: Click(ts, user, item, request), times, users, items, st.just("") | requests)
+clicks = st.builds(
+    lambda ts, user, item, request: Click(ts, user, item, request), times, users, items, st.just("") | requests
+)
 orders = st.builds(lambda ts, user, item, name: Order(ts, user, item, name, 2.0), times, users, items, order_ids)
 returns = st.builds(lambda ts, user, name: Return(ts, user, name), times, users, order_ids)
 ticks = times.map(Tick)
@@ -51,18 +53,40 @@ broken = st.sampled_from([b"{", b'{"type":"tick","ts":-1}', b'{"type":"tick","ts
 
 
 @st.composite
+def stories(draw: st.DrawFn) -> list[Impression | Click | Order | Return]:
+    """A view and what follows from it, with delays that fall inside, on and outside the windows."""
+    view = draw(impressions)
+    told: list[Impression | Click | Order | Return] = [view]
+    for _ in range(draw(st.integers(0, 2))):
+        item = draw(st.sampled_from([i.item for i in view.items]))
+        clicked = view.ts + draw(st.sampled_from([0, 500, 2_000, 4_750, 5_000, 5_250]))
+        told.append(Click(clicked, view.user, item, draw(st.sampled_from(["", view.request_id]))))
+        for name in draw(st.lists(order_ids, max_size=2)):
+            ordered = clicked + draw(st.sampled_from([0, 1_000, 4_000, 8_000, 8_250]))
+            told.append(Order(ordered, view.user, item, name, 2.0))
+            if draw(st.booleans()):
+                told.append(Return(ordered + draw(st.sampled_from([0, 2_000, 6_000, 6_250])), view.user, name))
+    return told
+
+
+@st.composite
 def topic_logs(draw: st.DrawFn) -> dict[str, list[Record]]:
     """One log per topic: mostly in time order, with repeats, stragglers and broken records."""
+    told = [event for story in draw(st.lists(stories(), max_size=5)) for event in story]
     logs: dict[str, list[Record]] = {}
-    for topic, kind in ((IMPRESSIONS, impressions), (CLICKS, clicks), (ORDERS, orders | returns)):
-        events = draw(st.lists(kind | ticks if topic is not CLICKS else kind, max_size=14))
-        events.sort(key=lambda e: e.ts + draw(st.sampled_from([0, 0, 0, 1_500, 6_000])))
+    for topic, kind, kinds in (
+        (IMPRESSIONS, impressions, Impression),
+        (CLICKS, clicks, Click),
+        (ORDERS, orders | returns, Order | Return),
+    ):
+        events = [e for e in told if isinstance(e, kinds)] + draw(st.lists(kind | ticks, max_size=3))
+        events.sort(key=lambda e: e.ts + draw(st.sampled_from([0, 0, 0, 0, 1_500, 6_000])))
         raws = [msgspec.json.encode(e) for e in events]
         for raw in draw(st.lists(st.sampled_from(raws), max_size=3)) if raws else []:
             raws.insert(draw(st.integers(0, len(raws))), raw)
         for raw in draw(st.lists(broken, max_size=2)):
             raws.insert(draw(st.integers(0, len(raws))), raw)
-        if draw(st.booleans()):
+        if draw(st.sampled_from([True, True, True, False])):
             raws.append(msgspec.json.encode(Tick(BROKER)))
         logs[topic.name] = [Record(n, BROKER, b"u", raw) for n, raw in enumerate(raws)]
     return logs

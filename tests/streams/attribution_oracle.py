@@ -150,7 +150,9 @@ def _joined(
 
     returned: dict[int, Seen] = {}  # index of the order -> return
     for s in settled[Return]:
-        match_ = [n for n, (o, _) in enumerate(orders) if o.id == s.id and o.second <= s.second <= (o.ts + return_ms) // 1000]
+        match_ = [
+            n for n, (o, _) in enumerate(orders) if o.id == s.id and o.second <= s.second <= (o.ts + return_ms) // 1000
+        ]
         if not match_:
             reason = "unknown_order"
         elif orders[match_[-1]][0].event.user != s.event.user:

@@ -1,0 +1,236 @@
+"""Everything of this project that touches Faust's insides; a test pins the version and the names it relies on.
+
+Faust hands out messages one at a time. Here one message is a *chunk*: all that one poll brought from one partition.
+And the positions are ours: Faust's own commits are not used.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from typing import Any, NamedTuple
+
+import aiokafka
+import faust
+from faust.app.base import BootStrategy
+from faust.tables.manager import TableManager
+from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread, Consumer, Transport, server_list
+from faust.types import TP
+from faust.types.tuples import ConsumerMessage
+
+from schemas.topics import Topic
+from streams.settings import RuntimeSettings
+
+#: The Faust version this file was written against.
+PINNED = "0.15.3"
+
+for _noisy in ("faust", "mode", "aiokafka"):
+    logging.getLogger(_noisy).setLevel(logging.WARNING)
+
+
+class Chunk(NamedTuple):
+    """What one poll brought from one partition: it covers offsets ``[start, end)``, control records included."""
+
+    start: int
+    records: list[Any]
+    end: int
+
+
+class ChunkThread(AIOKafkaConsumerThread):  # type: ignore[misc]
+    """The thread of the consumer: reads committed records only, and waits for ``fetch_wait_ms``, not for 1.5 s."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._chain: dict[TP, int] = {}
+
+    def _create_worker_consumer(self, transport: Any) -> aiokafka.AIOKafkaConsumer:
+        conf, settings = self.app.conf, self.app.runtime_settings
+        # Faust's own assignor: it gives all inputs' partition p to one worker; without tables Faust would take round-robin.
+        self._assignor = self.app.assignor
+        return aiokafka.AIOKafkaConsumer(
+            client_id=conf.broker_client_id,
+            group_id=conf.id,
+            group_instance_id=conf.consumer_group_instance_id,
+            bootstrap_servers=server_list(transport.url, transport.default_port),
+            partition_assignment_strategy=[self._assignor],
+            enable_auto_commit=False,
+            auto_offset_reset="earliest",
+            isolation_level="read_committed",
+            max_poll_records=settings.fetch_records,
+            max_partition_fetch_bytes=settings.fetch_bytes,
+            fetch_max_wait_ms=settings.fetch_wait_ms,
+            request_timeout_ms=int(conf.broker_request_timeout * 1_000),
+            session_timeout_ms=int(conf.broker_session_timeout * 1_000),
+            rebalance_timeout_ms=int(conf.broker_rebalance_timeout * 1_000),
+            heartbeat_interval_ms=int(conf.broker_heartbeat_interval * 1_000),
+            max_poll_interval_ms=int(conf.broker_max_poll_interval * 1_000),
+            metadata_max_age_ms=conf.consumer_metadata_max_age_ms,
+            retry_backoff_ms=100,
+        )
+
+    async def _fetch_records(
+        self, consumer: Any, active_partitions: Any, timeout: Any = None, max_records: Any = None
+    ) -> Any:
+        found = await super()._fetch_records(consumer, active_partitions, timeout=timeout, max_records=max_records)
+        # No await from here on: the positions read are those right after these records.
+        subscription = consumer._fetcher._subscriptions.subscription
+        assignment = subscription.assignment if subscription is not None else None
+        chunks: dict[TP, Chunk] = {}
+        for tp, records in found.items():
+            if assignment is None or tp not in assignment.tps:
+                continue
+            end = assignment.state_value(tp).position
+            chunks[tp] = Chunk(self._chain.get(tp, records[0].offset), records, end)
+            self._chain[tp] = end
+        return chunks
+
+    async def seek_chunks(self, positions: Mapping[TP, int]) -> None:
+        """Seek, on the consumer's own thread."""
+        await self.call_thread(self._seek_chunks, positions)
+
+    async def _seek_chunks(self, positions: Mapping[TP, int]) -> None:
+        consumer = self._ensure_consumer()
+        assigned = consumer.assignment()
+        for tp, offset in positions.items():
+            if tp in assigned:
+                consumer.seek(tp, offset)
+                self._chain[tp] = offset
+
+    def verify_event_path(self, now: float, tp: TP) -> None:
+        """Faust's watchdogs look at its own commits, which are not used."""
+
+    def verify_recovery_event_path(self, now: float, tp: TP) -> None:
+        """See `verify_event_path`."""
+
+
+class ChunkConsumer(Consumer):  # type: ignore[misc]
+    """Yields one message per partition and poll, whose value is a `Chunk`, and seeks to the positions of the state."""
+
+    def _new_consumer_thread(self) -> ChunkThread:
+        return ChunkThread(self, loop=self.loop, beacon=self.beacon)
+
+    async def getmany(self, timeout: float) -> AsyncIterator[tuple[TP, Any]]:
+        """See `faust.transport.consumer.Consumer.getmany`."""
+        generation = self.app.consumer_generation_id
+        if self.flow_active and not self._get_active_partitions():
+            await self.sleep(0.02)  # every partition is buffered; Faust would sleep a second
+            return
+        chunks, active = await self._wait_next_records(timeout)
+        if chunks is None or self.should_stop:
+            return
+        if not self.flow_active:
+            await self.perform_seek()
+            return
+        for tp, chunk in chunks.items():
+            if not self.flow_active or self.app.consumer_generation_id != generation:
+                return  # what is not delivered leaves a gap, and a gap seeks back
+            if active is None or tp in active or tp in self._buffered_partitions:
+                yield tp, self._chunk_message(TP(tp.topic, tp.partition), chunk)
+
+    def _chunk_message(self, tp: TP, chunk: Chunk) -> ConsumerMessage:
+        last = chunk.records[-1]
+        return ConsumerMessage(
+            tp.topic, tp.partition, last.offset, last.timestamp / 1_000.0, last.timestamp_type, (), None, chunk, None,
+            tp=tp, generation_id=self.app.consumer_generation_id,
+        )  # fmt: skip
+
+    async def perform_seek(self) -> None:
+        """To the positions of the state, not to Faust's committed ones."""
+        await self.seek_to(self.app.wanted_positions())
+
+    async def seek_to(self, positions: Mapping[TP, int]) -> None:
+        """Seek; what comes from before is dropped by whoever keeps the state."""
+        for tp, offset in positions.items():
+            self._read_offset[tp] = offset or None
+        await self._thread.seek_chunks(positions)
+
+
+class ChunkTransport(Transport):  # type: ignore[misc]
+    """Faust's Kafka transport with our consumer."""
+
+    Consumer = ChunkConsumer
+
+
+class QuickTables(TableManager):  # type: ignore[misc]
+    """There are no tables; Faust would sleep a second before it looked."""
+
+    async def sleep(self, n: Any) -> None:
+        """Do not."""
+        await asyncio.sleep(0)
+
+
+class ConsumerOnly(BootStrategy):  # type: ignore[misc]
+    """Faust's producer is not used: transactions are written by `streams.runtime.writer`."""
+
+    enable_kafka_producer = False
+    enable_web = False
+
+
+class ChunkApp(faust.App):  # type: ignore[misc]
+    """A Faust app whose messages are chunks. ``wanted_positions`` says where each partition is to be read from."""
+
+    BootStrategy = ConsumerOnly
+    runtime_settings: RuntimeSettings
+    wanted_positions: Callable[[], Mapping[TP, int]]
+
+    def _new_transport(self) -> Any:
+        return ChunkTransport(self.conf.broker_consumer, self)
+
+    def _create_directories(self) -> None:
+        """No state is kept in files."""
+
+    async def _producer_flush(self, logger: Any) -> None:
+        """There is no producer to flush."""
+
+    @property
+    def crashed(self) -> BaseException | None:
+        """What ended the app or one of its services, if anything did."""
+        return self._crash_reason if self._crashed.is_set() else None
+
+
+class ChunkSchema(faust.Schema):  # type: ignore[misc]
+    """Passes the chunk through: decoding is the core's work."""
+
+    def compile(self, app: Any, **_: Any) -> Callable[..., Awaitable[Any]]:
+        """See `faust.Schema.compile`."""
+
+        async def decode(message: Any, *, propagate: bool = False) -> Any:
+            return app.create_event(None, message.value, message.headers, message)
+
+        return decode
+
+
+def new_app(app_id: str, bootstrap: str, settings: RuntimeSettings, instance: str | None) -> ChunkApp:
+    """The app, not started. ``instance`` makes the group membership static: a restart under the same name is cheap."""
+    app = ChunkApp(
+        app_id,
+        broker=";".join(f"kafka://{address.strip()}" for address in bootstrap.split(",")),
+        store="memory://",
+        topic_disable_leader=True,
+        topic_allow_declare=False,
+        stream_wait_empty=False,
+        stream_buffer_maxsize=settings.buffer_chunks,
+        stream_recovery_delay=0.0,
+        broker_session_timeout=settings.session_timeout_s,
+        broker_request_timeout=max(30.0, settings.session_timeout_s),
+        broker_heartbeat_interval=min(1.0, settings.session_timeout_s / 5),
+        broker_rebalance_timeout=max(10.0, settings.session_timeout_s),
+        consumer_group_instance_id=instance,
+        TableManager=QuickTables,
+        web_enabled=False,
+        autodiscover=False,
+    )
+    app.runtime_settings = settings
+    return app
+
+
+def add_agent(app: ChunkApp, name: str, inputs: Iterable[Topic], take: Callable[[TP, Chunk], Awaitable[None]]) -> None:
+    """A Faust agent that hands each chunk to ``take``, one at a time."""
+    channel = app.topic(*(topic.name for topic in inputs), schema=ChunkSchema(), acks=False)
+
+    async def process(stream: Any) -> None:
+        async for event in stream.events():
+            await take(event.message.tp, event.value)
+
+    app.agent(channel, name=name)(process)

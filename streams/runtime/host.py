@@ -1,0 +1,154 @@
+"""Keeps the slots of one process: takes chunks, follows rebalances, ends when the log is no longer ours."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Mapping, Sequence
+
+import structlog
+from faust.types import TP
+
+from schemas.connections import Connections
+from schemas.errors import Unavailable
+from schemas.store import Store
+from streams.runtime.core import Agent, Record
+from streams.runtime.faust_internals import Chunk, ChunkApp
+from streams.runtime.log import LogReader
+from streams.runtime.slot import Slot
+from streams.runtime.writer import TransactionWriter
+from streams.settings import RuntimeSettings
+
+logger = structlog.get_logger(__name__)
+
+
+class Host:
+    """All state partitions that this process owns. ``ended`` is set with the failure that must end the process."""
+
+    def __init__(
+        self, app: ChunkApp, agents: Sequence[Agent], connections: Connections, store: Store, settings: RuntimeSettings
+    ) -> None:
+        self._app, self._store, self._settings = app, store, settings
+        self._bootstrap, self._partitions = connections.kafka, connections.partitions
+        self._agents = {agent.name: agent for agent in agents}
+        self._reader = LogReader(connections.kafka, settings.recovery_timeout_s)
+        self.slots: dict[tuple[str, int], Slot] = {}
+        self._flushers: dict[tuple[str, int], asyncio.Task[None]] = {}
+        self.failure: BaseException | None = None
+        self.ended = asyncio.Event()
+
+    def fail(self, error: BaseException) -> None:
+        """Remember the first failure; the process is to end."""
+        if self.failure is None:
+            logger.error("worker fails", error=str(error), kind=type(error).__name__, exc_info=error)
+            self.failure = error
+        self.ended.set()
+
+    # -- chunks ---------------------------------------------------------------------------------------------------
+
+    async def take(self, agent: str, tp: TP, chunk: Chunk) -> None:
+        """One chunk for one agent; waits while too many outputs are unsent."""
+        key = (agent, tp.partition)
+        slot = self.slots.get(key)
+        if slot is None or self.failure is not None:
+            return  # of a partition that has been taken away
+        await slot.roomy.wait()
+        if self.slots.get(key) is not slot:
+            return
+        records = [Record(r.offset, r.timestamp, r.key, r.value or b"") for r in chunk.records]
+        try:
+            taken = slot.take(tp.topic, chunk.start, records, chunk.end)
+        except Exception as error:  # noqa: BLE001 - a core must not raise; whatever it is, the process may not go on
+            self.fail(error)
+            return
+        if not taken:
+            logger.warning("gap, seeking back", topic=tp.topic, partition=tp.partition, wanted=slot.next[tp.topic])
+            await self._app.consumer.seek_to({tp: self.wanted()[tp]})
+
+    def wanted(self) -> Mapping[TP, int]:
+        """Where each input partition is to be read from: the least that any agent's slot wants."""
+        positions: dict[TP, int] = {}
+        for slot in self.slots.values():
+            for topic, offset in slot.next.items():
+                tp = TP(topic, slot.partition)
+                positions[tp] = min(offset, positions.get(tp, offset))
+        return positions
+
+    # -- rebalance ------------------------------------------------------------------------------------------------
+
+    async def revoked(self, gone: Iterable[TP]) -> None:
+        """Write what has been taken, before somebody else may own it."""
+        partitions = {tp.partition for tp in gone}
+        await self._flush_all([slot for slot in self.slots.values() if slot.partition in partitions])
+
+    async def assigned(self, present: Iterable[TP]) -> None:
+        """Keep the slots whose last commit is still their own; recover the others."""
+        try:
+            await self._settle(set(present))
+        except Exception as error:  # noqa: BLE001 - Faust would swallow it; the process must end with it
+            self.fail(error)
+
+    async def _settle(self, present: set[TP]) -> None:
+        wanted = {
+            (agent.name, tp.partition): agent
+            for agent in self._agents.values()
+            for tp in present
+            if tp.topic == agent.inputs[0].name
+        }
+        for key in [key for key in self.slots if key not in wanted]:
+            await self._drop(key)
+        fresh: list[Slot] = []
+        for key, agent in wanted.items():
+            slot = self.slots.get(key)
+            if slot is None:
+                fresh.append(self._new_slot(agent, key[1]))
+            elif (commit := await asyncio.to_thread(slot.standing)) is None or commit.sequence != slot.sequence:
+                await self._drop(key)
+                fresh.append(self._new_slot(agent, key[1]))
+        # All are opened before any is recovered: an open transaction of one can hide the commits of another.
+        await asyncio.gather(*(asyncio.to_thread(slot.open) for slot in fresh))
+        await asyncio.gather(*(asyncio.to_thread(slot.recover) for slot in fresh))
+        for slot in fresh:
+            key = (slot.agent.name, slot.partition)
+            self.slots[key] = slot
+            self._flushers[key] = asyncio.create_task(self._flusher(slot))
+
+    def _new_slot(self, agent: Agent, partition: int) -> Slot:
+        writer = TransactionWriter(self._bootstrap, f"{agent.name}-{partition}", self._settings.transaction_timeout_s)
+        return Slot(agent, partition, self._partitions, self._reader, writer, self._store, self._settings)
+
+    async def _drop(self, key: tuple[str, int]) -> None:
+        del self.slots[key]
+        await self._cancel(self._flushers.pop(key))
+
+    # -- flushes --------------------------------------------------------------------------------------------------
+
+    async def _flusher(self, slot: Slot) -> None:
+        try:
+            await slot.keep_flushing()
+        except asyncio.CancelledError:
+            raise
+        except Exception as error:  # noqa: BLE001 - fenced, refused or broken: the log decides at the next start
+            self.fail(error)
+
+    async def _flush_all(self, slots: Iterable[Slot]) -> None:
+        try:
+            await asyncio.gather(*(slot.flush() for slot in slots))
+        except Exception as error:  # noqa: BLE001 - see `_flusher`
+            self.fail(error)
+
+    @staticmethod
+    async def _cancel(task: asyncio.Task[None]) -> None:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+    async def close(self) -> None:
+        """Write everything that has been taken, and stop."""
+        slots, self.slots = list(self.slots.values()), {}
+        if self.failure is None:
+            try:
+                await asyncio.wait_for(self._flush_all(slots), self._settings.stop_timeout_s)
+            except TimeoutError:
+                self.fail(Unavailable("Kafka", "the last flush did not end in time", "nothing is lost: it is done again"))
+        for task in self._flushers.values():
+            await self._cancel(task)
+        self._flushers.clear()

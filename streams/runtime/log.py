@@ -1,0 +1,123 @@
+"""Reading a stretch of a partition, committed records only, with the client that is fast at it.
+
+librdkafka's consumer is used without a group: a new reader for each stretch, because assigning again costs a second.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+
+from schemas.errors import Corrupt, Unavailable
+from streams.runtime.core import Record
+
+#: Waiting for more than there is costs the whole timeout, so it is short (s).
+POLL_S = 0.05
+
+
+class LogReader:
+    """Reads partitions of one cluster. ``timeout_s`` bounds every wait for the broker."""
+
+    def __init__(self, bootstrap: str, timeout_s: float) -> None:
+        self._bootstrap, self._timeout_s = bootstrap, timeout_s
+
+    def bounds(self, topic: str, partition: int) -> tuple[int, int]:
+        """(first offset kept, end offset); the end counts records of open transactions too.
+
+        Raises:
+            Unavailable: the broker does not answer in time.
+        """
+        with self._consumer("read_uncommitted") as consumer:
+            return self._bounds(consumer, topic, partition)
+
+    def _bounds(self, consumer: Consumer, topic: str, partition: int) -> tuple[int, int]:
+        deadline = time.monotonic() + self._timeout_s
+        while True:
+            try:
+                low, high = consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=5)
+                return int(low), int(high)
+            except KafkaException as error:
+                if time.monotonic() > deadline:
+                    raise _silent(self._bootstrap, str(error)) from error
+                time.sleep(0.2)
+
+    def read(self, topic: str, partition: int, start: int, end: int) -> Iterator[list[Record]]:
+        """Committed records with ``start <= offset < end``, in batches.
+
+        Waits for transactions that are still open below ``end``: leaving them out could hide a later, committed record.
+
+        Raises:
+            Corrupt: ``start`` is no longer kept.
+            Unavailable: no progress for the timeout.
+        """
+        if start >= end:
+            return
+        with self._consumer("read_committed") as consumer:
+            low, _ = self._bounds(consumer, topic, partition)
+            if start < low:
+                raise Corrupt(
+                    f"{topic}/{partition}", f"offset {start} needed, {low} is the first kept", "lengthen its retention"
+                )
+            consumer.assign([TopicPartition(topic, partition, start)])
+            deadline = time.monotonic() + self._timeout_s
+            while True:
+                messages = consumer.consume(2_000, POLL_S)
+                batch, done = _batch(messages, end)
+                if batch:
+                    yield batch
+                if done:
+                    return
+                if messages:
+                    deadline = time.monotonic() + self._timeout_s
+                elif time.monotonic() > deadline:
+                    raise _silent(self._bootstrap, f"{topic}/{partition} below {end} not readable in {self._timeout_s} s")
+
+    @contextmanager
+    def _consumer(self, isolation: str) -> Iterator[Consumer]:
+        consumer = Consumer(
+            {
+                "bootstrap.servers": self._bootstrap,
+                "group.id": "headrace-reader",  # demanded by the client; nothing is ever committed under it
+                "enable.auto.commit": False,
+                "enable.partition.eof": True,
+                "auto.offset.reset": "error",
+                "isolation.level": isolation,
+                "fetch.wait.max.ms": 20,
+                "fetch.error.backoff.ms": 50,
+                "reconnect.backoff.max.ms": 1_000,
+                "log_level": 3,
+            }
+        )
+        try:
+            yield consumer
+        finally:
+            consumer.close()
+
+
+def _batch(messages: list[Message], end: int) -> tuple[list[Record], bool]:
+    batch: list[Record] = []
+    for message in messages:
+        error = message.error()
+        if error is not None:
+            if error.code() == KafkaError._PARTITION_EOF:
+                # The end of what is stable: an open transaction may still hide records below ``end``.
+                if message.offset() >= end:
+                    return batch, True
+                continue
+            if error.code() in (KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE):
+                raise Corrupt(f"{message.topic()}/{message.partition()}", str(error), "lengthen its retention")
+            continue  # the client goes on by itself; the caller's deadline bounds it
+        offset = message.offset()
+        if offset >= end:
+            return batch, True
+        batch.append(Record(offset, message.timestamp()[1], message.key(), message.value() or b""))
+        if offset == end - 1:
+            return batch, True
+    return batch, False
+
+
+def _silent(bootstrap: str, detail: str) -> Unavailable:
+    return Unavailable(f"Kafka at {bootstrap}", detail, "check that the broker runs; `headrace doctor` says more")

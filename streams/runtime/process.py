@@ -1,0 +1,142 @@
+"""One worker process: a Faust app with its agents, until SIGTERM or a failure."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import time
+from collections.abc import Sequence
+
+import structlog
+from confluent_kafka import KafkaException
+from confluent_kafka.admin import AdminClient
+from faust.types import TP
+from prometheus_client import start_http_server
+
+from schemas.connections import Connections
+from schemas.errors import Unavailable
+from schemas.store import Store
+from schemas.topics import COMMITS, QUARANTINE, STATES
+from streams.runtime.core import Agent
+from streams.runtime.faust_internals import Chunk, ChunkApp, add_agent, new_app
+from streams.runtime.host import Host
+from streams.settings import RuntimeSettings
+
+logger = structlog.get_logger(__name__)
+
+
+def run(
+    agents: Sequence[Agent],
+    connections: Connections,
+    store: Store,
+    settings: RuntimeSettings | None = None,
+    app_id: str = "headrace",
+    instance: str | None = None,
+) -> int:
+    """Run until SIGTERM or SIGINT (returns 0, everything taken is written) or a failure (returns 1).
+
+    ``app_id`` is the consumer group; ``instance``, when given, a name of this process in it that no other has at the
+    same time: a restart under it takes its partitions back without a wait.
+    """
+    settings = settings or RuntimeSettings()
+    if settings.metrics_port:
+        start_http_server(settings.metrics_port)
+    await_topics(connections, agents, settings.recovery_timeout_s)
+    return asyncio.run(_serve(agents, connections, store, settings, app_id, instance))
+
+
+async def _serve(
+    agents: Sequence[Agent],
+    connections: Connections,
+    store: Store,
+    settings: RuntimeSettings,
+    app_id: str,
+    instance: str | None,
+) -> int:
+    loop = asyncio.get_running_loop()
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    app = new_app(app_id, connections.kafka, settings, instance)
+    host = Host(app, agents, connections, store, settings)
+    _connect(app, host, agents)
+    starting = asyncio.create_task(app.start())
+    logger.info("worker starts", app=app_id, agents=[agent.name for agent in agents])
+    while not stop.is_set() and not host.ended.is_set():
+        if app.crashed is not None:
+            host.fail(app.crashed)
+        elif starting.done() and (error := starting.exception()) is not None:
+            host.fail(error)
+        else:
+            await _first(0.2, stop, host.ended)
+    return await _end(app, host, starting, settings)
+
+
+def _connect(app: ChunkApp, host: Host, agents: Sequence[Agent]) -> None:
+    app.wanted_positions = host.wanted
+
+    async def on_revoked(_: ChunkApp, revoked: set[TP], **__: object) -> None:
+        await host.revoked(revoked)
+
+    async def on_complete(_: ChunkApp, **__: object) -> None:
+        await host.assigned(app.consumer.assignment())
+
+    # Kept on the app, as its signals hold their receivers weakly.
+    app.headrace_handlers = (on_revoked, on_complete)
+    app.on_partitions_revoked.connect(on_revoked)
+    app.on_rebalance_complete.connect(on_complete)
+    for agent in agents:
+        add_agent(app, agent.name, agent.inputs, _taker(host, agent.name))
+
+
+def _taker(host: Host, agent: str):  # type: ignore[no-untyped-def]
+    async def take(tp: TP, chunk: Chunk) -> None:
+        await host.take(agent, tp, chunk)
+
+    return take
+
+
+async def _end(app: ChunkApp, host: Host, starting: asyncio.Task[None], settings: RuntimeSettings) -> int:
+    await host.close()
+    if not starting.done():
+        starting.cancel()
+    try:
+        await asyncio.wait_for(app.stop(), settings.stop_timeout_s)
+    except (TimeoutError, asyncio.CancelledError):
+        logger.warning("the consumer did not stop in time")
+    logger.info("worker ends", failure=str(host.failure) if host.failure else None)
+    return 0 if host.failure is None else 1
+
+
+async def _first(timeout_s: float, *events: asyncio.Event) -> None:
+    tasks = [asyncio.create_task(event.wait()) for event in events]
+    await asyncio.wait(tasks, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
+    for task in tasks:
+        task.cancel()
+
+
+def await_topics(connections: Connections, agents: Sequence[Agent], timeout_s: float) -> None:
+    """Wait for the broker, and until the topics that these agents need are there with the right partitions.
+
+    Raises:
+        Unavailable: not within ``timeout_s``.
+    """
+    inputs = {topic.name: topic.partitions or connections.partitions for agent in agents for topic in agent.inputs}
+    needed = inputs | {topic.name: connections.partitions for topic in (COMMITS, STATES, QUARANTINE)}
+    admin = AdminClient({"bootstrap.servers": connections.kafka, "log_level": 2})
+    deadline = time.monotonic() + timeout_s
+    while True:
+        try:
+            there = {name: len(topic.partitions) for name, topic in admin.list_topics(timeout=5).topics.items()}
+            wrong = {name: (there.get(name, 0), n) for name, n in needed.items() if there.get(name, 0) != n}
+            if not wrong:
+                return
+            detail = ", ".join(f"{name} has {found} partitions instead of {n}" for name, (found, n) in wrong.items())
+        except KafkaException as error:
+            detail = str(error)
+        if time.monotonic() > deadline:
+            raise Unavailable(
+                f"Kafka at {connections.kafka}", detail, "start the broker, create the topics: `headrace topics`"
+            )
+        logger.info("waiting for the broker and its topics", detail=detail)
+        time.sleep(0.5)

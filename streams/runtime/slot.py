@@ -1,0 +1,230 @@
+"""One state partition of one agent: its core, what it has taken, and what it has still to write.
+
+`take` runs on the event loop, `recover` and the write of a batch in a thread; the runtime never overlaps recovery with
+the others.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import structlog
+
+from schemas.codec import encode
+from schemas.commits import Commit
+from schemas.errors import Incompatible
+from schemas.store import Store
+from schemas.topics import COMMITS, QUARANTINE, STATES
+from streams.runtime import metrics
+from streams.runtime.commit_log import commit_key, last_commit, snapshot, split
+from streams.runtime.core import Agent, Blob, Core, Output, Record
+from streams.runtime.log import LogReader
+from streams.runtime.writer import TransactionWriter
+from streams.settings import RuntimeSettings
+
+logger = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """All that one transaction writes; ``state`` is empty when it takes no snapshot."""
+
+    outputs: list[Output]
+    blobs: list[Blob]
+    state: bytes
+    commit: Commit
+
+
+class Slot:
+    """The runtime's hold on one partition of one agent."""
+
+    def __init__(
+        self, agent: Agent, partition: int, partitions: int, reader: LogReader, writer: TransactionWriter,
+        store: Store, settings: RuntimeSettings,
+    ) -> None:  # fmt: skip
+        self.agent, self.partition = agent, partition
+        self._partitions, self._reader, self._writer, self._store, self._settings = (
+            partitions,
+            reader,
+            writer,
+            store,
+            settings,
+        )
+        self._labels = (agent.name, str(partition))
+        self.core: Core = agent.build(partition)
+        self.next: dict[str, int] = {}
+        self.sequence = 0
+        self._outputs: list[Output] = []
+        self._blobs: list[Blob] = []
+        self._snapshot_offset = -1
+        self._since_snapshot = 0
+        self._lock = asyncio.Lock()
+        self.dirty = asyncio.Event()  #: something to commit
+        self.urgent = asyncio.Event()  #: enough outputs to flush at once
+        self.roomy = asyncio.Event()  #: outputs below the bound
+        self.roomy.set()
+
+    # -- recovery -------------------------------------------------------------------------------------------------
+
+    def open(self) -> None:
+        """Fence the owner before us. Every slot of a process is opened before any reads, as an open transaction of one
+        may hide the committed records of another."""
+        self._writer.open(self._settings.recovery_timeout_s)
+
+    def standing(self) -> Commit | None:
+        """The last commit record of this slot in the log."""
+        return last_commit(self._reader, self.agent.name, self.partition, self._partitions)
+
+    def recover(self) -> None:
+        """Become the state of the last commit: load its snapshot, replay the inputs up to it, drop the outputs.
+
+        Raises:
+            Incompatible: the replay does not come to the committed counters: the code's outputs have changed.
+        """
+        began = time.monotonic()
+        commit = self.standing()
+        self.core = self.agent.build(self.partition)
+        self._outputs, self._blobs, self._since_snapshot = [], [], 0
+        if commit is None:
+            self.next = {t.name: self._reader.bounds(t.name, self.partition)[0] for t in self.agent.inputs}
+            self.sequence, self._snapshot_offset = 0, -1
+        else:
+            state, self.next = snapshot(self._reader, commit, self._partitions)
+            self.core.load(state)
+            self._replay(commit)
+            self.sequence, self._snapshot_offset = commit.sequence, commit.snapshot_offset
+        for event in (self.dirty, self.urgent):
+            event.clear()
+        self.roomy.set()
+        took = time.monotonic() - began
+        metrics.RECOVERY.labels(*self._labels).set(took)
+        logger.info(
+            "recovered", agent=self.agent.name, partition=self.partition, sequence=self.sequence,
+            replayed=self._since_snapshot, seconds=round(took, 3),
+        )  # fmt: skip
+
+    def _replay(self, commit: Commit) -> None:
+        for topic in self.agent.inputs:
+            end = commit.next_offsets[topic.name]
+            for records in self._reader.read(topic.name, self.partition, self.next[topic.name], end):
+                self.core.apply(topic.name, records)
+                self.core.advance()
+                self.core.drain()
+                self._since_snapshot += len(records)
+            self.next[topic.name] = end
+        self.core.advance()
+        self.core.drain()
+        if self.core.counters != commit.counters:
+            raise Incompatible(
+                f"replay of {self.agent.name}/{self.partition} up to commit {commit.sequence}",
+                commit.counters, self.core.counters,
+                "a change of code or settings that alters outputs needs a snapshot at the switch",
+            )  # fmt: skip
+
+    # -- the loop's side ------------------------------------------------------------------------------------------
+
+    def take(self, topic: str, start: int, records: Sequence[Record], end: int) -> bool:
+        """Apply a chunk that covers offsets ``[start, end)``. False: it begins beyond the wanted offset."""
+        wanted = self.next[topic]
+        if start > wanted:
+            metrics.GAPS.labels(*self._labels).inc()
+            return False
+        fresh = records if not records or records[0].offset >= wanted else [r for r in records if r.offset >= wanted]
+        if len(fresh) < len(records):
+            metrics.SKIPPED.labels(*self._labels).inc(len(records) - len(fresh))
+        if end <= wanted:
+            return True
+        self.core.apply(topic, fresh)
+        self.core.advance()
+        outputs, blobs = self.core.drain()
+        self._outputs += outputs
+        self._blobs += blobs
+        self.next[topic] = end
+        self._since_snapshot += len(fresh)
+        metrics.RECORDS.labels(*self._labels, topic).inc(len(fresh))
+        metrics.UNSENT.labels(*self._labels).set(len(self._outputs))
+        metrics.WATERMARK.labels(*self._labels).set(self.core.watermark / 1_000)
+        self.dirty.set()
+        if len(self._outputs) >= self._settings.flush_outputs:
+            self.urgent.set()
+        if len(self._outputs) >= self._settings.unsent_outputs:
+            self.roomy.clear()
+        return True
+
+    async def flush(self) -> None:
+        """Write everything taken so far in one transaction; nothing when nothing was taken."""
+        async with self._lock:
+            if not self.dirty.is_set():
+                return
+            batch = self._gather()
+            began = time.monotonic()
+            offset = await asyncio.get_running_loop().run_in_executor(None, self._write, batch)
+            metrics.FLUSH.labels(*self._labels).observe(time.monotonic() - began)
+            if batch.state:
+                self._snapshot_offset = offset
+
+    async def keep_flushing(self) -> None:
+        """Flush for ever: soon after an output, later when a chunk made none, at once when many wait."""
+        settings = self._settings
+        while True:
+            await self.dirty.wait()
+            waited = 0.0
+            while not self.urgent.is_set() and waited < (settings.linger_ms if self._outputs else settings.quiet_ms) / 1_000:
+                step = 0.01
+                await asyncio.sleep(step)
+                waited += step
+            await self.flush()
+
+    def _gather(self) -> Batch:
+        """Take the unsent outputs, and the state when a snapshot is due. Atomic: there is no await in it."""
+        due = self._snapshot_offset < 0 or self._since_snapshot >= self._settings.snapshot_records
+        outputs, self._outputs = self._outputs, []
+        blobs, self._blobs = self._blobs, []
+        state = self.core.dump() if due else b""
+        if due:
+            self._since_snapshot = 0
+            metrics.SNAPSHOT_BYTES.labels(*self._labels).set(len(state))
+        self.sequence += 1
+        for event in (self.dirty, self.urgent):
+            event.clear()
+        self.roomy.set()
+        metrics.UNSENT.labels(*self._labels).set(0)
+        commit = Commit(
+            agent=self.agent.name, partition=self.partition, sequence=self.sequence, next_offsets=dict(self.next),
+            snapshot_offset=self._snapshot_offset, watermark=self.core.watermark, counters=dict(self.core.counters),
+            created_ms=int(time.time() * 1_000),
+        )  # fmt: skip
+        return Batch(outputs, blobs, state, commit)
+
+    def _write(self, batch: Batch) -> int:
+        """In a thread: the files first, then the transaction that mentions them."""
+        for blob in batch.blobs:
+            self._store.write(blob.path, blob.data)
+        commit, place = batch.commit, self.partition % self._partitions
+        key = commit_key(self.agent.name, self.partition)
+        size = self._settings.snapshot_part_bytes
+        parts = (
+            split(commit.agent, commit.partition, commit.sequence, commit.next_offsets, batch.state, size)
+            if batch.state
+            else []
+        )
+        offset = self._writer.write(
+            [o if o.partition is not None else o._replace(partition=self.partition) for o in batch.outputs],
+            [Output(STATES.name, key + b":%d" % n, part, place) for n, part in enumerate(parts)],
+            lambda first: Output(COMMITS.name, key, encode(_pointing(commit, first)), place),
+        )
+        metrics.OUTPUTS.labels(*self._labels).inc(len(batch.outputs))
+        metrics.QUARANTINED.labels(*self._labels).inc(sum(1 for o in batch.outputs if o.topic == QUARANTINE.name))
+        return offset
+
+
+def _pointing(commit: Commit, offset: int) -> Commit:
+    if offset < 0:
+        return commit
+    return Commit(
+        commit.agent, commit.partition, commit.sequence, commit.next_offsets, offset, commit.watermark, commit.counters,
+        commit.created_ms,
+    )  # fmt: skip

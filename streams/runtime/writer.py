@@ -1,0 +1,134 @@
+"""One transaction at a time under one transactional id.
+
+Waits out a broker that is away. A producer that was fenced, or whose transaction the broker gave up, ends the process:
+the only truth is the log, and the next start reads it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+
+import structlog
+from confluent_kafka import KafkaError, KafkaException, Message, Producer
+
+from schemas.errors import Conflict, Unavailable
+from streams.runtime.core import Output
+
+log = structlog.get_logger(__name__)
+
+#: Time for one try of a call to the transaction coordinator (s).
+TRY_S = 10.0
+
+
+class TransactionWriter:
+    """A transactional producer. Not for two threads at once."""
+
+    def __init__(self, bootstrap: str, transactional_id: str, transaction_timeout_s: float) -> None:
+        self._id = transactional_id
+        timeout_ms = int(transaction_timeout_s * 1_000)
+        self._producer = Producer(
+            {
+                "bootstrap.servers": bootstrap,
+                "transactional.id": transactional_id,
+                "transaction.timeout.ms": timeout_ms,
+                "message.timeout.ms": timeout_ms,
+                "linger.ms": 1,
+                "compression.type": "lz4",
+                "message.max.bytes": 1_048_576,
+                "queue.buffering.max.messages": 1_000_000,
+                "reconnect.backoff.max.ms": 1_000,
+                "log_level": 2,
+            }
+        )
+
+    def open(self, timeout_s: float) -> None:
+        """Fence whoever used this id before, and abort what it left open.
+
+        Raises:
+            Unavailable: the coordinator does not answer in ``timeout_s``.
+        """
+        deadline = time.monotonic() + timeout_s
+        while True:
+            try:
+                self._producer.init_transactions(TRY_S)
+                return
+            except KafkaException as error:
+                if not _retriable(error) or time.monotonic() > deadline:
+                    raise Unavailable(f"transactions of {self._id}", str(error), "check the broker") from error
+                time.sleep(0.1)
+
+    def write(self, outputs: Sequence[Output], first: Sequence[Output], last: Callable[[int], Output]) -> int:
+        """One transaction: ``outputs``, ``first``, then ``last(offset)``, where ``offset`` is that of ``first[0]``
+        (-1 when ``first`` is empty). Every output names its partition. Returns that offset.
+
+        Raises:
+            Conflict: another producer has taken this id, or the broker has given the transaction up.
+        """
+        while True:
+            try:
+                self._producer.begin_transaction()
+                for output in outputs:
+                    self._send(output)
+                offset = self._send_first(first)
+                self._send(last(offset))
+                self._retry(self._producer.commit_transaction)
+                return offset
+            except KafkaException as error:
+                if not error.args[0].txn_requires_abort():
+                    raise Conflict(f"transactional id {self._id}", str(error), "the worker starts again") from error
+                log.warning("transaction aborted, sent again", id=self._id, error=str(error))
+                self._abort()
+
+    def _abort(self) -> None:
+        try:
+            self._retry(self._producer.abort_transaction)
+        except KafkaException as error:
+            raise Conflict(f"transactional id {self._id}", str(error), "the worker starts again") from error
+
+    def _send(self, output: Output, on_delivery: Callable[[KafkaError | None, Message], None] | None = None) -> None:
+        while True:
+            try:
+                self._producer.produce(
+                    output.topic, output.value, output.key, partition=output.partition, on_delivery=on_delivery
+                )
+                return
+            except BufferError:
+                self._producer.poll(0.1)
+
+    def _send_first(self, outputs: Sequence[Output]) -> int:
+        if not outputs:
+            return -1
+        offsets: list[int] = []
+        failed: list[KafkaError] = []
+
+        def delivered(error: KafkaError | None, message: Message) -> None:
+            if error is None:
+                offsets.append(int(message.offset()))
+            else:
+                failed.append(error)
+
+        for output in outputs:
+            self._send(output, delivered)
+        while self._producer.flush(1.0) and not failed:
+            pass
+        if failed:
+            raise KafkaException(KafkaError(failed[0].code(), failed[0].str(), False, False, True))
+        return min(offsets)
+
+    def _retry(self, call: Callable[[float], None]) -> None:
+        """Calling commit or abort again after a timeout resumes it: the outcome is never guessed."""
+        while True:
+            try:
+                call(TRY_S)
+                return
+            except KafkaException as error:
+                if not _retriable(error):
+                    raise
+                log.warning("broker does not answer, trying on", id=self._id, error=str(error))
+                time.sleep(0.2)
+
+
+def _retriable(error: KafkaException) -> bool:
+    inner: KafkaError = error.args[0]
+    return bool(inner.retriable()) and not inner.fatal() and not inner.txn_requires_abort()
