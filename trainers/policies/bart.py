@@ -25,7 +25,7 @@ from trainers.policies import folder as folders
 from trainers.policies.bart_layers import cross_cache, encoder_layer, step_layer, tree_layer
 from trainers.policies.base import DecodeState, EncoderState, PromptBatch
 from trainers.policies.geometry import fresh_embeddings
-from trainers.policies.packing import PrefixTree, pack
+from trainers.policies.packing import PrefixTree, Ragged, pack
 from trainers.policies.restricted import TrieTables, check_levels, check_temperature, restricted_logp
 from trainers.policies.settings import PolicySettings
 from trainers.policies.tokenizer import PromptTokenizer
@@ -113,17 +113,17 @@ class BartPolicy(nn.Module):
 
     def encode(self, prompts: PromptBatch) -> EncoderState:
         """Read B prompts once."""
-        encoder = self.model.model.encoder
-        tokens_BSD = functional.embedding(prompts.tokens_BS, self.model.model.shared.weight)
-        slot_BSD = functional.pad(self.dense(prompts.dense_BE)[:, None], (0, 0, 0, tokens_BSD.shape[1] - 1))
-        x_BSD = self._enter(
-            encoder, tokens_BSD + slot_BSD, encoder.embed_positions.weight[POSITION_OFFSET:][: tokens_BSD.shape[1]]
-        )
-        bias_B11S = torch.zeros(prompts.mask_BS.shape, dtype=x_BSD.dtype, device=x_BSD.device)
-        bias_B11S = bias_B11S.masked_fill_(~prompts.mask_BS, torch.finfo(x_BSD.dtype).min)[:, None, None]
+        encoder, ragged = self.model.model.encoder, Ragged.of(prompts.mask_BS)
+        width = prompts.tokens_BS.shape[1]
+        token_BSD = functional.embedding(prompts.tokens_BS, self.model.model.shared.weight)
+        slot_BSD = functional.pad(self.dense(prompts.dense_BE)[:, None], (0, 0, 0, width - 1))
+        position_SD = encoder.embed_positions.weight[POSITION_OFFSET : POSITION_OFFSET + width]
+        x_PD = ragged.flatten(self._enter(encoder, token_BSD + slot_BSD, position_SD))
+        bias_BS = torch.zeros(prompts.mask_BS.shape, dtype=x_PD.dtype, device=x_PD.device)
+        bias_B11S = bias_BS.masked_fill_(~prompts.mask_BS, torch.finfo(x_PD.dtype).min)[:, None, None]
         for layer in encoder.layers:
-            x_BSD = encoder_layer(layer, x_BSD, bias_B11S)
-        caches = [cross_cache(layer, x_BSD) for layer in self.model.model.decoder.layers]
+            x_PD = encoder_layer(layer, x_PD, ragged, bias_B11S)
+        caches = [cross_cache(layer, x_PD, ragged) for layer in self.model.model.decoder.layers]
         return EncoderState(tuple(k for k, _ in caches), tuple(v for _, v in caches), bias_B11S)
 
     def advance(self, state: DecodeState, codes_BR: Tensor | None) -> tuple[Tensor, DecodeState]:
@@ -185,14 +185,15 @@ class BartPolicy(nn.Module):
             columns.append(logp.view(-1).index_select(0, at_BG.reshape(-1)).view(at_BG.shape))
         return torch.stack(columns, dim=-1)
 
-    def full_ce(self, prompts: PromptBatch | EncoderState, sids_BL: Tensor) -> Tensor:
+    def full_ce(self, prompts: PromptBatch | EncoderState, sids_BL: Tensor, label_smoothing: float = 0.0) -> Tensor:
         """ce_BL in nats: cross-entropy of each code over the whole vocabulary, with gradient (the SFT term)."""
         state = prompts if isinstance(prompts, EncoderState) else self.encode(prompts)
         logits_BLV = self.vocabulary_logits(self.teacher_forced(state, sids_BL[:, None])[:, 0])
         tokens_BL = sids_BL + torch.tensor(self.tokenizer.level_start, device=sids_BL.device)
-        return functional.cross_entropy(logits_BLV.flatten(0, 1), tokens_BL.reshape(-1), reduction="none").view(
-            sids_BL.shape
+        ce = functional.cross_entropy(
+            logits_BLV.flatten(0, 1), tokens_BL.reshape(-1), reduction="none", label_smoothing=label_smoothing
         )
+        return ce.view(sids_BL.shape)
 
     def _tree_hidden(self, state: EncoderState, tree: PrefixTree) -> Tensor:
         start = torch.tensor((0, *self.tokenizer.level_start[:-1]), device=tree.code_P.device)

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from trainers.policies.packing import PrefixTree
+from trainers.policies.packing import PrefixTree, Ragged
 
 Layer = Any  #: transformers' BartEncoderLayer or BartDecoderLayer
 Attention = Any  #: transformers' BartAttention
@@ -21,7 +21,7 @@ Attention = Any  #: transformers' BartAttention
 
 def heads(attention: Attention, x_BQD: Tensor) -> Tensor:
     """[B, Q, D] to [B, H, Q, C]."""
-    return x_BQD.view(*x_BQD.shape[:-1], attention.num_heads, attention.head_dim).transpose(1, 2)
+    return x_BQD.reshape(*x_BQD.shape[:-1], attention.num_heads, attention.head_dim).transpose(1, 2)
 
 
 def attend(attention: Attention, query_BQD: Tensor, key_BHSC: Tensor, value_BHSC: Tensor, bias: Tensor | None) -> Tensor:
@@ -48,30 +48,30 @@ def feed_forward(layer: Layer, x: Tensor) -> Tensor:
     return normed
 
 
-def encoder_layer(layer: Layer, x_BSD: Tensor, bias_B11S: Tensor) -> Tensor:
-    """One layer over the prompt: [B, S, D]."""
+def encoder_layer(layer: Layer, x_PD: Tensor, ragged: Ragged, bias_B11S: Tensor) -> Tensor:
+    """One layer over the prompts' tokens, padding left out: [P, D]."""
     attention = layer.self_attn
-    key, value = heads(attention, attention.k_proj(x_BSD)), heads(attention, attention.v_proj(x_BSD))
-    mixed = attend(attention, attention.q_proj(x_BSD), key, value, bias_B11S)
-    return feed_forward(layer, after_attention(layer, attention, layer.self_attn_layer_norm, x_BSD, mixed))
+    mixed = attend(attention, *_projected(attention, x_PD, ragged), bias_B11S)
+    x_PD = after_attention(layer, attention, layer.self_attn_layer_norm, x_PD, ragged.flatten(mixed))
+    return feed_forward(layer, x_PD)
 
 
-def cross_cache(layer: Layer, prompt_BSD: Tensor) -> tuple[Tensor, Tensor]:
-    """Keys and values of the prompt [B, H, S, C] that all rows of the prompt share."""
+def cross_cache(layer: Layer, prompt_PD: Tensor, ragged: Ragged) -> tuple[Tensor, Tensor]:
+    """Keys and values of the prompts [B, H, S, C] that all rows of a prompt share."""
     attention = layer.encoder_attn
-    return heads(attention, attention.k_proj(prompt_BSD)), heads(attention, attention.v_proj(prompt_BSD))
+    both = torch.cat([attention.k_proj(prompt_PD), attention.v_proj(prompt_PD)], dim=-1)
+    key_BSD, value_BSD = ragged.pad(both).chunk(2, dim=-1)
+    return heads(attention, key_BSD), heads(attention, value_BSD)
 
 
 def tree_layer(layer: Layer, x_PD: Tensor, tree: PrefixTree, key_BHSC: Tensor, value_BHSC: Tensor, bias: Tensor) -> Tensor:
     """One decoder layer over the distinct prefixes of all prompts: [P, D]."""
     attention, cross = layer.self_attn, layer.encoder_attn
-    query, key, value = tree.pad(
-        torch.cat([attention.q_proj(x_PD), attention.k_proj(x_PD), attention.v_proj(x_PD)], dim=-1)
-    ).chunk(3, dim=-1)
-    mixed = attend(attention, query, heads(attention, key), heads(attention, value), tree.bias_B1MM)
-    x_PD = after_attention(layer, attention, layer.self_attn_layer_norm, x_PD, tree.flatten(mixed))
-    mixed = attend(cross, tree.pad(cross.q_proj(x_PD)), key_BHSC, value_BHSC, bias)
-    x_PD = after_attention(layer, cross, layer.encoder_attn_layer_norm, x_PD, tree.flatten(mixed))
+    ragged = tree.ragged
+    mixed = attend(attention, *_projected(attention, x_PD, ragged), tree.bias_B1MM)
+    x_PD = after_attention(layer, attention, layer.self_attn_layer_norm, x_PD, ragged.flatten(mixed))
+    mixed = attend(cross, ragged.pad(cross.q_proj(x_PD)), key_BHSC, value_BHSC, bias)
+    x_PD = after_attention(layer, cross, layer.encoder_attn_layer_norm, x_PD, ragged.flatten(mixed))
     return feed_forward(layer, x_PD)
 
 
@@ -91,3 +91,10 @@ def step_layer(
     mixed = attend(cross, cross.q_proj(x_BRD), key_BHSC, value_BHSC, bias)
     x_BRD = after_attention(layer, cross, layer.encoder_attn_layer_norm, x_BRD, mixed)
     return feed_forward(layer, x_BRD), key, value
+
+
+def _projected(attention: Attention, x_PD: Tensor, ragged: Ragged) -> tuple[Tensor, Tensor, Tensor]:
+    """Queries [B, M, D], keys and values [B, H, M, C] of self-attention."""
+    three = torch.cat([attention.q_proj(x_PD), attention.k_proj(x_PD), attention.v_proj(x_PD)], dim=-1)
+    query, key, value = ragged.pad(three).chunk(3, dim=-1)
+    return query, heads(attention, key), heads(attention, value)

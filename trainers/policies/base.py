@@ -131,8 +131,11 @@ class Policy(Protocol):
             InvalidValue: an identifier that is not in the trie, or a temperature that is not positive.
         """
 
-    def full_ce(self, prompts: PromptBatch | EncoderState, sids_BL: Tensor) -> Tensor:
-        """ce_BL in nats: cross-entropy of each code over the whole vocabulary, with gradient (the SFT term)."""
+    def full_ce(self, prompts: PromptBatch | EncoderState, sids_BL: Tensor, label_smoothing: float = 0.0) -> Tensor:
+        """ce_BL in nats: cross-entropy of each code over the whole vocabulary, with gradient (the SFT term).
+
+        ``label_smoothing``: share of the target spread evenly over the vocabulary.
+        """
 
     def save(self, folder: Path) -> None:
         """Write ``model/`` (opens with transformers' ``from_pretrained``), ``extra.safetensors`` and ``policy.json``."""

@@ -16,29 +16,43 @@ from torch.nn import functional
 
 
 @dataclass(frozen=True)
+class Ragged:
+    """Rows of different lengths: held without gaps as [P, D], row after row, and padded to [B, M, D] for attention."""
+
+    rows: int  #: B
+    width: int  #: M, the longest
+    place_P: Tensor | None  #: where each entry stands in the padded [B * M]; None where no row is shorter
+
+    @classmethod
+    def of(cls, mask_BS: Tensor) -> Ragged:
+        """From a mask that is False on padding."""
+        flat = mask_BS.reshape(-1)
+        rows, width = mask_BS.shape
+        return cls(rows, width, None if bool(flat.all()) else flat.nonzero()[:, 0])
+
+    def pad(self, flat_PD: Tensor) -> Tensor:
+        """[P, D] to [B, M, D], zeros in the gaps."""
+        if self.place_P is None:
+            return flat_PD.view(self.rows, self.width, -1)
+        padded = flat_PD.new_zeros(self.rows * self.width, flat_PD.shape[-1])
+        return padded.index_copy(0, self.place_P, flat_PD).view(self.rows, self.width, -1)
+
+    def flatten(self, padded: Tensor) -> Tensor:
+        """[B, M, ...] to [P, ...]."""
+        flat = padded.reshape(self.rows * self.width, *padded.shape[2:])
+        return flat if self.place_P is None else flat.index_select(0, self.place_P)
+
+
+@dataclass(frozen=True)
 class PrefixTree:
     """P prefixes, prompt by prompt, short before long inside a prompt."""
 
-    prompts: int
-    width: int  #: M
-    place_P: Tensor | None  #: row of each prefix in the padded [B * M]; None where every prompt has M prefixes
+    ragged: Ragged
     depth_P: Tensor  #: codes in the prefix
     code_P: Tensor  #: its last code, 0 at depth 0
     bias_B1MM: Tensor  #: 0 where a prefix may attend (to its own prefixes), a large negative number elsewhere
     level_rows: tuple[Tensor, ...]  #: per level l: the prefixes of depth l, as rows into P
     inverse_BG: tuple[Tensor, ...]  #: per level l: which entry of ``level_rows[l]`` is the rollout's prefix
-
-    def pad(self, flat_PD: Tensor) -> Tensor:
-        """[P, D] to [B, M, D], zeros in the gaps."""
-        if self.place_P is None:
-            return flat_PD.view(self.prompts, self.width, -1)
-        padded = flat_PD.new_zeros(self.prompts * self.width, flat_PD.shape[-1])
-        return padded.index_copy(0, self.place_P, flat_PD).view(self.prompts, self.width, -1)
-
-    def flatten(self, padded_BMD: Tensor) -> Tensor:
-        """[B, M, D] to [P, D]."""
-        flat = padded_BMD.reshape(self.prompts * self.width, -1)
-        return flat if self.place_P is None else flat.index_select(0, self.place_P)
 
     def spread(self, flat_PD: Tensor) -> Tensor:
         """[P, D] to [B, G, L, D]: every rollout gets the rows of its own prefixes."""
@@ -73,9 +87,7 @@ def pack(sids_BGL: Tensor, level_sizes: Sequence[int]) -> PrefixTree:
     owner_P = owner_P[order]
     slot_P = torch.arange(len(order), device=device) - (per_prompt.cumsum(0) - per_prompt)[owner_P]
     return PrefixTree(
-        prompts=prompts,
-        width=width,
-        place_P=None if len(order) == prompts * width else owner_P * width + slot_P,
+        ragged=Ragged(prompts, width, None if len(order) == prompts * width else owner_P * width + slot_P),
         depth_P=depth_P[order],
         code_P=torch.cat(code)[order],
         bias_B1MM=_ancestry(parent, level_rows, owner_P, slot_P, prompts, width),

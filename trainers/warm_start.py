@@ -1,0 +1,107 @@
+"""Warm start: supervised training on pairs before the stream begins, by cross-entropy over the whole vocabulary."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from schemas.errors import LearningError
+from trainers.pairs import Pair, PairSampler
+from trainers.policies.base import Policy
+from trainers.policies.prompts import PromptBuilder
+from trainers.policies.settings import WarmStartSettings
+
+
+@dataclass(frozen=True)
+class WarmStartProgress:
+    """Where a warm start stands. ``loss`` is nats per code, the mean since the report before."""
+
+    step: int
+    share: float  #: of the budget, 0 to 1
+    loss: float
+    seconds: float
+
+
+@dataclass(frozen=True)
+class WarmStartReport:
+    """What a warm start did: every progress report, in order."""
+
+    history: tuple[WarmStartProgress, ...]
+
+    @property
+    def steps(self) -> int:
+        """Updates made."""
+        return self.history[-1].step if self.history else 0
+
+    @property
+    def loss(self) -> float:
+        """Last mean loss, nats per code."""
+        return self.history[-1].loss if self.history else float("nan")
+
+
+def warm_start(
+    policy: Policy,
+    sampler: PairSampler,
+    builder: PromptBuilder,
+    settings: WarmStartSettings,
+    seed: int,
+    progress: Callable[[WarmStartProgress], None] | None = None,
+) -> WarmStartReport:
+    """Train ``policy`` in place until the budget ends; leaves it in evaluation mode.
+
+    With ``settings.seconds = 0`` the result is a function of (policy, sampler, settings, seed) for one thread count.
+
+    Raises:
+        LearningError: the loss is not finite.
+    """
+    torch.set_num_threads(policy.settings.threads)
+    parameters = list(policy.module.parameters())
+    optimiser = torch.optim.AdamW(
+        parameters, lr=settings.learning_rate, weight_decay=settings.weight_decay, betas=(0.9, 0.98), fused=True
+    )
+    started, history, losses, step, share = time.monotonic(), [], [], 0, 0.0
+    policy.module.train()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        while share < 1:
+            optimiser.param_groups[0]["lr"] = settings.learning_rate * rate_factor(share, settings.warm_up)
+            loss = supervised_loss(policy, sampler.batch(step, settings.batch), builder, settings.label_smoothing)
+            optimiser.zero_grad()
+            loss.backward()  # type: ignore[no-untyped-call]
+            torch.nn.utils.clip_grad_norm_(parameters, settings.clip)
+            optimiser.step()
+            losses.append(float(loss.detach()))
+            if not losses[-1] < float("inf"):
+                raise LearningError(f"warm start: loss is {losses[-1]} at step {step}", "lower learning_rate")
+            step += 1
+            share = _share(settings, step, time.monotonic() - started)
+            if step % settings.report_every == 0 or share >= 1:
+                history.append(WarmStartProgress(step, share, sum(losses) / len(losses), time.monotonic() - started))
+                losses = []
+                if progress is not None:
+                    progress(history[-1])
+    policy.module.eval()
+    return WarmStartReport(tuple(history))
+
+
+def supervised_loss(policy: Policy, pairs: Sequence[Pair], builder: PromptBuilder, label_smoothing: float = 0.0) -> Tensor:
+    """Mean cross-entropy in nats per code over the whole vocabulary, with gradient. Also the learner's mixed-in batches."""
+    sids_BL = torch.tensor([pair.sid for pair in pairs], dtype=torch.int64)
+    return policy.full_ce(builder.build([pair.context for pair in pairs]), sids_BL, label_smoothing).mean()
+
+
+def rate_factor(share: float, warm_up: float) -> float:
+    """Linear rise over the first ``warm_up`` of the budget, then a straight fall to a twentieth of the peak."""
+    rise = 1.0 if warm_up == 0 else min(1.0, (share + 0.01) / warm_up)
+    return rise * (1 - 0.95 * max(0.0, share - warm_up) / max(1e-9, 1 - warm_up))
+
+
+def _share(settings: WarmStartSettings, step: int, seconds: float) -> float:
+    """How much of the budget is used: by time or by updates, whichever is further."""
+    by_time = seconds / settings.seconds if settings.seconds else 0.0
+    by_steps = step / settings.steps if settings.steps else 0.0
+    return min(1.0, max(by_time, by_steps))
