@@ -15,6 +15,17 @@ class _Settings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+class FolderSettings(_Settings):
+    """How data from a folder is used. Its time line is moved as a whole, by whole days, to end before the present."""
+
+    history_days: float = Field(
+        default=3.0, gt=0, le=3650, description="the log before this day is history; after it people shop live (days)"
+    )
+    live_days: float = Field(default=10.0, gt=0, le=3650, description="length of the live part (days)")
+    history_users: Share = Field(default=0.3, description="share of users whose history is replayed")
+    live_users: Share = Field(default=0.1, description="share of users who shop live")
+
+
 class ShopSettings(_Settings):
     """The simulated shop. Same settings and same ``now_ms``: the same shop, to the bit."""
 
@@ -53,6 +64,7 @@ class ShopSettings(_Settings):
     judged_share: Share = Field(default=0.6, description="share of the history's queries that have human labels")
     judged_items: int = Field(default=24, ge=1, le=1_000, description="labels per judged query")
     judgment_noise: Share = Field(default=0.05, description="share of labels that are one tier off")
+    folder: FolderSettings = Field(default=FolderSettings(), description="for data from a folder, in place of the simulator")
 
 
 class DirtSettings(_Settings):
