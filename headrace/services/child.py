@@ -1,0 +1,36 @@
+"""What a child process is: its command, how one sees that it is ready, and what happens when it ends."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Restart:
+    """Start again after an end that nobody asked for: at once, then ever later; ``most`` times within ``window_s`` seconds."""
+
+    most: int = 10
+    window_s: float = 120.0
+    first_s: float = 0.2
+    longest_s: float = 5.0
+
+    def delay_s(self, recent: int) -> float:
+        """Seconds to wait before the next start, when there were ``recent`` restarts in the window."""
+        return float(min(self.longest_s, self.first_s * 2**recent))
+
+
+@dataclass(frozen=True)
+class Child:
+    """A process to keep running. ``ready`` is asked until it says yes; ``before`` runs before every start."""
+
+    name: str
+    argv: tuple[str, ...]
+    env: Mapping[str, str] = field(default_factory=dict)
+    cwd: Path | None = None
+    ready: Callable[[], bool] | None = None
+    ready_timeout_s: float = 60.0
+    grace_s: float = 10.0
+    restart: Restart | None = Restart()
+    before: Callable[[], None] | None = None

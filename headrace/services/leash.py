@@ -1,0 +1,81 @@
+"""Children that die with their parent, even when it is killed with -9.
+
+A child starts as this very file (``python leash.py PARENT ARGV...``): it asks the kernel for SIGKILL at its parent's
+death, looks whether the parent is still the one that started it, and only then becomes the real program.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import queue
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future
+from functools import cache
+from pathlib import Path
+
+PR_SET_PDEATHSIG = 1
+
+
+def spawn(argv: Sequence[str], env: Mapping[str, str], cwd: Path, log: Path) -> subprocess.Popen[bytes]:
+    """Start ``argv`` on the leash in a session of its own, so that Ctrl-C reaches only us; output is appended to ``log``.
+
+    Raises:
+        OSError: the log or the folder cannot be opened.
+    """
+    done: Future[subprocess.Popen[bytes]] = Future()
+    _requests().put((tuple(argv), dict(env), cwd, log, done))
+    return done.result()
+
+
+_Request = tuple[tuple[str, ...], dict[str, str], Path, Path, "Future[subprocess.Popen[bytes]]"]
+
+
+@cache
+def _requests() -> queue.SimpleQueue[_Request]:
+    # The kernel counts the death of the *thread* that forked as the parent's: all children come from one that never ends.
+    requests: queue.SimpleQueue[_Request] = queue.SimpleQueue()
+    threading.Thread(target=_serve, args=(requests,), name="leash", daemon=True).start()
+    return requests
+
+
+def _serve(requests: queue.SimpleQueue[_Request]) -> None:
+    while True:
+        argv, env, cwd, log, done = requests.get()
+        try:
+            done.set_result(_popen(argv, env, cwd, log))
+        except OSError as error:
+            done.set_exception(error)
+
+
+def _popen(argv: tuple[str, ...], env: dict[str, str], cwd: Path, log: Path) -> subprocess.Popen[bytes]:
+    wrapper = (sys.executable, "-I", "-S", __file__, str(os.getpid()))
+    with log.open("ab") as output:
+        return subprocess.Popen(
+            (*wrapper, *argv),
+            env=env,
+            cwd=cwd,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+
+
+def _become(parent: int, argv: list[str]) -> None:
+    if sys.platform == "linux":
+        libc = ctypes.CDLL(None, use_errno=True)
+        if libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0) != 0:
+            raise OSError(ctypes.get_errno(), "prctl(PR_SET_PDEATHSIG) failed")
+    # Killed between fork and prctl: the signal was never sent, so look.
+    if os.getppid() != parent:
+        sys.exit(f"parent {parent} is gone")
+    os.execvp(argv[0], argv)
+
+
+if __name__ == "__main__":
+    _become(int(sys.argv[1]), sys.argv[2:])

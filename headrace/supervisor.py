@@ -1,0 +1,170 @@
+"""Keeps child processes running: starts them in order, restarts whatever dies, stops them in reverse, counts their memory.
+
+Thread-safe. `poll` does one round; `watch` runs rounds in a thread until `stop_all`, beside any event loop of the caller.
+What it does *not* do: decide whether a run may go on without a child it gave up on (`failures` tells).
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import structlog
+
+from headrace.memory import Memory, resident
+from headrace.process import Process, Status
+from headrace.services.child import Child
+from schemas.errors import ServiceFailed
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True)
+class State:
+    """What is known of one child now. ``last_exit``: exit code of its last end, minus the signal when one killed it."""
+
+    name: str
+    status: Status
+    pid: int | None
+    restarts: int
+    last_exit: int | None
+
+
+class Supervisor:
+    """The children of one run; their logs are ``<run>/logs/NAME.log``, their pids ``<run>/pids/NAME``."""
+
+    def __init__(self, run: Path, env: Mapping[str, str] | None = None, every_s: float = 0.1) -> None:
+        self.run = run
+        self._env = dict(os.environ) | dict(env or {})
+        self._every_s = every_s
+        self._processes: dict[str, Process] = {}
+        self._lock = threading.RLock()
+        self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._memory = Memory({}, 0)
+        self._peak = 0
+        self._sampled = 0.0
+
+    def start(self, *children: Child, wait: bool = True) -> None:
+        """Start children in this order; with ``wait`` only return when each is ready.
+
+        Raises:
+            ServiceFailed: one is not ready within its time, or was given up; the error names its log.
+        """
+        for child in children:
+            with self._lock:
+                process = Process(child, self.run, self._env)
+                self._processes[child.name] = process
+                process.start()
+        if wait:
+            self.wait(child.name for child in children)
+
+    def wait(self, names: Iterable[str]) -> None:
+        """Wait until those children are ready.
+
+        Raises:
+            ServiceFailed: as `start`.
+        """
+        for name in names:
+            process = self._processes[name]
+            deadline = time.monotonic() + process.child.ready_timeout_s
+            while not self._is_ready(process):
+                if time.monotonic() > deadline:
+                    raise ServiceFailed(name, f"not ready after {process.child.ready_timeout_s:g} s", str(process.log))
+                time.sleep(0.05)
+
+    def _is_ready(self, process: Process) -> bool:
+        with self._lock:
+            process.poll()
+            status, name = process.status, process.child.name
+        if status in (Status.FAILED, Status.ENDED, Status.STOPPED):
+            raise ServiceFailed(name, f"it is {status.value}, last exit code {process.last_exit}", str(process.log))
+        return process.check()
+
+    def poll(self) -> list[str]:
+        """One round: notice ends, start again what is due, measure memory each second; names of those that ended."""
+        with self._lock:
+            ended = [name for name, process in self._processes.items() if process.poll()]
+            starting = [process for process in self._processes.values() if process.status is Status.STARTING]
+        for process in starting:
+            process.check()
+        if time.monotonic() - self._sampled >= 1.0:
+            self.memory()
+        return ended
+
+    def watch(self) -> None:
+        """Poll in a thread from now on."""
+        if self._thread is None:
+            self._stop.clear()
+            self._thread = threading.Thread(target=self._watch, name="supervisor", daemon=True)
+            self._thread.start()
+
+    def _watch(self) -> None:
+        while not self._stop.wait(self._every_s):
+            self.poll()
+
+    def stop(self, name: str) -> None:
+        """End one child: SIGTERM, after its grace SIGKILL; it is not started again until `start`."""
+        with self._lock:
+            process = self._processes[name]
+            process.stopping()
+        process.stop()
+
+    def stop_all(self) -> None:
+        """End the thread and all children, the last started first."""
+        self._stop.set()
+        if self._thread is not None and self._thread is not threading.current_thread():
+            self._thread.join()
+            self._thread = None
+        for name in reversed(list(self._processes)):
+            self.stop(name)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.stop_all()
+
+    def pid(self, name: str) -> int | None:
+        """Process id of a child, None while it is down."""
+        return self._processes[name].pid
+
+    def states(self) -> list[State]:
+        """All children in order of their start."""
+        with self._lock:
+            return [
+                State(name, process.status, process.pid, process.restarts, process.last_exit)
+                for name, process in self._processes.items()
+            ]
+
+    @property
+    def restarts(self) -> dict[str, int]:
+        """How often each child was started again."""
+        return {state.name: state.restarts for state in self.states()}
+
+    def failures(self) -> list[ServiceFailed]:
+        """Children given up on, because they ended too often; empty when all is well."""
+        return [
+            ServiceFailed(process.child.name, f"ended {process.restarts + 1} times, given up", str(process.log))
+            for process in self._processes.values()
+            if process.status is Status.FAILED
+        ]
+
+    def memory(self) -> Memory:
+        """Resident bytes of this process and all below it, now."""
+        named = {"self": os.getpid()} | {s.name: s.pid for s in self.states() if s.pid is not None}
+        self._memory = resident(named)
+        self._sampled = time.monotonic()
+        self._peak = max(self._peak, self._memory.total)
+        return self._memory
+
+    @property
+    def peak_bytes(self) -> int:
+        """Largest total that `memory` has seen; `watch` looks every second."""
+        return self._peak

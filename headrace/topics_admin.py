@@ -1,0 +1,127 @@
+"""Creates the topics of the registry, and says where a broker's differ from it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from kafka import KafkaAdminClient
+from kafka.admin import ConfigResource, ConfigResourceType
+from kafka.errors import KafkaError, TopicAlreadyExistsError
+
+from schemas.connections import Connections
+from schemas.errors import Unavailable
+from schemas.topics import TOPICS, Topic
+
+
+@dataclass(frozen=True)
+class Found:
+    """A topic as the broker has it; ``config`` holds the settings that the registry names."""
+
+    name: str
+    partitions: int
+    config: dict[str, str]
+
+
+def create_topics(connections: Connections, topics: Sequence[Topic] = TOPICS) -> list[str]:
+    """Create missing topics, add missing partitions, correct settings; names of those that were touched. Repeatable.
+
+    A topic that has more partitions than wanted is left as it is (Kafka cannot take partitions away): `differences` tells.
+
+    Raises:
+        Unavailable: the broker does not answer or refuses.
+    """
+    with _admin(connections) as admin:
+        there = _describe(admin, topics)
+        missing = [t for t in topics if t.name not in there]
+        if missing:
+            try:
+                admin.create_topics(
+                    {t.name: {"num_partitions": _partitions(t, connections), "configs": t.config()} for t in missing},
+                    wait_for_metadata=True,
+                )
+            except TopicAlreadyExistsError:  # another process was quicker: look at what it made
+                there = _describe(admin, topics)
+        wrong = [t for t in topics if t.name in there and _compare(t, there[t.name], connections)]
+        few = {t.name: _partitions(t, connections) for t in wrong if there[t.name].partitions < _partitions(t, connections)}
+        if few:
+            admin.create_partitions(few)
+        odd = [t for t in wrong if there[t.name].config != t.config()]
+        if odd:
+            admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, t.name, t.config()) for t in odd])
+        touched = {t.name for t in (*missing, *odd)} | set(few)
+        return [t.name for t in topics if t.name in touched]
+
+
+def describe(connections: Connections, topics: Sequence[Topic] = TOPICS) -> dict[str, Found]:
+    """The registry's topics as the broker has them; those it lacks are left out.
+
+    Raises:
+        Unavailable: the broker does not answer.
+    """
+    with _admin(connections) as admin:
+        return _describe(admin, topics)
+
+
+def differences(connections: Connections, topics: Sequence[Topic] = TOPICS) -> dict[str, list[str]]:
+    """For each topic that differs from the registry, sentences that say how; empty when all agree.
+
+    Raises:
+        Unavailable: the broker does not answer.
+    """
+    there = describe(connections, topics)
+    found = {t.name: _compare(t, there[t.name], connections) if t.name in there else ["missing"] for t in topics}
+    return {name: said for name, said in found.items() if said}
+
+
+def delete_topics(connections: Connections, names: Sequence[str]) -> None:
+    """Delete topics with all their records.
+
+    Raises:
+        Unavailable: the broker does not answer or refuses.
+    """
+    with _admin(connections) as admin:
+        admin.delete_topics(list(names))
+
+
+def _partitions(topic: Topic, connections: Connections) -> int:
+    return topic.partitions or connections.partitions
+
+
+def _compare(topic: Topic, found: Found, connections: Connections) -> list[str]:
+    said, want = [], _partitions(topic, connections)
+    if found.partitions != want:
+        said.append(f"{found.partitions} partitions, expected {want}")
+    for key, value in topic.config().items():
+        if found.config.get(key) != value:
+            said.append(f"{key}={found.config.get(key)}, expected {value}")
+    return said
+
+
+def _describe(admin: KafkaAdminClient, topics: Sequence[Topic]) -> dict[str, Found]:
+    present = set(admin.list_topics())
+    names = [t.name for t in topics if t.name in present]
+    if not names:
+        return {}
+    partitions = {d["name"]: len(d["partitions"]) for d in admin.describe_topics(names)}
+    wanted = {t.name: dict.fromkeys(t.config(), "") for t in topics}
+    resources = [ConfigResource(ConfigResourceType.TOPIC, name, wanted[name]) for name in names]
+    configs = admin.describe_configs(resources, config_filter="all")["topic"]
+    return {
+        name: Found(name, partitions[name], {key: str(configs[name][key]["value"]) for key in wanted[name]})
+        for name in names
+    }
+
+
+@contextmanager
+def _admin(connections: Connections) -> Iterator[KafkaAdminClient]:
+    try:
+        admin = KafkaAdminClient(bootstrap_servers=connections.kafka.split(","), bootstrap_timeout_ms=10_000)
+        try:
+            yield admin
+        finally:
+            admin.close()
+    except KafkaError as error:
+        remedy = "check HEADRACE_KAFKA, and that the broker runs"
+        raise Unavailable(f"Kafka at {connections.kafka}", f"{type(error).__name__}: {error}", remedy) from error

@@ -1,0 +1,113 @@
+"""Fixtures that many tests share: an embedded Kafka and Redis for the whole session.
+
+`HEADRACE_KAFKA` and `HEADRACE_REDIS` point the tests at services of your own; `HEADRACE_SERVICES=containers` starts them
+with testcontainers.
+"""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from headrace.services import start_services
+from headrace.services.lock import hold
+from headrace.supervisor import Supervisor
+from schemas.connections import Connections
+from schemas.errors import Unavailable
+from schemas.topics import TOPICS
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """kafka-python reads its message definitions by a call that Python 3.11 calls deprecated (and 3.13 took back)."""
+    config.addinivalue_line("filterwarnings", "ignore:(read_text|open_text) is deprecated:DeprecationWarning")
+
+
+@pytest.fixture(scope="session")
+def services(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Connections]:
+    """Addresses of a Kafka and a Redis that live as long as the session. Most tests want `connections`."""
+    given = Connections(kafka=os.environ.get("HEADRACE_KAFKA", ""), redis=os.environ.get("HEADRACE_REDIS", ""))
+    if os.environ.get("HEADRACE_SERVICES") == "containers":
+        with _containers() as addresses:
+            yield addresses
+        return
+    run = tmp_path_factory.mktemp("services")
+    with hold(run), Supervisor(run) as supervisor:
+        addresses = start_services(run, given, supervisor)
+        supervisor.watch()
+        yield addresses
+
+
+@pytest.fixture(scope="session")
+def kafka(services: Connections) -> str:
+    """Bootstrap address of the session's broker. Its topics are everybody's: use `fresh_topics` or unique names."""
+    return services.kafka
+
+
+@pytest.fixture(scope="session")
+def _redis_of_session(services: Connections) -> str:
+    return services.redis
+
+
+@pytest.fixture
+def redis_url(_redis_of_session: str) -> str:
+    """URL of the session's Redis, emptied before each test."""
+    from redis import Redis
+
+    with Redis.from_url(_redis_of_session) as client:
+        client.flushall()
+    return _redis_of_session
+
+
+@pytest.fixture
+def connections(kafka: str, redis_url: str, tmp_path: Path) -> Connections:
+    """Session services, emptied Redis, and a store and a SQLite database of this test alone; two partitions."""
+    return Connections(
+        kafka=kafka, redis=redis_url, database=f"sqlite:///{tmp_path / 'headrace.db'}", store=str(tmp_path / "store")
+    )
+
+
+@pytest.fixture
+def fresh_topics(connections: Connections) -> Connections:
+    """`connections` whose broker has every topic of the registry, empty: deleted and made anew before the test.
+
+    Topic names are constants that workers use, so they cannot be prefixed; deleting fifteen topics takes well below a
+    second. A consumer or worker of an earlier test must be closed by then. Group ids and transactional ids outlive the
+    topics: take unique ones (`unique`).
+    """
+    from kafka.errors import UnknownTopicOrPartitionError
+
+    from headrace.topics_admin import create_topics, delete_topics, describe
+
+    there = list(describe(connections))
+    if there:
+        try:
+            delete_topics(connections, there)
+        except Unavailable as error:
+            if not isinstance(error.__cause__, UnknownTopicOrPartitionError):
+                raise
+    create_topics(connections, TOPICS)
+    return connections
+
+
+@pytest.fixture
+def unique() -> Callable[[str], str]:
+    """Makes a name that no other test has: ``unique("group")`` -> ``group-3f2a...``."""
+    return lambda name: f"{name}-{uuid.uuid4().hex[:12]}"
+
+
+@contextmanager
+def _containers() -> Iterator[Connections]:
+    try:
+        from testcontainers.kafka import KafkaContainer
+        from testcontainers.redis import RedisContainer
+    except ImportError as error:
+        remedy = "pip install 'testcontainers[kafka,redis]', or unset HEADRACE_SERVICES"
+        raise Unavailable("testcontainers", "HEADRACE_SERVICES=containers asks for it", remedy) from error
+    with KafkaContainer("apache/kafka:4.3.1") as kafka, RedisContainer("redis:7") as redis:
+        address = f"redis://{redis.get_container_host_ip()}:{redis.get_exposed_port(6379)}/0"
+        yield Connections(kafka=kafka.get_bootstrap_server(), redis=address)
