@@ -1,0 +1,51 @@
+"""What agents say they have done, from their commit records: the basis of "nothing is lost"."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from schemas.codec import decode
+from schemas.commits import Commit
+from schemas.connections import Connections
+from schemas.topics import COMMITS
+from streams.runtime.log import LogReader
+
+#: Counters of attribution that, together with ``quarantined.*``, sum to the records it has read.
+ACCOUNTED = ("impressions", "clicks", "orders", "returns", "duplicates", "ticks", "pending")
+
+
+def standing(connections: Connections, timeout_s: float = 30.0) -> list[Commit]:
+    """The newest commit of every agent and partition, ordered by them.
+
+    Raises:
+        Unavailable: the broker does not answer in ``timeout_s``.
+    """
+    reader = LogReader(connections.kafka, timeout_s)
+    newest: dict[tuple[str, int], bytes] = {}
+    for partition in range(connections.partitions):
+        for batch in reader.read(COMMITS.name, partition, *reader.bounds(COMMITS.name, partition)):
+            for record in batch:
+                agent, _, number = (record.key or b"").decode().rpartition(":")
+                newest[agent, int(number)] = record.value
+    return [decode(Commit, newest[key]) for key in sorted(newest)]
+
+
+def totals(connections: Connections, timeout_s: float = 30.0) -> dict[str, dict[str, int]]:
+    """Agent -> its counters summed over its partitions."""
+    sums: dict[str, Counter[str]] = {}
+    for commit in standing(connections, timeout_s):
+        sums.setdefault(commit.agent, Counter()).update(commit.counters)
+    return {agent: dict(counters) for agent, counters in sums.items()}
+
+
+def accounted(counters: dict[str, int]) -> int:
+    """How many input records attribution's counters account for; ``pending`` ones still wait for their watermark."""
+    refused = sum(n for name, n in counters.items() if name.startswith("quarantined."))
+    return refused + sum(counters.get(name, 0) for name in ACCOUNTED)
+
+
+def records(connections: Connections, topics: tuple[str, ...], timeout_s: float = 30.0) -> int:
+    """Records ever written to these event topics: their end offsets, summed. Their producers use no transactions, so
+    every offset is a record."""
+    reader = LogReader(connections.kafka, timeout_s)
+    return sum(reader.bounds(topic, partition)[1] for topic in topics for partition in range(connections.partitions))

@@ -1,0 +1,100 @@
+"""What the tests of the event plane share: a worker as a process, and logs of events to feed it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import msgspec
+import pytest
+from confluent_kafka import Producer
+
+from schemas.connections import Connections
+from schemas.topics import COMMITS, IMPRESSIONS, INPUTS
+from streams.accounting import standing
+from streams.runtime.log import LogReader
+
+WORKER = Path(__file__).parent / "attribution_worker.py"
+
+
+class Worker:
+    """The attribution worker as a child process with small windows and frequent snapshots."""
+
+    def __init__(self, connections: Connections, group: str, log: Path, env: Mapping[str, str]) -> None:
+        self.log = log
+        with log.open("ab") as output:
+            self.process = subprocess.Popen(
+                [sys.executable, str(WORKER), connections.model_dump_json(), group],
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                env={**os.environ, **env},
+            )
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.wait(10)
+
+    def stop(self) -> int:
+        """SIGTERM, and its exit code."""
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(20)
+
+
+@pytest.fixture
+def worker(fresh_topics: Connections, unique: Callable[[str], str], tmp_path: Path) -> Iterator[Callable[..., Worker]]:
+    """Starts workers of one group; ends those that still run."""
+    group, started = unique("attribution"), []
+
+    def start(instance: str = "one", **env: str) -> Worker:
+        one = Worker(fresh_topics, group, tmp_path / "worker.log", {"INSTANCE": instance, **env})
+        started.append(one)
+        return one
+
+    yield start
+    for one in started:
+        if one.process.poll() is None:
+            one.kill()
+
+
+@contextmanager
+def feeder(connections: Connections) -> Iterator[Callable[[str, int, bytes], None]]:
+    """``send(topic, partition, value)``; everything is delivered when the context ends."""
+    producer = Producer({"bootstrap.servers": connections.kafka, "linger.ms": 2, "enable.idempotence": True})
+    yield lambda topic, partition, value: producer.produce(topic, value, b"u", partition=partition)
+    assert producer.flush(60) == 0
+
+
+def caught_up(connections: Connections, timeout_s: float = 60) -> None:
+    """Wait until attribution has committed the ends of all its inputs."""
+    deadline = time.monotonic() + timeout_s
+    reader = LogReader(connections.kafka, 20)
+    ends = {(t.name, p): reader.bounds(t.name, p)[1] for t in INPUTS for p in range(connections.partitions)}
+    while True:
+        done = {
+            (name, commit.partition): n
+            for commit in standing(connections)
+            if commit.agent == "attribution"
+            for name, n in commit.next_offsets.items()
+        }
+        if all(done.get(place, 0) >= end for place, end in ends.items()):
+            return
+        assert time.monotonic() < deadline, f"not caught up: {done} of {ends}"
+        time.sleep(0.2)
+
+
+def committed(connections: Connections, topic: str) -> list[list[tuple[bytes | None, bytes]]]:
+    """Committed (key, value) of a topic, per partition, in order."""
+    reader = LogReader(connections.kafka, 20)
+    return [
+        [(r.key, r.value) for batch in reader.read(topic, p, *reader.bounds(topic, p)) for r in batch]
+        for p in range(connections.partitions)
+    ]
+
+
+__all__ = ["COMMITS", "IMPRESSIONS", "Worker", "caught_up", "committed", "feeder", "msgspec"]
