@@ -1,0 +1,43 @@
+"""The learner's objective: which loss, on which advantages, for a batch of groups. Tensors in, (loss, metrics) out."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from trainers.advantages import item_advantages, position_advantages
+from trainers.gates import prefix_gates
+from trainers.losses import Metrics, grpo_loss, tpma_loss
+from trainers.prefix_rewards import WEIGHTS_L, marginal_rewards, prefix_rewards, token_matches
+from trainers.settings import LossSettings
+from trainers.targets import Targets
+
+
+def group_loss(
+    logp_BGL: Tensor, sids_BGL: Tensor, reward_BG: Tensor, targets: Targets, settings: LossSettings
+) -> tuple[Tensor, Metrics]:
+    """TPMA-GRPO (Eq. 19) or GRPO (Eq. 12) on a batch of groups, without the SFT term.
+
+    Rewards are float64, because a CTR near 0.02 beside a click of 3 would lose digits; advantages take logp's dtype.
+
+    Raises:
+        LearningError: a group of one, or a loss that is not finite.
+        ValueError: ``settings.learner`` is ``sft``, which has no groups.
+    """
+    item_BG = item_advantages(reward_BG.double(), settings.delta).to(logp_BGL.dtype)
+    match_BGTL = token_matches(sids_BGL, targets.sids_BTL, targets.has_BT)
+    hit_B = match_BGTL.all(dim=-1).any(dim=-1).any(dim=-1)
+    share = hit_B.sum() / targets.any_B.sum().clamp(min=1)
+    if settings.learner == "grpo":
+        loss, metrics = grpo_loss(logp_BGL, item_BG, clip=settings.clip)
+        return loss, {**metrics, "target_in_group": share}
+    if settings.learner != "tpma":
+        raise ValueError(f"learner {settings.learner!r} has no groups")
+    weights_L = torch.tensor(WEIGHTS_L, dtype=logp_BGL.dtype, device=logp_BGL.device)
+    marginal_BGL = marginal_rewards(prefix_rewards(match_BGTL, weights_L))
+    position_BGL = position_advantages(marginal_BGL, weights_L, settings.delta, settings.position_weighting)
+    gate_BGL = prefix_gates(match_BGTL, settings.gate, logp_BGL.dtype)
+    loss, metrics = tpma_loss(
+        logp_BGL, position_BGL, item_BG, gate_BGL, settings.w_item, settings.w_position, settings.gate_item_advantage
+    )
+    return loss, {**metrics, "target_in_group": share}

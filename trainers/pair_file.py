@@ -1,0 +1,52 @@
+"""The warm start's pairs as a file in the store, so that the learner can mix them into its updates."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import msgspec
+import zstandard
+
+from schemas.errors import Corrupt
+from schemas.store import Store
+from trainers.pairs import Pair, PairSampler
+from trainers.policies.base import PromptContext
+
+
+class _Source(msgspec.Struct, frozen=True):
+    share: float
+    pairs: list[tuple[str, tuple[str, ...], tuple[str, ...], tuple[int, ...]]]
+
+
+def path_of(identifiers: str) -> str:
+    """Pairs name identifiers, so there is one file for each version of them."""
+    return f"warm_start/pairs-{identifiers}.msgpack.zst"
+
+
+def save_pairs(store: Store, identifiers: str, sources: Mapping[str, Sequence[Pair]], shares: Mapping[str, float]) -> str:
+    """Write the sources of pairs with their shares; returns the sha256."""
+    plain = {
+        name: _Source(
+            shares[name], [(p.context.query, p.context.recent_queries, p.context.recent_items, p.sid) for p in pairs]
+        )
+        for name, pairs in sorted(sources.items())
+    }
+    return store.write(path_of(identifiers), zstandard.ZstdCompressor().compress(msgspec.msgpack.encode(plain)))
+
+
+def load_sampler(store: Store, identifiers: str, seed: int) -> PairSampler:
+    """A sampler over the stored pairs.
+
+    Raises:
+        Unavailable: no pairs were saved for these identifiers.
+        Corrupt: the file does not have this form.
+        InvalidValue: it holds no pair.
+    """
+    path = path_of(identifiers)
+    data = store.read(path)
+    try:
+        plain = msgspec.msgpack.decode(zstandard.ZstdDecompressor().decompress(data), type=dict[str, _Source])
+    except (msgspec.DecodeError, zstandard.ZstdError) as error:
+        raise Corrupt(f"{store.url}/{path}", str(error), "run the warm start again") from error
+    sources = {name: [Pair(PromptContext(*row[:3]), row[3]) for row in source.pairs] for name, source in plain.items()}
+    return PairSampler(sources, {name: source.share for name, source in plain.items()}, seed)

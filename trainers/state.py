@@ -1,0 +1,159 @@
+"""What training changes: weights, optimiser, windows, offsets; saved into a checkpoint whole and read back exactly."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import io
+import tempfile
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+import zstandard
+
+from schemas.checkpoints import Manifest
+from schemas.errors import Corrupt, Incompatible
+from schemas.journal import StepIntent
+from schemas.store import Store
+from schemas.topics import EXAMPLES, STEPS
+from trainers import checkpoints
+from trainers.policies import load_policy
+from trainers.policies.base import Policy
+from trainers.settings import LearnerSettings
+from trainers.window import Window
+
+OPTIMISER, WINDOW, HELD_OUT = checkpoints.TRAINING_FILES
+
+
+@dataclass
+class LearnerState:
+    """Mutable. ``parent`` is the checkpoint that training continues from."""
+
+    policy: Policy
+    optimiser: torch.optim.Optimizer
+    window: Window
+    held_out: Window
+    step: int = 0
+    parent: str = ""
+    offsets: dict[int, int] = field(default_factory=dict)  #: next offset of each partition of the examples
+    journal_offset: int = 0  #: where intents after `step` begin
+
+
+@dataclass(frozen=True)
+class Versions:
+    """Versions that a checkpoint names."""
+
+    relevance: str
+    identifiers: str
+
+
+def load_state(store: Store, manifest: Manifest, settings: LearnerSettings, versions: Versions) -> LearnerState:
+    """The state as it was saved; a checkpoint without training files (a warm start) begins with fresh ones.
+
+    Raises:
+        Corrupt: a training file cannot be read.
+        Incompatible: the checkpoint speaks other identifiers.
+    """
+    policy = load_policy(checkpoints.policy_folder(store, manifest.checkpoint))
+    if policy.codebook_version != versions.identifiers:
+        raise Incompatible(
+            f"identifiers of checkpoint {manifest.checkpoint}", versions.identifiers, policy.codebook_version,
+            "use the checkpoint's own identifiers, or warm-start on the new ones",
+        )  # fmt: skip
+    with torch.no_grad():
+        for parameter in policy.module.parameters():
+            # Weights mapped from a file may lie at another alignment, and matrix products round by alignment.
+            parameter.data = parameter.data.clone()
+    optimiser = torch.optim.AdamW(
+        policy.module.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=True
+    )
+    data = {name: _training_file(store, manifest, name) for name in checkpoints.TRAINING_FILES}
+    if data[OPTIMISER]:
+        _load_optimiser(optimiser, data[OPTIMISER], manifest)
+    return LearnerState(
+        policy=policy,
+        optimiser=optimiser,
+        window=_load_window(data[WINDOW], settings.window_size, manifest, WINDOW),
+        held_out=_load_window(data[HELD_OUT], settings.held_out_size, manifest, HELD_OUT),
+        step=manifest.step,
+        parent=manifest.checkpoint,
+        offsets=dict(manifest.offsets.get(EXAMPLES.name, {})),
+        journal_offset=manifest.offsets.get(STEPS.name, {}).get(0, 0),
+    )
+
+
+def save_state(
+    store: Store, state: LearnerState, intent: StepIntent | None, settings: LearnerSettings, versions: Versions,
+    metrics: dict[str, float],
+) -> Manifest:  # fmt: skip
+    """Write a checkpoint of the state, manifest last. ``intent``: of the last step, None before the first."""
+    moments = io.BytesIO()
+    torch.save(state.optimiser.state_dict(), moments)
+    pack = zstandard.ZstdCompressor(level=1).compress
+    files = {
+        **policy_files(state.policy),
+        OPTIMISER: moments.getvalue(),
+        WINDOW: pack(state.window.dump()),
+        HELD_OUT: pack(state.held_out.dump()),
+    }
+    draft = Manifest(
+        checkpoint="",
+        step=state.step,
+        parent=state.parent,
+        created_ms=int(time.time() * 1000),
+        files={},
+        offsets={EXAMPLES.name: dict(state.offsets), STEPS.name: {0: state.journal_offset}},
+        weights_version=intent.weights.version if intent else 0,
+        snapshot_version=intent.snapshot.version if intent and intent.snapshot else 0,
+        relevance_version=versions.relevance,
+        codebook_version=versions.identifiers,
+        catalogue_offset=intent.catalogue_offset if intent else 0,
+        seed=settings.seed,
+        learner=settings.loss.learner,
+        libraries=libraries(),
+        metrics=metrics,
+    )
+    manifest = checkpoints.write(store, files, draft)
+    state.parent = manifest.checkpoint
+    return manifest
+
+
+def save_warm_start(store: Store, policy: Policy, seed: int, versions: Versions, metrics: dict[str, float]) -> Manifest:
+    """Write the checkpoint that a run starts from: step 0, the policy alone."""
+    draft = Manifest(
+        checkpoint="", step=0, parent="", created_ms=int(time.time() * 1000), files={}, offsets={}, weights_version=0,
+        snapshot_version=0, relevance_version=versions.relevance, codebook_version=versions.identifiers,
+        catalogue_offset=0, seed=seed, learner="warm_start", libraries=libraries(), metrics=metrics,
+    )  # fmt: skip
+    return checkpoints.write(store, policy_files(policy), draft)
+
+
+def policy_files(policy: Policy) -> dict[str, bytes]:
+    """The files that `Policy.save` writes."""
+    with tempfile.TemporaryDirectory(prefix="headrace-policy-") as folder:
+        policy.save(Path(folder))
+        return checkpoints.folder_files(Path(folder))
+
+
+def libraries() -> dict[str, str]:
+    """Versions of what computes; another version may round differently."""
+    return {name: importlib.metadata.version(name) for name in ("torch", "transformers", "numpy")}
+
+
+def _training_file(store: Store, manifest: Manifest, name: str) -> bytes:
+    if name not in manifest.files:
+        return b""
+    data = store.read(f"{checkpoints.path_of(manifest.checkpoint)}/{name}", manifest.files[name])
+    return zstandard.ZstdDecompressor().decompress(data) if name.endswith(".zst") else data
+
+
+def _load_window(data: bytes, size: int, manifest: Manifest, name: str) -> Window:
+    return Window.load(data, size, f"{checkpoints.path_of(manifest.checkpoint)}/{name}") if data else Window(size)
+
+
+def _load_optimiser(optimiser: torch.optim.Optimizer, data: bytes, manifest: Manifest) -> None:
+    try:
+        optimiser.load_state_dict(torch.load(io.BytesIO(data), weights_only=True))
+    except (RuntimeError, ValueError, KeyError) as error:
+        raise Corrupt(f"{checkpoints.path_of(manifest.checkpoint)}/{OPTIMISER}", str(error), "use the one before") from error

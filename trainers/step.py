@@ -1,0 +1,129 @@
+"""One step: prompts, rollouts of the present weights, rewards, loss, update. Deterministic given state, batch and intent."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from schemas.catalogue import Catalogue
+from schemas.errors import LearningError
+from schemas.examples import TrainingExample
+from schemas.journal import StepIntent
+from schemas.posteriors import SnapshotPointer
+from trainers.batches import Batch
+from trainers.identifiers.trie import Trie
+from trainers.losses import sft_loss
+from trainers.objective import group_loss
+from trainers.pairs import PairSampler
+from trainers.policies.base import EncoderState, Policy, PromptBatch, PromptContext
+from trainers.policies.prompts import PromptBuilder
+from trainers.rewards import ClickRates, RewardModel
+from trainers.rollout import Rollouts, sample
+from trainers.settings import LearnerSettings
+from trainers.state import LearnerState
+from trainers.targets import Targets, targets_of
+from trainers.warm_start import supervised_loss
+
+
+@dataclass(frozen=True)
+class Tools:
+    """What a step uses and never changes."""
+
+    catalogue: Catalogue
+    trie: Trie
+    builder: PromptBuilder
+    rewards: RewardModel
+    rates: Callable[[SnapshotPointer | None], ClickRates]
+    pairs: PairSampler | None  #: warm-start pairs, None where there are none to mix in
+    settings: LearnerSettings
+
+
+def take_step(
+    tools: Tools, state: LearnerState, batch: Batch, intent: StepIntent, random: np.random.Generator
+) -> dict[str, float]:
+    """Update the policy by one batch; returns the metrics of the step.
+
+    Raises:
+        LearningError: a loss or the gradient is not finite; the weights are then as before.
+    """
+    started, settings = time.perf_counter(), tools.settings
+    state.policy.module.eval()  # dropout off: what is sampled is what is trained
+    encoder = state.policy.encode(prompts_of(tools.builder, batch.views))
+    targets = targets_of(batch.views, tools.catalogue.row, tools.trie.sids_NL)
+    ce_BL = state.policy.full_ce(encoder, targets.first_BL)
+    supervised, supervised_metrics = sft_loss(ce_BL, targets.any_B)
+    metrics: dict[str, Tensor | float] = {**supervised_metrics}
+    if settings.loss.learner == "sft":
+        loss = supervised
+    else:
+        loss, values, facts = _explore(tools, state.policy, encoder, targets, batch, intent, random)
+        metrics |= {**values, **facts}
+        loss = loss + settings.loss.beta_sft * supervised
+    if tools.pairs is not None and settings.warm_start_weight > 0:
+        pairs = tools.pairs.batch(intent.random_counter, settings.warm_start_batch)
+        look_up(tools.builder, [pair.context.query for pair in pairs])
+        mixed = supervised_loss(state.policy, pairs, tools.builder)
+        metrics["warm_start_ce"], loss = mixed.detach(), loss + settings.warm_start_weight * mixed
+    norm = _update(state, loss, settings.max_grad_norm)
+    seconds = time.perf_counter() - started
+    samples = 0 if settings.loss.learner == "sft" else settings.group * len(batch.views)
+    return {
+        **{name: float(value) for name, value in metrics.items()},
+        "loss": float(loss.detach()),
+        "gradient_norm": norm,
+        "step_s": seconds,
+        "prompts_per_s": len(batch.views) / seconds,
+        "rollouts_per_s": samples / seconds,
+    }
+
+
+def prompts_of(builder: PromptBuilder, views: Sequence[TrainingExample]) -> PromptBatch:
+    """The prompts of page views."""
+    look_up(builder, [view.query for view in views])
+    return builder.build([PromptContext(view.query, view.recent_queries, view.recent_items) for view in views])
+
+
+def look_up(builder: PromptBuilder, queries: Sequence[str]) -> None:
+    """Have the builder remember each query by itself: embedded in a batch, its last digits hang on its neighbours."""
+    for query in dict.fromkeys(queries):
+        builder.pieces([query])
+
+
+def _explore(
+    tools: Tools, policy: Policy, encoder: EncoderState, targets: Targets, batch: Batch, intent: StepIntent,
+    random: np.random.Generator,
+) -> tuple[Tensor, dict[str, Tensor], dict[str, float]]:  # fmt: skip
+    """Sample groups from the present policy, reward them, and form the group loss."""
+    settings = tools.settings
+    generator = torch.Generator().manual_seed(int(random.integers(2**62)))
+    rollouts = sample(policy, encoder, tools.trie, settings.group, settings.temperature, generator)
+    rewards = tools.rewards.score(batch.views, rollouts.leaf_BG.numpy(), intent.weights, tools.rates(intent.snapshot))
+    logp_BGL = policy.logprobs(encoder, rollouts.sids_BGL, tools.trie, settings.temperature)
+    loss, values = group_loss(logp_BGL, rollouts.sids_BGL, torch.from_numpy(rewards.reward_BG), targets, settings.loss)
+    return loss, values, {**rewards.metrics(), **_health(rollouts, logp_BGL.detach())}
+
+
+def _health(rollouts: Rollouts, logp_BGL: Tensor) -> dict[str, float]:
+    """How varied the rollouts are, and how far the sampled log-probabilities are from the recomputed ones."""
+    entropy_L = rollouts.entropy_BGL.mean(dim=(0, 1))
+    return {
+        **{f"entropy.{level + 1}": float(value) for level, value in enumerate(entropy_L)},
+        "unique_sids": float(rollouts.distinct().double().mean()),
+        "logp_gap": float((rollouts.logp_BGL - logp_BGL).abs().max()),
+    }
+
+
+def _update(state: LearnerState, loss: Tensor, max_norm: float) -> float:
+    """Backward, bound the gradient's norm, step. Returns the norm before it was bounded."""
+    state.optimiser.zero_grad(set_to_none=True)
+    loss.backward()  # type: ignore[no-untyped-call]
+    norm = torch.nn.utils.clip_grad_norm_(state.policy.module.parameters(), max_norm)
+    if not torch.isfinite(norm):
+        raise LearningError(f"the gradient's norm is {norm.item()}", "lower the learning rate, or resume from a checkpoint")
+    state.optimiser.step()
+    return float(norm)
