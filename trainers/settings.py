@@ -6,6 +6,9 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from trainers.identifiers.settings import IdentifierSettings
+from trainers.policies.settings import PolicySettings, WarmStartSettings
+
 Learner = Literal["tpma", "grpo", "sft"]
 PositionWeighting = Literal["paper", "after_norm"]
 Gate = Literal["paper", "strict_prefix"]
@@ -72,3 +75,15 @@ class GateSettings(BaseModel):
     margin: float = Field(0.02, ge=0, le=1, description="share of the served mean that the interval's low end may lose")
     repeats: int = Field(1000, ge=100, le=1_000_000, description="bootstrap repeats")
     batch: int = Field(32, ge=1, le=4096, description="views per beam search")
+
+
+class TrainerSettings(BaseModel):
+    """Everything of this room."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    identifiers: IdentifierSettings = Field(IdentifierSettings(), description="how identifiers are made")
+    policy: PolicySettings = Field(PolicySettings(), description="size and prompt of a policy made from scratch")
+    warm_start: WarmStartSettings = Field(WarmStartSettings(), description="supervised training before the stream")
+    learner: LearnerSettings = Field(LearnerSettings(), description="the continuous learner")
+    gate: GateSettings = Field(GateSettings(), description="the gate between a candidate and the search server")

@@ -1,0 +1,75 @@
+"""The gate: is a candidate at least as good as what is served, on the newest views that neither was trained on?
+
+Both retrieve by beam search; every retrieved identifier is scored with today's weights and snapshot and the view's own
+clicks and orders; views are compared in pairs, with an interval clustered by query.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from reward.text import normalise
+from schemas.examples import TrainingExample
+from schemas.journal import GateDecision
+from schemas.weights import RewardWeights
+from trainers.beam import beam_search
+from trainers.evaluation import paired_bootstrap
+from trainers.identifiers.trie import Trie
+from trainers.policies.base import Policy
+from trainers.policies.prompts import PromptBuilder
+from trainers.rewards import ClickRates, RewardModel
+from trainers.settings import GateSettings
+from trainers.step import prompts_of
+
+
+def list_rewards(
+    policy: Policy, views: Sequence[TrainingExample], trie: Trie, builder: PromptBuilder, rewards: RewardModel,
+    weights: RewardWeights, rates: ClickRates, settings: GateSettings,
+) -> NDArray[np.float64]:  # fmt: skip
+    """Mean composite reward of the policy's first ``k`` available identifiers, per view [n].
+
+    A view for which fewer than k identifiers are available is averaged over those; none at all counts 0.
+    """
+    values = np.zeros(len(views))
+    policy.module.eval()
+    for start in range(0, len(views), settings.batch):
+        part = views[start : start + settings.batch]
+        masks = [trie.node_mask(rewards.available(view)) for view in part]
+        beams = beam_search(policy, prompts_of(builder, part), trie, settings.k, masks)
+        valid_BK = beams.valid_BW.numpy()
+        reward_BK = rewards.score(part, beams.leaf_BW.numpy(), weights, rates).reward_BG
+        values[start : start + len(part)] = (reward_BK * valid_BK).sum(axis=1) / np.maximum(valid_BK.sum(axis=1), 1)
+    return values
+
+
+def decide(
+    names: tuple[str, str], candidate_n: NDArray[np.float64], served_n: NDArray[np.float64],
+    views: Sequence[TrainingExample], settings: GateSettings, seed: int,
+) -> GateDecision:  # fmt: skip
+    """Promote if and only if the interval's low end is at least -margin * |mean of the served one|.
+
+    Args:
+        names: ids of (candidate, served).
+        candidate_n, served_n: mean reward per view, the same views.
+    """
+    blank = GateDecision(
+        checkpoint=names[0], against=names[1], promoted=False, metric=f"reward@{settings.k}", diff=0.0, low=0.0, high=0.0,
+        n=len(views), reason="", created_ms=int(time.time() * 1000),
+    )  # fmt: skip
+    queries = [normalise(view.query) for view in views]
+    if len(views) < settings.min_views or len(set(queries)) < 2:
+        reason = f"kept: {len(views)} held-out views of {len(set(queries))} queries, {settings.min_views} of 2 are needed"
+        return msgspec.structs.replace(blank, reason=reason)
+    interval = paired_bootstrap(candidate_n, served_n, queries, settings.repeats, seed)
+    bound = -settings.margin * abs(float(served_n.mean()))
+    promoted = interval.low >= bound
+    verdict = "promoted" if promoted else "kept the served one"
+    reason = f"{verdict}: low end {interval.low:+.4f} of {interval.diff:+.4f} against a bound of {bound:+.4f}"
+    return msgspec.structs.replace(
+        blank, promoted=promoted, diff=interval.diff, low=interval.low, high=interval.high, reason=reason
+    )
