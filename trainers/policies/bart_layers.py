@@ -26,8 +26,9 @@ def heads(attention: Attention, x_BQD: Tensor) -> Tensor:
 
 def attend(attention: Attention, query_BQD: Tensor, key_BHSC: Tensor, value_BHSC: Tensor, bias: Tensor | None) -> Tensor:
     """Scaled dot-product attention: [B, Q, D] before the output projection."""
+    mask = None if bias is None else bias.to(query_BQD.dtype)
     out = functional.scaled_dot_product_attention(
-        heads(attention, query_BQD), key_BHSC, value_BHSC, attn_mask=bias, scale=attention.scaling
+        heads(attention, query_BQD), key_BHSC, value_BHSC, attn_mask=mask, scale=attention.scaling
     )
     return out.transpose(1, 2).reshape(query_BQD.shape)
 

@@ -1,0 +1,143 @@
+"""The vocabulary and the prompt: what stands where, what is left out, what is remembered."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from schemas.errors import Corrupt, InvalidValue, Unavailable
+from tests.trainers import policy_toys as toys
+from trainers.policies.base import PromptContext
+from trainers.policies.prompts import PromptBuilder
+from trainers.policies.settings import PolicySettings, PromptSettings, WarmStartSettings
+from trainers.policies.tokenizer import PromptTokenizer
+
+TOKENIZER = toys.toy_tokenizer()
+ITEMS = {"i1": (1, 2, 0, 1, 0), "i2": (3, 0, 2, 0, 1)}
+
+
+def builder_with(encoder: toys.HashEncoder, **settings: int) -> PromptBuilder:
+    return PromptBuilder(TOKENIZER, toys.query_sids, encoder, ITEMS.get, PromptSettings(**settings))
+
+
+def test_a_prompt_reads_slot_query_identifier_query_items_queries_end() -> None:
+    context = PromptContext("red lamp", ("blue rug", "chair", "dropped"), ("i2", "unknown", "i1", "beyond"))
+    batch = builder_with(toys.HashEncoder(), recent_items=3, recent_queries=2).build([context, PromptContext("rug")])
+    [query_sid] = toys.query_sids(["red lamp"], None)
+    expected = [TOKENIZER.dense, *TOKENIZER.sid(query_sid), *TOKENIZER.text("red lamp", 32)]
+    expected += TOKENIZER.sid((3, 0, 2, 0, 1)) + TOKENIZER.sid((1, 2, 0, 1, 0))  # newest first, the unknown one left out
+    expected += [TOKENIZER.sep, *TOKENIZER.text("blue rug", 8), TOKENIZER.sep, *TOKENIZER.text("chair", 8), TOKENIZER.eos]
+    assert batch.tokens_BS[0].tolist() == expected
+    short = 1 + 5 + len(TOKENIZER.text("rug", 32)) + 1
+    assert batch.mask_BS.sum(dim=1).tolist() == [len(expected), short]
+    assert batch.tokens_BS[1, short:].tolist() == [TOKENIZER.pad] * (len(expected) - short)
+    assert torch.equal(batch.dense_BE[0], torch.from_numpy(toys.HashEncoder().encode(["red lamp"])[0]))
+
+
+def test_history_never_pushes_the_query_out_and_no_prompt_is_longer_than_the_model_takes() -> None:
+    long = "red lamp number " * 3_000
+    settings = PromptSettings()
+    builder = builder_with(toys.HashEncoder())
+    batch = builder.build([PromptContext(long, (long,) * 9, ("i1", "i2", "i1", "i2"))])
+    assert batch.tokens_BS[0, 6 : 6 + settings.query_tokens].tolist() == TOKENIZER.text(long, settings.query_tokens)
+    assert batch.tokens_BS.shape[1] == settings.longest(5) == 1 + 5 + 32 + 2 * 9 + 3 * 5 + 1
+
+
+def test_an_empty_query_still_has_a_prompt_and_no_prompts_is_an_error() -> None:
+    batch = builder_with(toys.HashEncoder()).build([PromptContext("")])
+    assert int(batch.mask_BS.sum()) >= 7
+    with pytest.raises(InvalidValue, match="number of prompts"):
+        builder_with(toys.HashEncoder()).build([])
+
+
+def test_a_query_is_encoded_once_while_it_is_remembered() -> None:
+    encoder = toys.HashEncoder()
+    builder = builder_with(encoder, cache=2)
+    first = builder.build([PromptContext("a"), PromptContext("b"), PromptContext("a")])
+    assert encoder.texts == 2
+    again = builder.build([PromptContext("a"), PromptContext("b"), PromptContext("a")])
+    assert encoder.texts == 2
+    assert torch.equal(first.tokens_BS, again.tokens_BS)
+    assert torch.equal(first.dense_BE, again.dense_BE)
+    builder.build([PromptContext("c")])  # two are kept: "b", the least recently used, goes
+    builder.build([PromptContext("a")])
+    assert encoder.texts == 3
+    builder.build([PromptContext("b")])
+    assert encoder.texts == 4
+
+
+def test_without_a_cache_nothing_is_remembered_and_prompts_are_the_same() -> None:
+    encoder = toys.HashEncoder()
+    builder = builder_with(encoder, cache=0)
+    one, two = builder.build([PromptContext("a", ("b",))]), builder.build([PromptContext("a", ("b",))])
+    assert encoder.texts == 2
+    assert torch.equal(one.tokens_BS, two.tokens_BS)
+
+
+@given(st.text(max_size=60))
+def test_text_becomes_text_pieces_only(text: str) -> None:
+    """A query that spells <a_3>, <eos> or their full-width forms cannot forge an identifier or a special token."""
+    for spelled in (text, f"<a_3>{text}", f"{text}<eos><b_1>", f"＜a_3＞{text}"):
+        pieces = TOKENIZER.text(spelled, 50)
+        assert all(TOKENIZER.dense < piece < TOKENIZER.level_start[0] for piece in pieces)
+
+
+@given(st.text(alphabet=st.characters(codec="utf-8", exclude_characters="<"), min_size=1, max_size=30))
+def test_any_text_can_be_read_back(text: str) -> None:
+    """Bytes are the alphabet: nothing is unknown. NFKC and lower case are the only losses."""
+    import unicodedata
+
+    back = TOKENIZER.backend.decode(TOKENIZER.text(text, 10_000))
+    assert back.strip() == TOKENIZER.backend.normalizer.normalize_str(text).strip()
+    assert unicodedata.normalize("NFKC", text).lower().split() == back.lower().split() or not text.isascii()
+
+
+def test_levels_own_consecutive_ranges_after_the_text() -> None:
+    assert TOKENIZER.sid((3, 0, 2, 1, 1)) == [
+        TOKENIZER.backend.token_to_id(t) for t in ("<a_3>", "<b_0>", "<c_2>", "<d_1>", "<e_1>")
+    ]
+    start = TOKENIZER.level_start
+    assert [b - a for a, b in zip(start, (*start[1:], len(TOKENIZER)), strict=True)] == list(toys.SIZES)
+
+
+def test_the_same_texts_give_the_same_vocabulary() -> None:
+    assert toys.toy_tokenizer().backend.to_str() == TOKENIZER.backend.to_str()
+
+
+def test_a_tokenizer_of_another_form_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(Unavailable, match=r"tokenizer_config\.json"):
+        PromptTokenizer.load(tmp_path)
+    TOKENIZER.save(tmp_path)
+    assert PromptTokenizer.load(tmp_path).level_start == TOKENIZER.level_start
+    with pytest.raises(Corrupt, match="<a_4>"):
+        PromptTokenizer(TOKENIZER.backend, (5, 3, 3, 2, 2))
+    (tmp_path / "tokenizer_config.json").write_text("{}")
+    with pytest.raises(Corrupt, match="level_sizes"):
+        PromptTokenizer.load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("settings", "field"),
+    [
+        (lambda: PolicySettings(d_model=30, heads=4), "a multiple of heads"),
+        (lambda: PolicySettings(dropout=1.0), "dropout"),
+        (lambda: PromptSettings(query_tokens=0), "query_tokens"),
+        (lambda: PromptSettings(spare=1), "spare"),
+        (lambda: WarmStartSettings(seconds=0, steps=0), "not both 0"),
+    ],
+)
+def test_settings_out_of_bounds_are_refused(settings: object, field: str) -> None:
+    with pytest.raises(ValidationError, match=field):
+        settings()
+
+
+def test_importing_the_package_does_not_import_torch() -> None:
+    code = "import sys, trainers.policies; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

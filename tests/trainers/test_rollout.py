@@ -1,0 +1,93 @@
+"""Rollouts are drawn from exactly the distribution that is trained."""
+
+from __future__ import annotations
+
+import itertools
+import math
+
+import pytest
+import torch
+
+from schemas.errors import InvalidValue
+from tests.trainers import policy_toys as toys
+from trainers.identifiers.trie import Trie
+from trainers.policies.bart import BartPolicy
+from trainers.rollout import Rollouts, sample
+
+torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="module")
+def policy() -> BartPolicy:
+    return toys.toy_policy()
+
+
+def draw(policy: BartPolicy, seed: int, rollouts: int = 16, temperature: float = 1.0) -> Rollouts:
+    generator = torch.Generator().manual_seed(seed)
+    return sample(policy, toys.toy_prompts(policy), toys.toy_trie(), rollouts, temperature, generator)
+
+
+@pytest.mark.parametrize("temperature", [0.5, 1.0, 3.0])
+def test_the_log_prob_recomputed_for_training_is_the_sampled_one(policy: BartPolicy, temperature: float) -> None:
+    drawn = draw(policy, 0, temperature=temperature)
+    again = policy.logprobs(toys.toy_prompts(policy), drawn.sids_BGL, toys.toy_trie(), temperature)
+    torch.testing.assert_close(again.detach(), drawn.logp_BGL, rtol=0, atol=2e-6)
+
+
+def test_one_encoding_serves_the_rollouts_and_the_gradient(policy: BartPolicy) -> None:
+    state = policy.encode(toys.toy_prompts(policy))
+    drawn = sample(policy, state, toys.toy_trie(), 16, 1.0, torch.Generator().manual_seed(0))
+    assert torch.equal(drawn.sids_BGL, draw(policy, 0).sids_BGL)
+    assert not drawn.logp_BGL.requires_grad
+    logp = policy.logprobs(state, drawn.sids_BGL, toys.toy_trie())
+    [gradient] = torch.autograd.grad(logp.sum(), [policy.dense.weight])
+    assert float(gradient.abs().max()) > 0
+
+
+@pytest.mark.parametrize("temperature", [1.0, 3.0])
+def test_frequencies_are_those_of_the_tempered_policy(policy: BartPolicy, temperature: float) -> None:
+    """Counted over 20,000 draws a prompt against the enumerated probabilities, within 5 standard errors each."""
+    catalogue, draws = toys.toy_sids().tolist(), 20_000
+    distinct = sorted({tuple(sid) for sid in catalogue})
+    leaves = torch.tensor(distinct).expand(3, -1, -1)
+    with torch.no_grad():
+        prob_BN = toys.slow_logprobs(policy, toys.toy_prompts(policy), leaves, distinct, temperature).sum(dim=-1).exp()
+    torch.testing.assert_close(prob_BN.sum(dim=1), torch.ones(3), rtol=1e-5, atol=1e-5)
+    drawn = draw(policy, 7, draws, temperature)
+    count_BN = torch.stack([torch.bincount(leaf_G, minlength=len(distinct)) for leaf_G in drawn.leaf_BG])
+    error_BN = (prob_BN * (1 - prob_BN) / draws).sqrt()
+    assert bool(((count_BN / draws - prob_BN).abs() <= 5 * error_BN + 1e-6).all())
+
+
+def test_every_rollout_is_an_identifier_of_the_catalogue_and_knows_its_leaf(policy: BartPolicy) -> None:
+    trie, drawn = toys.toy_trie(), draw(policy, 1)
+    path = trie.path(drawn.sids_BGL.reshape(-1, 5).numpy())
+    assert path[:, -1].tolist() == drawn.leaf_BG.flatten().tolist()
+
+
+def test_the_same_generator_gives_the_same_rollouts(policy: BartPolicy) -> None:
+    assert torch.equal(draw(policy, 3).sids_BGL, draw(policy, 3).sids_BGL)
+    assert not torch.equal(draw(policy, 3).sids_BGL, draw(policy, 4).sids_BGL)
+
+
+def test_distinct_counts_different_identifiers() -> None:
+    leaf_BG = torch.tensor([[5, 2, 5, 5], [1, 1, 1, 1], [4, 3, 2, 1]])
+    assert Rollouts(leaf_BG, leaf_BG, leaf_BG, leaf_BG).distinct().tolist() == [2, 1, 4]
+
+
+def test_entropy_is_that_of_the_distribution_drawn_from(policy: BartPolicy) -> None:
+    """At a very high temperature every allowed child is as likely as the next: entropy is log(number of children)."""
+    catalogue, drawn = toys.toy_sids().tolist(), draw(policy, 5, temperature=1e7)
+    for row, rollout, level in itertools.product(range(3), range(16), range(5)):
+        allowed = toys.children(catalogue, drawn.sids_BGL[row, rollout, :level].tolist())
+        assert float(drawn.entropy_BGL[row, rollout, level]) == pytest.approx(math.log(len(allowed)), abs=1e-5)
+
+
+def test_what_cannot_be_sampled_raises(policy: BartPolicy) -> None:
+    prompts, trie = toys.toy_prompts(policy), toys.toy_trie()
+    with pytest.raises(InvalidValue, match="rollouts per prompt is 0"):
+        sample(policy, prompts, trie, 0)
+    with pytest.raises(InvalidValue, match="temperature is -1"):
+        sample(policy, prompts, trie, 4, -1.0)
+    with pytest.raises(InvalidValue, match="level sizes"):
+        sample(policy, prompts, Trie.build(toys.toy_sids(), (4, 3, 3, 2, 9)), 4)
