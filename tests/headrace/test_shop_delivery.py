@@ -18,7 +18,7 @@ from schemas.events import Click, Impression, ItemAdded, Order, Return, ShownIte
 from schemas.topics import CLICKS, IMPRESSIONS, INPUTS, ITEMS, ORDERS, topic
 
 HOUR = 3_600_000
-CLEAN = {name: 0.0 for name in DirtSettings.model_fields}
+CLEAN = dict.fromkeys(DirtSettings.model_fields, 0.0)
 
 
 def _delivery(sink, **rates: float) -> Delivery:
