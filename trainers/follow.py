@@ -6,6 +6,7 @@ step takes them; a full queue pauses the reading.
 
 from __future__ import annotations
 
+import sys
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
@@ -73,9 +74,9 @@ class Feed:
         self.snapshot: SnapshotPointer | None = None
         self.catalogue_offset = 0
 
-    def poll(self, timeout_s: float) -> None:
-        """Take in what has come; waits at most ``timeout_s`` for the first record."""
-        full = len(self.waiting) >= QUEUE
+    def poll(self, timeout_s: float, bound: int = QUEUE) -> None:
+        """Take in what has come; waits at most ``timeout_s`` for the first record. Examples pause at ``bound``."""
+        full = len(self.waiting) >= bound
         (self._consumer.pause if full else self._consumer.resume)(*self._examples)
         try:
             batches = self._consumer.poll(timeout_ms=int(timeout_s * 1000))
@@ -108,14 +109,15 @@ class Feed:
             Unavailable: the journal names records that do not come.
         """
         deadline = time.monotonic() + PATIENCE_S
+        offsets = {**self.taken, **offsets}
         last = {p: offset - 1 for p, offset in offsets.items() if offset > self.taken[p]}
         while not all(any(a.partition == p and a.offset >= offset for a in self.waiting) for p, offset in last.items()):
-            self.poll(0.1)
+            self.poll(0.1, bound=sys.maxsize)  # one partition's surplus must not keep the other's records out
             if time.monotonic() > deadline:
                 raise Unavailable(f"topic {EXAMPLES.name}", f"no records up to {dict(offsets)}", "restore the topic")
         taken = [a for a in self.waiting if a.offset < offsets[a.partition]]
         self.waiting = deque(a for a in self.waiting if a.offset >= offsets[a.partition])
-        self.taken = dict(offsets)
+        self.taken = offsets
         return sorted(taken, key=lambda a: (a.partition, a.offset))
 
     def lag(self) -> int:

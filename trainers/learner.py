@@ -1,0 +1,193 @@
+"""The continuous learner: examples in, steps journalled, checkpoints out; killed anywhere, it resumes where it was.
+
+A step is decided first (its intent goes to the journal), then taken, then reported. So after a kill the steps since the
+last checkpoint are taken again from their intents, exactly, and the weights are those of a run that was never killed.
+"""
+
+from __future__ import annotations
+
+import time
+from threading import Event
+
+import structlog
+import torch
+
+from reward.settings import RewardSettings
+from schemas.artefacts import Artefacts
+from schemas.checkpoints import Manifest
+from schemas.connections import Connections
+from schemas.errors import Corrupt, Unavailable
+from schemas.journal import StepIntent, StepResult
+from schemas.quarantine import Quarantined
+from schemas.store import Store
+from schemas.topics import QUARANTINE, STEPS
+from trainers import checkpoints
+from trainers.batches import choose, compose, draws
+from trainers.exposition import Exposition
+from trainers.follow import Feed
+from trainers.journal import Journal, decisions_of, intents_after, read_topic, results_of
+from trainers.promotion import Present, Publisher
+from trainers.settings import TrainerSettings
+from trainers.state import Versions, load_state, save_state
+from trainers.step import take_step
+from trainers.tools import open_tools
+
+log = structlog.get_logger()
+
+
+def run(
+    connections: Connections,
+    store: Store,
+    artefacts: Artefacts,
+    settings: TrainerSettings,
+    stop: Event,
+    reward: RewardSettings | None = None,
+) -> None:
+    """Learn until ``stop`` is set; then write a last checkpoint and return.
+
+    Raises:
+        Unavailable: no checkpoint to start from, an artefact is missing, or the broker stays away.
+        Corrupt, Incompatible: what is stored does not fit together.
+        LearningError: a step is not finite.
+    """
+    learner = Learner(connections, store, artefacts, settings, reward or RewardSettings())
+    try:
+        learner.resume()
+        while not stop.is_set():
+            if learner.wait_for_step():
+                learner.step(learner.intend())
+                if learner.checkpoint_due():
+                    learner.publish(learner.checkpoint())
+        if learner.unsaved():
+            learner.checkpoint()
+    finally:
+        learner.close()
+
+
+class Learner:
+    """One line of training. Methods are called in the order of `run`."""
+
+    def __init__(
+        self, connections: Connections, store: Store, artefacts: Artefacts, settings: TrainerSettings, reward: RewardSettings
+    ) -> None:
+        torch.set_num_threads(settings.learner.threads)
+        self._store, self._settings = store, settings.learner
+        self._versions = Versions(artefacts.relevance, artefacts.identifiers)
+        self._manifest = _start(store, artefacts)
+        self.state = load_state(store, self._manifest, settings.learner, self._versions)
+        self._tools = open_tools(store, artefacts, self.state.policy, settings.learner, reward)
+        self._kafka, self._journal = connections.kafka, Journal(connections.kafka)
+        self._feed = Feed(connections.kafka, self.state.offsets, artefacts.identifiers, self._quarantine)
+        self._publisher = Publisher(connections.kafka, store, artefacts, self._journal, self._tools, settings.gate)
+        self._exposition = Exposition(settings.learner.metrics_port)
+        self._intent: StepIntent | None = None
+        self._metrics: dict[str, float] = {}
+        self._idle = 0
+        self._saved_step, self._saved_at = self.state.step, time.monotonic()
+        self._stepped_at = time.monotonic()
+
+    def resume(self) -> None:
+        """Take the journalled steps after the checkpoint again, then settle what its publication left open."""
+        records = read_topic(self._kafka, STEPS, self.state.journal_offset)
+        reported = results_of(records)
+        pending = intents_after(records, self.state.step)
+        self._feed.catch_up()
+        if self._manifest.step > 0:
+            self._publisher.settle(self._manifest, self.state, self._present(), decisions_of(records))
+        for intent in pending:
+            self.step(intent, report=intent.step not in reported)
+        log.info("resumed", checkpoint=self._manifest.checkpoint, step=self.state.step, replayed=len(pending))
+
+    def wait_for_step(self) -> bool:
+        """Read what has come; whether a step is due: enough fresh views, or a time limit and something to learn from."""
+        self._feed.poll(0.0 if self._enough() else 0.05)
+        if self._enough():
+            return True
+        waited = time.monotonic() - self._stepped_at >= self._settings.wait_s
+        revisit = len(self.state.window) > 0 and self._idle < self._settings.idle_steps
+        return waited and (bool(self._feed.waiting) or revisit)
+
+    def intend(self) -> StepIntent:
+        """Decide the next step and write it down, with the newest weights and snapshot there are."""
+        offsets, fresh = choose(self._feed.waiting, self._feed.taken, self._settings)
+        self._idle = 0 if fresh else self._idle + 1
+        number = self.state.step + 1
+        intent = StepIntent(
+            step=number,
+            offsets=offsets,
+            weights=self._feed.weights,
+            snapshot=self._feed.snapshot,
+            catalogue_offset=self._feed.catalogue_offset,
+            random_counter=number,
+            created_ms=int(time.time() * 1000),
+        )
+        self._journal.append(intent)
+        return intent
+
+    def step(self, intent: StepIntent, report: bool = True) -> None:
+        """Take a step as intended; deterministic, so it is the same when it is taken again after a kill."""
+        random = draws(self._settings.seed, intent.random_counter)
+        records = self._feed.take(intent.offsets)
+        batch = compose(records, self.state.window, self.state.held_out, self._settings, random)
+        metrics = take_step(self._tools, self.state, batch, intent, random) if batch.views else {}
+        self.state.step, self.state.offsets = intent.step, dict(self._feed.taken)
+        metrics |= {
+            "lag": float(self._feed.lag()), "window": float(len(self.state.window)), "revised": float(batch.revised),
+            "held_out": float(batch.held_out),
+        }  # fmt: skip
+        now_ms = int(time.time() * 1000)
+        if self._intent is not None and intent.weights.version != self._intent.weights.version and batch.views:
+            metrics["weights_to_gradient_s"] = (now_ms - intent.weights.created_ms) / 1000
+        self._intent, self._metrics, self._stepped_at = intent, metrics, time.monotonic()
+        if report:
+            result = StepResult(intent.step, len(batch.views), batch.fresh, intent.weights.version, metrics, now_ms)
+            self.state.journal_offset = self._journal.append(result)
+        self._exposition.step(metrics, batch.fresh)
+
+    def unsaved(self) -> bool:
+        """Whether there are steps that no checkpoint holds."""
+        return self.state.step > self._saved_step
+
+    def checkpoint_due(self) -> bool:
+        """Whether it is time for a checkpoint, by steps or by seconds."""
+        by_steps = self.state.step - self._saved_step >= self._settings.checkpoint_every_steps
+        return by_steps or time.monotonic() - self._saved_at >= self._settings.checkpoint_every_s
+
+    def checkpoint(self) -> Manifest:
+        """Write the state into the store."""
+        manifest = save_state(self._store, self.state, self._intent, self._settings, self._versions, self._metrics)
+        self._saved_step, self._saved_at = self.state.step, time.monotonic()
+        log.info("checkpoint", checkpoint=manifest.checkpoint, step=manifest.step)
+        return manifest
+
+    def publish(self, manifest: Manifest) -> None:
+        """Announce a checkpoint of the present state and put it to the gate."""
+        self._exposition.gate(self._publisher.publish(manifest, self.state, self._present()).promoted)
+
+    def close(self) -> None:
+        """Let go of the broker and the port."""
+        self._feed.close()
+        self._journal.close()
+        self._exposition.close()
+
+    def _enough(self) -> bool:
+        wanted = max(1, round(self._settings.prompts * self._settings.fresh_share))
+        return choose(self._feed.waiting, self._feed.taken, self._settings)[1] >= wanted
+
+    def _present(self) -> Present:
+        return Present(self._feed.weights, self._feed.snapshot)
+
+    def _quarantine(self, record: Quarantined) -> None:
+        self._journal.send(QUARANTINE, record.agent.encode(), record)
+
+
+def _start(store: Store, artefacts: Artefacts) -> Manifest:
+    """The newest good checkpoint of these identifiers; each bad one met on the way is named in the log."""
+
+    def refuse(checkpoint: str, error: Corrupt | Unavailable) -> None:
+        log.warning("checkpoint refused", checkpoint=checkpoint, error=str(error))
+
+    manifest = checkpoints.newest(store, refuse, lambda m: m.codebook_version == artefacts.identifiers)
+    if manifest is None:
+        raise Unavailable("a checkpoint to start from", f"none is good in {store.url}", "make a warm start first")
+    return manifest

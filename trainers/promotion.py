@@ -1,0 +1,92 @@
+"""Publishing: a checkpoint becomes a candidate, meets the gate, and is promoted or kept, every word of it journalled."""
+
+from __future__ import annotations
+
+import time
+from typing import NamedTuple
+
+import structlog
+
+from schemas.artefacts import Artefacts
+from schemas.checkpoints import Candidate, Manifest, Promotion
+from schemas.journal import GateDecision
+from schemas.posteriors import SnapshotPointer
+from schemas.store import Store
+from schemas.topics import CANDIDATES, PROMOTED
+from schemas.weights import RewardWeights
+from trainers import checkpoints
+from trainers.gate import decide, list_rewards
+from trainers.journal import Journal, read_topic
+from trainers.policies import load_policy
+from trainers.policies.base import Policy
+from trainers.settings import GateSettings
+from trainers.state import LearnerState
+from trainers.step import Tools
+
+log = structlog.get_logger()
+
+
+class Present(NamedTuple):
+    """What rewards are made of now: a candidate and the served one are judged by the same."""
+
+    weights: RewardWeights
+    snapshot: SnapshotPointer | None
+
+
+class Publisher:
+    """Knows which checkpoint is served: the last one promoted, or the run's frozen one before any."""
+
+    def __init__(
+        self, bootstrap: str, store: Store, artefacts: Artefacts, journal: Journal, tools: Tools, settings: GateSettings
+    ) -> None:
+        self._store, self._journal, self._tools, self._settings = store, journal, tools, settings
+        promotions: list[Promotion] = read_topic(bootstrap, PROMOTED)
+        self._told = {promotion.checkpoint for promotion in promotions}
+        self.served = promotions[-1].checkpoint if promotions else artefacts.frozen
+        self._policy: tuple[str, Policy] | None = None
+
+    def publish(self, manifest: Manifest, state: LearnerState, now: Present) -> GateDecision:
+        """Announce a checkpoint of the present state, put it to the gate, and promote it if the gate lets it through."""
+        path = checkpoints.path_of(manifest.checkpoint)
+        candidate = Candidate(manifest.checkpoint, manifest.step, path, int(time.time() * 1000))
+        self._journal.send(CANDIDATES, manifest.checkpoint.encode(), candidate)
+        decision = self._judge(manifest, state, now)
+        self._journal.append(decision)
+        log.info("gate", checkpoint=manifest.checkpoint, promoted=decision.promoted, reason=decision.reason)
+        if decision.promoted:
+            self._promote(manifest, decision.reason)
+        return decision
+
+    def settle(self, manifest: Manifest, state: LearnerState, now: Present, decisions: dict[str, GateDecision]) -> None:
+        """Finish what a kill cut short for the checkpoint that was resumed from: its judgement, or its announcement."""
+        decision = decisions.get(manifest.checkpoint)
+        if decision is None:
+            self.publish(manifest, state, now)
+        elif decision.promoted and manifest.checkpoint not in self._told:
+            self._promote(manifest, decision.reason)
+
+    def _judge(self, manifest: Manifest, state: LearnerState, now: Present) -> GateDecision:
+        views = state.held_out.newest(self._settings.views)
+        tools = self._tools
+        rates = tools.rates(now.snapshot)
+        means = [
+            list_rewards(
+                policy, views, tools.trie, tools.builder, tools.rewards, now.weights, rates, self._settings
+            )
+            for policy in (state.policy, self._served_policy())
+        ]  # fmt: skip
+        names = manifest.checkpoint, self.served
+        return decide(names, means[0], means[1], views, self._settings, seed=manifest.step)
+
+    def _served_policy(self) -> Policy:
+        if self._policy is None or self._policy[0] != self.served:
+            checkpoints.verify(self._store, self.served)
+            self._policy = (self.served, load_policy(checkpoints.policy_folder(self._store, self.served)))
+        return self._policy[1]
+
+    def _promote(self, manifest: Manifest, reason: str) -> None:
+        path = checkpoints.path_of(manifest.checkpoint)
+        promotion = Promotion(manifest.checkpoint, manifest.step, path, int(time.time() * 1000), reason)
+        self._journal.send(PROMOTED, manifest.checkpoint.encode(), promotion)
+        self._told.add(manifest.checkpoint)
+        self.served = manifest.checkpoint

@@ -1,0 +1,68 @@
+"""Opens what a learner needs from the store, by the versions that the run uses."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from reward.relevance import RelevanceScorer
+
+from reward.encoder import SentenceEncoder
+from reward.settings import PosteriorSettings, RewardSettings
+from reward.snapshot import PosteriorSnapshot
+from schemas.artefacts import Artefacts
+from schemas.catalogue import Catalogue
+from schemas.posteriors import SnapshotPointer
+from schemas.store import Store
+from trainers.identifiers.build import Identifiers
+from trainers.pair_file import load_sampler
+from trainers.policies.base import Policy
+from trainers.policies.prompts import PromptBuilder
+from trainers.rewards import RewardModel
+from trainers.settings import LearnerSettings
+from trainers.step import Tools
+
+
+class Snapshots:
+    """Posterior snapshots by their pointers; the newest one stays in memory. None: the prior, before any event."""
+
+    def __init__(self, store: Store, settings: PosteriorSettings) -> None:
+        self._store = store
+        self._held: tuple[SnapshotPointer | None, PosteriorSnapshot] = (None, PosteriorSnapshot.prior(settings))
+        self._prior = self._held[1]
+
+    def __call__(self, pointer: SnapshotPointer | None) -> PosteriorSnapshot:
+        """The snapshot a step's intent names, checked against its checksum."""
+        if pointer is None:
+            return self._prior
+        if self._held[0] != pointer:
+            self._held = (pointer, PosteriorSnapshot.read(self._store, pointer))
+        return self._held[1]
+
+
+def open_tools(
+    store: Store, artefacts: Artefacts, policy: Policy, settings: LearnerSettings, reward: RewardSettings
+) -> Tools:
+    """Read catalogue, identifiers, relevance scorer and warm-start pairs.
+
+    Raises:
+        Unavailable, Corrupt: an artefact is missing or fails its check.
+    """
+    catalogue = Catalogue.load(store)
+    identifiers = Identifiers.load(store, artefacts.identifiers)
+    encoder = SentenceEncoder(Path(reward.relevance.model) if reward.relevance.model else None, threads=settings.threads)
+    trie = identifiers.trie
+
+    def sid_of(item: str) -> tuple[int, ...] | None:
+        row = catalogue.row.get(item)
+        return None if row is None or trie.leaf_of_item_N[row] < 0 else tuple(trie.sids_NL[row].tolist())
+
+    mixed = settings.warm_start_weight > 0
+    return Tools(
+        catalogue=catalogue,
+        trie=trie,
+        builder=PromptBuilder(policy.tokenizer, identifiers.query_sids, encoder, sid_of, policy.settings.prompt),
+        rewards=RewardModel(catalogue, trie, RelevanceScorer.load(store, artefacts.relevance, catalogue, encoder)),
+        rates=Snapshots(store, reward.posterior),
+        pairs=load_sampler(store, artefacts.identifiers, settings.seed) if mixed else None,
+        settings=settings,
+    )
