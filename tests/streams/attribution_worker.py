@@ -26,5 +26,12 @@ if __name__ == "__main__":
         transaction_timeout_s=int(os.environ.get("TRANSACTION_TIMEOUT_S", "20")),
     )
     sys.exit(
-        run([attribution_agent(RULES)], connections, Store(connections.store), settings, sys.argv[2], os.environ.get("INSTANCE"))
+        run(
+            [attribution_agent(RULES)],
+            connections,
+            Store(connections.store),
+            settings,
+            sys.argv[2],
+            os.environ.get("INSTANCE"),
+        )
     )

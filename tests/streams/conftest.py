@@ -11,12 +11,11 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-import msgspec
 import pytest
 from confluent_kafka import Producer
 
 from schemas.connections import Connections
-from schemas.topics import COMMITS, IMPRESSIONS, INPUTS
+from schemas.topics import INPUTS, TOPICS
 from streams.accounting import standing
 from streams.runtime.log import LogReader
 
@@ -44,6 +43,16 @@ class Worker:
         """SIGTERM, and its exit code."""
         self.process.send_signal(signal.SIGTERM)
         return self.process.wait(20)
+
+
+@pytest.fixture
+def fresh_topics(fresh_topics: Connections) -> Connections:
+    """The topics are not only known but led: a topic deleted and made again refuses its first records for a moment."""
+    reader = LogReader(fresh_topics.kafka, 30)
+    for topic in TOPICS:
+        for partition in range(topic.partitions or fresh_topics.partitions):
+            assert reader.bounds(topic.name, partition) == (0, 0)
+    return fresh_topics
 
 
 @pytest.fixture
@@ -95,6 +104,3 @@ def committed(connections: Connections, topic: str) -> list[list[tuple[bytes | N
         [(r.key, r.value) for batch in reader.read(topic, p, *reader.bounds(topic, p)) for r in batch]
         for p in range(connections.partitions)
     ]
-
-
-__all__ = ["COMMITS", "IMPRESSIONS", "Worker", "caught_up", "committed", "feeder", "msgspec"]

@@ -45,5 +45,9 @@ def event_log(seed: int, requests: int, partitions: int = 2) -> list[tuple[str, 
                     tell(ORDERS.name, number, Return(back, user, f"o{n}-{i}"), back)
     end = START + requests * 50 + 400_000
     for topic in INPUTS:
-        told += [(float(t), topic.name, p, msgspec.json.encode(Tick(t))) for p in range(partitions) for t in range(START, end, 5_000)]
+        told += [
+            (float(t), topic.name, p, msgspec.json.encode(Tick(t)))
+            for p in range(partitions)
+            for t in range(START, end, 5_000)
+        ]
     return [(topic, partition, raw) for _, topic, partition, raw in sorted(told, key=lambda t: t[0])]

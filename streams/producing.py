@@ -1,0 +1,88 @@
+"""Sending events from outside a worker: replay, ticks, a record taken out of quarantine. Errors reach the sender."""
+
+from __future__ import annotations
+
+from types import TracebackType
+
+from confluent_kafka import KafkaError, KafkaException, Message, Producer
+
+from schemas.codec import MAX_RECORD_BYTES
+from schemas.connections import Connections
+from schemas.errors import HeadraceError, InvalidRequest, Unavailable
+
+
+class EventProducer:
+    """An idempotent producer; leaving its context waits until everything is delivered, or raises what was not.
+
+    Records with a key and no partition go where every other client of this project puts them: Kafka's own murmur2 of the
+    key. librdkafka's default is another hash, and would tear a user's events apart.
+    """
+
+    def __init__(self, connections: Connections, timeout_s: float = 60.0) -> None:
+        self._address, self._timeout_s = connections.kafka, timeout_s
+        self._failed: KafkaError | None = None
+        self._producer = Producer(
+            {
+                "bootstrap.servers": connections.kafka,
+                "enable.idempotence": True,
+                "partitioner": "murmur2",
+                "linger.ms": 5,
+                "compression.type": "lz4",
+                "message.timeout.ms": int(timeout_s * 1_000),
+                "queue.buffering.max.messages": 200_000,
+                "log_level": 2,
+            }
+        )
+
+    def send(self, topic: str, value: bytes, key: bytes | None = None, partition: int = -1) -> None:
+        """Queue one record; ``partition`` -1: by its key.
+
+        Raises:
+            InvalidRequest: the record is over the size limit.
+            Unavailable: an earlier record could not be delivered.
+        """
+        if self._failed is not None:
+            raise self._error(self._failed)
+        while True:
+            try:
+                self._producer.produce(topic, value, key, partition=partition, on_delivery=self._delivered)
+                self._producer.poll(0)
+                return
+            except BufferError:
+                self._producer.poll(0.1)
+            except KafkaException as error:
+                raise self._error(error.args[0], len(value)) from error
+
+    def flush(self) -> None:
+        """Wait for delivery.
+
+        Raises:
+            Unavailable: not everything was delivered in time.
+        """
+        left = self._producer.flush(self._timeout_s)
+        if self._failed is not None:
+            raise self._error(self._failed)
+        if left:
+            raise Unavailable(
+                f"Kafka at {self._address}", f"{left} records not delivered in {self._timeout_s} s", "send again"
+            )
+
+    def _delivered(self, error: KafkaError | None, _: Message) -> None:
+        if error is not None and self._failed is None:
+            self._failed = error
+
+    def _error(self, error: KafkaError, size: int = -1) -> HeadraceError:
+        if error.code() == KafkaError.MSG_SIZE_TOO_LARGE:
+            return InvalidRequest(
+                "record size", size if size >= 0 else "over", f"at most {MAX_RECORD_BYTES} bytes", "send it smaller"
+            )
+        return Unavailable(f"Kafka at {self._address}", error.str(), "check the broker, then send again")
+
+    def __enter__(self) -> EventProducer:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if kind is None:
+            self.flush()
+        else:
+            self._producer.purge()

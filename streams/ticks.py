@@ -1,0 +1,32 @@
+"""Ticks: the present time, sent to every partition of every event topic by whoever owns the clock.
+
+An input that falls silent would hold the watermark, and with it every view. In production one small process sends the
+wall clock; a replay or a simulation sends its own time instead.
+"""
+
+from __future__ import annotations
+
+import time
+from threading import Event
+
+from schemas.codec import encode
+from schemas.connections import Connections
+from schemas.events import Tick
+from schemas.topics import INPUTS
+from streams.producing import EventProducer
+
+
+def send_tick(producer: EventProducer, partitions: int, ts: int) -> int:
+    """Queue a tick of event time ``ts`` (ms) for each partition of each input; how many those are."""
+    raw = encode(Tick(ts=ts))
+    for topic in INPUTS:
+        for partition in range(partitions):
+            producer.send(topic.name, raw, b"", partition)
+    return len(INPUTS) * partitions
+
+
+def run_ticks(connections: Connections, stop: Event, every_s: float = 1.0) -> None:
+    """Send the wall clock every ``every_s`` seconds until ``stop`` is set. One process of this kind is enough."""
+    with EventProducer(connections) as producer:
+        while not stop.wait(every_s):
+            send_tick(producer, connections.partitions, int(time.time() * 1_000))

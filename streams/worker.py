@@ -1,0 +1,94 @@
+"""The stream workers by name. Each is built only when asked for, so that one does not load what another needs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from schemas.artefacts import Artefacts
+from schemas.connections import Connections
+from schemas.errors import InvalidRequest
+from schemas.store import Store
+from streams.settings import StreamSettings
+
+if TYPE_CHECKING:
+    from reward.settings import RewardSettings
+    from streams.runtime.core import Agent
+
+#: Names that `run_worker` knows.
+NAMES = ("attribution", "posteriors", "rewarding", "keywords")
+
+
+def run_worker(
+    name: str,
+    connections: Connections,
+    artefacts: Artefacts,
+    settings: StreamSettings | None = None,
+    reward: RewardSettings | None = None,
+    store: Store | None = None,
+    instance: str | None = None,
+) -> int:
+    """Run one worker until SIGTERM (returns 0) or a failure (returns 1).
+
+    ``store`` defaults to the one of ``connections``. ``instance`` is a name that no other process of the same worker has
+    at the same time: with it a restart takes its partitions back at once. Leave it out to start several freely.
+
+    Raises:
+        InvalidRequest: no such worker.
+        Unavailable: the broker or the topics do not come up.
+    """
+    settings = settings or StreamSettings()
+    store = store or Store(connections.store)
+    if name == "keywords":
+        from streams.keywords.agent import run as run_keywords
+
+        return int(run_keywords(connections, store, artefacts) or 0)
+    agents = agents_of(name, connections, store, artefacts, settings, reward)
+    from streams.runtime.process import run
+
+    return run(agents, connections, store, settings.runtime, f"headrace-{name}", instance)
+
+
+def agents_of(
+    name: str,
+    connections: Connections,
+    store: Store,
+    artefacts: Artefacts,
+    settings: StreamSettings,
+    reward: RewardSettings | None,
+) -> Sequence[Agent]:
+    """The agents of a worker on the chunk runtime.
+
+    Raises:
+        InvalidRequest: no such worker.
+    """
+    builders: dict[str, Callable[[], Sequence[Agent]]] = {
+        "attribution": lambda: _attribution(settings),
+        "posteriors": lambda: _posteriors(connections, reward),
+        "rewarding": lambda: _rewarding(connections, store, artefacts, reward),
+    }
+    if name not in builders:
+        raise InvalidRequest("worker", name, f"one of {', '.join(NAMES)}", "name one of them")
+    return builders[name]()
+
+
+def _attribution(settings: StreamSettings) -> Sequence[Agent]:
+    from streams.attribution.core import attribution_agent
+
+    return [attribution_agent(settings.attribution)]
+
+
+def _posteriors(connections: Connections, reward: RewardSettings | None) -> Sequence[Agent]:
+    from reward.settings import RewardSettings as Defaults
+    from streams.posteriors.agents import posteriors_agents
+
+    return posteriors_agents(connections, reward or Defaults())
+
+
+def _rewarding(
+    connections: Connections, store: Store, artefacts: Artefacts, reward: RewardSettings | None
+) -> Sequence[Agent]:
+    from reward.settings import RewardSettings as Defaults
+    from streams.rewarding.agent import rewarding_agent
+
+    return [rewarding_agent(connections, store, artefacts, reward or Defaults())]

@@ -1,0 +1,157 @@
+"""Bad input, replay, quarantine, ticks and lag against a real broker."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from threading import Event, Thread
+
+import msgspec
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from confluent_kafka import Producer
+
+from schemas.connections import Connections
+from schemas.errors import InvalidData, InvalidRequest
+from schemas.events import Click, Impression, ShownItem, Tick
+from schemas.topics import CLICKS, IMPRESSIONS, INPUTS, ORDERS, VIEWS
+from streams import quarantine
+from streams.accounting import accounted, records, totals
+from streams.lag import lags
+from streams.producing import EventProducer
+from streams.replay import replay_file, replay_topic
+from streams.ticks import run_ticks
+
+sys.path.insert(0, str(Path(__file__).parent))
+from conftest import Worker, caught_up, committed
+from event_log import START
+
+pytestmark = pytest.mark.services
+
+VIEW = Impression(START, "r1", "u", "shoes", (ShownItem("a", 1), ShownItem("b", 2)))
+TEN_YEARS = 10 * 365 * 86_400_000
+
+
+def bad_input() -> dict[str, tuple[str, bytes]]:
+    """Reason -> (topic, record): everything a shop could send by mistake."""
+    raw = json.loads(msgspec.json.encode(VIEW))
+    far = {**raw, "request_id": "r9", "ts": int(time.time() * 1_000) + TEN_YEARS}
+    return {
+        "unreadable": (IMPRESSIONS.name, b'{"type":"impression","ts":1'),
+        "unknown_version": (IMPRESSIONS.name, json.dumps({**raw, "v": 9}).encode()),
+        "invalid": (IMPRESSIONS.name, json.dumps({**raw, "items": [{"item": "a", "position": -1}]}).encode()),
+        "unknown_request": (CLICKS.name, msgspec.json.encode(Click(START, "u", "a", "r-nobody"))),
+        "too_large": (IMPRESSIONS.name, json.dumps({**raw, "session": "x" * 5_000_000}).encode()),
+        "future": (IMPRESSIONS.name, json.dumps(far).encode()),
+        "late": (CLICKS.name, msgspec.json.encode(Click(START - TEN_YEARS, "u", "a"))),
+        "not_shown": (CLICKS.name, msgspec.json.encode(Click(START, "u", "c", "r1"))),
+        "no_click": (ORDERS.name, b'{"type":"order","ts":%d,"user":"u","item":"a","order_id":"o1"}' % START),
+        "unknown_order": (ORDERS.name, b'{"type":"return","ts":%d,"user":"u","order_id":"o9"}' % START),
+    }
+
+
+def test_each_kind_of_bad_input_has_its_own_reason_and_stops_nothing(
+    fresh_topics: Connections, worker: Callable[..., Worker]
+) -> None:
+    """Ten broken records, each in quarantine with its reason and its bytes; the good view between them comes out."""
+    producer = Producer({"bootstrap.servers": fresh_topics.kafka, "message.max.bytes": 8_000_000})
+    for topic in INPUTS:
+        producer.produce(topic.name, msgspec.json.encode(Tick(START)), partition=0)
+    producer.produce(IMPRESSIONS.name, msgspec.json.encode(VIEW), b"u", partition=0)
+    bad = bad_input()
+    for topic, raw in bad.values():
+        producer.produce(topic, raw, b"u", partition=0)
+    for topic in INPUTS:
+        for partition in (0, 1):
+            producer.produce(topic.name, msgspec.json.encode(Tick(START + 1_000_000)), partition=partition)
+    assert producer.flush(30) == 0
+    one = worker()
+    caught_up(fresh_topics)
+
+    entries = quarantine.listing(fresh_topics)
+    assert sorted(e.record.reason for e in entries) == sorted(bad)
+    for entry in entries:
+        topic, raw = bad[entry.record.reason]
+        assert (entry.record.topic, entry.record.raw, entry.record.size) == (topic, raw[:64_000], len(raw))
+    counters = totals(fresh_topics)["attribution"]
+    assert {name: n for name, n in counters.items() if name.startswith("quarantined.")} == {
+        f"quarantined.{r}": 1 for r in bad
+    }
+    assert accounted(counters) == records(fresh_topics, tuple(t.name for t in INPUTS))
+    assert [raw for _, raw in committed(fresh_topics, VIEWS.name)[0] if b'"view_id":"r1:provisional:1"' in raw]
+    assert [lag.lag for lag in lags(fresh_topics)] == [0, 0]
+
+    name = next(e.id for e in entries if e.record.reason == "unknown_request")
+    assert "r-nobody" in quarantine.show(fresh_topics, name)
+    quarantine.replay(fresh_topics, name)
+    caught_up(fresh_topics)
+    assert totals(fresh_topics)["attribution"]["quarantined.late"] == 2  # by now its window is long over
+    cut = next(e.id for e in entries if e.record.reason == "too_large")
+    with pytest.raises(InvalidRequest, match="5000"):
+        quarantine.replay(fresh_topics, cut)
+    with pytest.raises(InvalidRequest, match="7-1"):
+        quarantine.show(fresh_topics, "7-1")
+    assert one.stop() == 0
+
+
+def test_the_sender_of_a_record_over_the_limit_sees_the_error(fresh_topics: Connections) -> None:
+    """Our own clients refuse 5 MB before the broker does."""
+    with pytest.raises(InvalidRequest, match="5000000"), EventProducer(fresh_topics) as producer:
+        producer.send(IMPRESSIONS.name, b"x" * 5_000_000)
+
+
+def test_replay_of_a_file_routes_by_type_keys_by_user_and_ticks(fresh_topics: Connections, tmp_path: Path) -> None:
+    """Two events 90 s apart: a tick at the first, one at the second, one at the end, to 2 partitions of 3 topics."""
+    lines = [msgspec.json.encode(VIEW), msgspec.json.encode(Click(START + 90_000, "u", "a", "r1"))]
+    plain, packed = tmp_path / "log.jsonl", tmp_path / "log.parquet"
+    plain.write_bytes(b"\n".join(lines) + b"\n")
+    pq.write_table(pa.table({"value": lines}), packed)
+    want = {IMPRESSIONS.name: 1 + 6, CLICKS.name: 1 + 6, ORDERS.name: 6}
+    assert replay_file(fresh_topics, plain) == want
+    assert replay_file(fresh_topics, packed) == want
+    views, clicks = (
+        [[v for _, v in p if b"tick" not in v] for p in committed(fresh_topics, t.name)] for t in (IMPRESSIONS, CLICKS)
+    )
+    assert [len(p) for p in views] == [len(p) for p in clicks]  # one user, one partition
+    assert sorted(len(p) for p in views) == [0, 2]
+
+
+def test_replay_names_file_and_row_of_what_is_no_event(fresh_topics: Connections, tmp_path: Path) -> None:
+    """The second line is of an unknown type."""
+    file = tmp_path / "log.jsonl"
+    file.write_bytes(msgspec.json.encode(VIEW) + b'\n{"type":"parcel","ts":1}\n')
+    with pytest.raises(InvalidData, match=r"row 2, field 'type' is 'parcel'"):
+        replay_file(fresh_topics, file)
+    with pytest.raises(InvalidRequest, match="derived topics"):
+        replay_topic(fresh_topics, VIEWS.name)
+
+
+def test_replaying_a_topic_sends_each_record_again_into_its_partition(fresh_topics: Connections) -> None:
+    """Three clicks in partition 1, from offset 1: the last two come again."""
+    with EventProducer(fresh_topics) as producer:
+        for n in range(3):
+            producer.send(CLICKS.name, b"%d" % n, b"u", 1)
+    assert replay_topic(fresh_topics, CLICKS.name, 1) == {CLICKS.name: 2}
+    assert committed(fresh_topics, CLICKS.name) == [
+        [],
+        [(b"u", b"0"), (b"u", b"1"), (b"u", b"2"), (b"u", b"1"), (b"u", b"2")],
+    ]
+
+
+def test_ticks_go_to_every_partition_of_every_input(fresh_topics: Connections) -> None:
+    """Within half a second at ten a second, each of the six partitions has at least two, never falling."""
+    stop = Event()
+    thread = Thread(target=run_ticks, args=(fresh_topics, stop, 0.1))
+    thread.start()
+    time.sleep(0.5)
+    stop.set()
+    thread.join(20)
+    for topic in INPUTS:
+        for partition in committed(fresh_topics, topic.name):
+            times = [msgspec.json.decode(raw, type=Tick).ts for _, raw in partition]
+            assert len(times) >= 2
+            assert times == sorted(times)
