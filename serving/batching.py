@@ -62,7 +62,7 @@ class Batcher(Generic[Q, A]):
             try:
                 requests = [request for request, _ in live]
                 answers = await loop.run_in_executor(self._thread, self._answer, requests) if live else []
-            except Exception as error:  # belongs to the requests of this batch; the next one has its own chance
+            except Exception as error:  # noqa: BLE001 - handed on to every request of this batch, which raises it
                 for _, future in live:
                     if not future.done():
                         future.set_exception(error)

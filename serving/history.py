@@ -6,7 +6,7 @@ or late change nothing, and a search sees only what lies before its own time.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import redis
 import redis.asyncio
@@ -33,7 +33,9 @@ class History:
 
     def __init__(self, url: str, settings: ServingSettings) -> None:
         self._settings = settings
-        self._redis: redis.asyncio.Redis = redis.asyncio.Redis.from_url(url, socket_timeout=2.0, socket_connect_timeout=2.0)
+        self._redis: redis.asyncio.Redis[Any] = redis.asyncio.Redis.from_url(
+            url, socket_timeout=2.0, socket_connect_timeout=2.0
+        )
 
     async def recent(self, user: str, before_ms: int) -> Recent:
         """The user's past before ``before_ms``; empty for an unknown user.
@@ -45,10 +47,8 @@ class History:
         top = f"({before_ms}"
         try:
             async with self._redis.pipeline(transaction=False) as pipe:
-                pipe.zrange(_key(self._settings, user, "q"), top, "-inf", desc=True, byscore=True, offset=0,
-                            num=engine.recent_queries)  # fmt: skip
-                pipe.zrange(_key(self._settings, user, "i"), top, "-inf", desc=True, byscore=True, offset=0,
-                            num=engine.recent_items)  # fmt: skip
+                pipe.zrevrangebyscore(_key(self._settings, user, "q"), top, "-inf", 0, engine.recent_queries)
+                pipe.zrevrangebyscore(_key(self._settings, user, "i"), top, "-inf", 0, engine.recent_items)
                 queries, items = await pipe.execute()
         except (RedisError, OSError) as error:
             raise Unavailable("user history in Redis", str(error), REMEDY) from error
@@ -76,7 +76,7 @@ class History:
 
     async def close(self) -> None:
         """Close the connections."""
-        await self._redis.aclose()
+        await self._redis.connection_pool.disconnect()
 
 
 class ClickWriter:
@@ -110,7 +110,7 @@ def _key(settings: ServingSettings, user: str, kind: str) -> str:
 
 
 def _remember(
-    pipe: redis.client.Pipeline | redis.asyncio.client.Pipeline,
+    pipe: redis.client.Pipeline[Any] | redis.asyncio.client.Pipeline[Any],
     settings: ServingSettings, user: str, kind: str, member: str, ts: int, keep: int,
 ) -> None:  # fmt: skip
     """Queue the commands (a pipeline of either kind only collects them)."""

@@ -48,9 +48,7 @@ class ImpressionLog:
         self._thread.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self._producer.flush(5.0)
         self._stop.set()
         self._thread.join(timeout=5.0)
@@ -65,7 +63,7 @@ class ImpressionLog:
         done: asyncio.Future[KafkaError | None] = loop.create_future()
 
         def delivered(error: KafkaError | None, _: Message) -> None:
-            loop.call_soon_threadsafe(lambda: done.cancelled() or done.set_result(error))
+            loop.call_soon_threadsafe(_resolve, done, error)
 
         try:
             self._producer.produce(
@@ -73,9 +71,9 @@ class ImpressionLog:
             )
         except (BufferError, KafkaException) as error:
             raise Unavailable("Kafka", f"the impression cannot be queued: {error}", REMEDY) from error
-        error = await done
-        if error is not None:
-            raise Unavailable("Kafka", f"the impression is not confirmed: {error.str()}", REMEDY)
+        refusal = await done
+        if refusal is not None:
+            raise Unavailable("Kafka", f"the impression is not confirmed: {refusal.str()}", REMEDY)
 
     def ping(self, timeout_s: float = 2.0) -> None:
         """Ask the broker for the topic; blocks.
@@ -93,3 +91,8 @@ class ImpressionLog:
     def _collect(self) -> None:
         while not self._stop.is_set():
             self._producer.poll(0.1)
+
+
+def _resolve(done: asyncio.Future[KafkaError | None], error: KafkaError | None) -> None:
+    if not done.done():  # the request may have been cancelled meanwhile
+        done.set_result(error)

@@ -1,0 +1,50 @@
+"""The tail of the learner's journal, kept up to date a read at a time."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from typing import Any
+
+import msgspec
+from kafka.errors import KafkaError
+
+from schemas.errors import Unavailable
+from schemas.journal import GateDecision, StepResult
+from schemas.log import scan
+from schemas.topics import STEPS
+
+#: Gate decisions kept.
+DECISIONS = 50
+
+
+class TrainingTail:
+    """The last ``limit`` finished steps and the last gate decisions; a read takes only what is new."""
+
+    def __init__(self, kafka: str, limit: int) -> None:
+        self._kafka = kafka
+        self._next = 0
+        self._steps: deque[StepResult] = deque(maxlen=limit)
+        self._gate: deque[GateDecision] = deque(maxlen=DECISIONS)
+        self._lock = threading.Lock()
+
+    def read(self, last: int) -> dict[str, Any]:
+        """``{"steps": [...], "gate": [...]}``, oldest first, at most ``last`` steps.
+
+        Raises:
+            Unavailable: Kafka does not answer.
+        """
+        with self._lock:
+            try:
+                for entry in scan(self._kafka, STEPS, {0: self._next}):
+                    self._next = entry.offset + 1
+                    if isinstance(entry.record, StepResult):
+                        self._steps.append(entry.record)
+                    elif isinstance(entry.record, GateDecision):
+                        self._gate.append(entry.record)
+            except KafkaError as error:
+                raise Unavailable(
+                    "Kafka", f"{type(error).__name__} {error}", "check the broker and HEADRACE_KAFKA"
+                ) from error
+            steps = list(self._steps)[-last:]
+            return {"steps": msgspec.to_builtins(steps), "gate": msgspec.to_builtins(list(self._gate))}

@@ -1,0 +1,60 @@
+"""Errors of a web application as JSON: what is wrong, its value, its bound, what to do. Never a stack trace."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import structlog
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+
+from schemas.errors import Conflict, HeadraceError, InvalidValue, Unavailable
+
+log = structlog.get_logger()
+
+
+def handle_failures(app: FastAPI) -> None:
+    """Map the error tree to status codes: 422 a broken bound, 409 held by somebody else, 503 not available, 500 ours."""
+
+    @app.exception_handler(InvalidValue)
+    async def invalid(_: Request, error: InvalidValue) -> JSONResponse:
+        return _answer(422, error, what=error.what, value=_short(error.value), bound=error.bound, remedy=error.remedy)
+
+    @app.exception_handler(RequestValidationError)
+    async def unreadable(_: Request, error: RequestValidationError) -> JSONResponse:
+        first = error.errors()[0]
+        name, bound = str(first["loc"][-1]), str(first["msg"])
+        value, remedy = _short(first.get("input")), "correct the parameter"
+        return _answer(422, f"{name} is {value!r}: {bound}; {remedy}", what=name, value=value, bound=bound, remedy=remedy)
+
+    @app.exception_handler(Conflict)
+    async def conflict(_: Request, error: Conflict) -> JSONResponse:
+        return _answer(409, error, what=error.what, holder=error.holder, remedy=error.remedy)
+
+    @app.exception_handler(Unavailable)
+    async def unavailable(_: Request, error: Unavailable) -> JSONResponse:
+        answer = _answer(503, error, what=error.what, reason=error.detail, remedy=error.remedy)
+        answer.headers["Retry-After"] = "1"
+        return answer
+
+    @app.exception_handler(HeadraceError)
+    async def other(_: Request, error: HeadraceError) -> JSONResponse:
+        return _answer(500, error, what=type(error).__name__, remedy="read the server's log")
+
+    @app.exception_handler(Exception)
+    async def unknown(request: Request, error: Exception) -> JSONResponse:
+        log.error("request failed", path=request.url.path, error=repr(error), exc_info=error)
+        return _answer(500, "internal error", what=type(error).__name__, remedy="read the server's log")
+
+
+def _answer(status: int, error: object, **about: Any) -> JSONResponse:
+    return JSONResponse({"error": str(error), **about}, status_code=status)
+
+
+def _short(value: object) -> object:
+    if value is None or isinstance(value, int) or (isinstance(value, float) and math.isfinite(value)):
+        return value  # JSON has no NaN and no infinity: those go out as text
+    text = str(value)
+    return text if len(text) <= 200 else f"{text[:200]}..."

@@ -1,0 +1,157 @@
+"""The search server's web side: parameters in, pages out; every error is JSON with value, bound and remedy."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import uuid
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Annotated
+
+import msgspec
+from fastapi import FastAPI, Header, Query, Request
+from fastapi.responses import Response
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+
+from reward.settings import RewardSettings
+from schemas.artefacts import Artefacts
+from schemas.connections import Connections
+from schemas.errors import InvalidRequest, Unavailable
+from schemas.failures import handle_failures
+from schemas.store import Store
+from serving.requests import SearchRequest, check
+from serving.server import SearchServer
+from serving.settings import ServingSettings
+
+JSON = "application/json"
+
+
+def create_app(
+    connections: Connections,
+    store: Store,
+    artefacts: Artefacts,
+    settings: ServingSettings | None = None,
+    reward: RewardSettings | None = None,
+) -> FastAPI:
+    """The application; its lifespan starts and ends the background threads. ``app.state.server`` is the server."""
+    settings, reward = settings or ServingSettings(), reward or RewardSettings()
+    server = SearchServer(connections, store, artefacts, settings, reward)
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        async with server:
+            yield
+
+    app = FastAPI(title="Headrace search", lifespan=lifespan)
+    app.state.server = server
+    handle_failures(app)
+
+    @app.get("/search")
+    async def search(
+        request: Request,
+        q: Annotated[str, Query(description="the query")] = "",
+        user: Annotated[str, Query(description="id of the user")] = "",
+        k: Annotated[int | None, Query(description="items on the page")] = None,
+        items: Annotated[str, Query(description="only these items may be shown, comma separated")] = "",
+        session: Annotated[str, Query(description="id of the session")] = "",
+        x_request_id: Annotated[str | None, Header()] = None,
+        x_headrace_time: Annotated[int | None, Header()] = None,
+    ) -> Response:
+        begin = time.perf_counter()
+        asked = SearchRequest(
+            request_id=x_request_id if x_request_id is not None else uuid.uuid4().hex,
+            ts=_time(x_headrace_time, settings),
+            user=user,
+            query=q,
+            k=settings.default_k if k is None else k,
+            items=tuple(dict.fromkeys(filter(None, items.split(",")))),
+            session=session,
+        )
+        if items and not asked.items:
+            raise InvalidRequest("items", items, "ids separated by commas", "leave it out for no filter")
+        check(asked, settings)
+        answer = await server.search(asked)
+        took_ms = round((time.perf_counter() - begin) * 1000, 3)
+        return Response(msgspec.json.encode(msgspec.structs.replace(answer, took_ms=took_ms)), media_type=JSON)
+
+    @app.get("/healthz")
+    async def healthz() -> dict[str, str]:
+        return {"status": "alive"}
+
+    @app.get("/readyz")
+    async def readyz() -> dict[str, str | int]:
+        served = server.served
+        await asyncio.gather(server.history.ping(), asyncio.to_thread(server.impressions.ping))
+        return {
+            "status": "ready",
+            "checkpoint": served.engine.checkpoint,
+            "step": served.step,
+            "weights_version": served.weights.version,
+            "snapshot_version": served.snapshot_version,
+        }
+
+    @app.get("/metrics")
+    async def metrics() -> Response:
+        return Response(generate_latest(server.metrics.registry), media_type=CONTENT_TYPE_LATEST)
+
+    @app.middleware("http")
+    async def measure(request: Request, call_next):  # type: ignore[no-untyped-def]
+        if request.url.path != "/search":
+            return await call_next(request)
+        begin, status = time.perf_counter(), 500
+        try:
+            response = await call_next(request)
+            status = response.status_code
+        finally:
+            server.metrics.seconds.observe(time.perf_counter() - begin)
+            server.metrics.requests.labels(str(status)).inc()
+        return response
+
+    return app
+
+
+def _time(header: int | None, settings: ServingSettings) -> int:
+    """Event time of a request, ms."""
+    if header is None:
+        return int(time.time() * 1000)
+    if not settings.simulated_clock:
+        raise InvalidRequest(
+            "X-Headrace-Time", header, "left out: the server uses its own clock", "set serving.simulated_clock to replay"
+        )
+    return header
+
+
+def run(
+    connections: Connections,
+    store: Store,
+    artefacts: Artefacts,
+    settings: ServingSettings | None = None,
+    reward: RewardSettings | None = None,
+) -> None:
+    """Serve until SIGTERM or Ctrl-C; requests in flight are answered first.
+
+    Raises:
+        HeadraceError: a background thread failed (the run's artefacts cannot be loaded); the server has stopped.
+    """
+    import uvicorn
+
+    settings = settings or ServingSettings()
+    app = create_app(connections, store, artefacts, settings, reward)
+    config = uvicorn.Config(
+        app, host=settings.host, port=settings.port, log_level="warning", access_log=False, timeout_graceful_shutdown=10
+    )
+    web = uvicorn.Server(config)
+
+    def stop() -> None:
+        web.should_exit = True
+
+    search: SearchServer = app.state.server
+    search.on_failure = stop
+    web.run()
+    if search.failure is not None:
+        raise search.failure
+    if not web.started:
+        raise Unavailable(
+            f"{settings.host}:{settings.port}", "the server did not start", "read the log above; is the port taken?"
+        )

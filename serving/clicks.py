@@ -1,0 +1,98 @@
+"""Follows the clicks and writes them into the users' histories.
+
+The group's offsets are committed after the write, so a click is written at least once; writing it again is harmless. A
+first start begins at the end of the topic: the past is the stream's business, not the prompt's.
+"""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+import structlog
+from kafka import KafkaConsumer
+from kafka.errors import KafkaError
+
+from schemas.codec import decode
+from schemas.errors import InvalidEvent, Unavailable
+from schemas.events import Click
+from schemas.topics import CLICKS
+from serving.history import ClickWriter
+from serving.kafka_reader import RETRY_S, read
+from serving.metrics import Metrics
+from serving.settings import ServingSettings
+
+log = structlog.get_logger()
+
+
+class ClickFollower:
+    """Runs in a thread of its own: call `run` there, set ``stop`` to end it."""
+
+    def __init__(
+        self, bootstrap: str, redis_url: str, settings: ServingSettings, metrics: Metrics, stop: threading.Event
+    ) -> None:
+        self._bootstrap, self._settings = bootstrap, settings
+        self._metrics, self._stop = metrics, stop
+        self._writer = ClickWriter(redis_url, settings)
+        self.joined = threading.Event()  #: it has its partitions, and their positions are kept
+
+    def run(self) -> None:
+        """Until ``stop``; Kafka or Redis away only delays it."""
+        try:
+            for consumer, records in read(self._connect, self._stop, self._settings.poll_s):
+                clicks = [click for record in records if (click := _click(record)) is not None]
+                if clicks and not self._write(clicks):
+                    return
+                self._metrics.clicks.inc(len(clicks))
+                if records or not self.joined.is_set():
+                    self._commit(consumer)
+        finally:
+            self._writer.close()
+
+    def _connect(self) -> KafkaConsumer:
+        return KafkaConsumer(
+            CLICKS.name,
+            bootstrap_servers=self._bootstrap,
+            group_id=self._settings.click_group,
+            auto_offset_reset="latest",
+            enable_auto_commit=False,
+            isolation_level="read_committed",
+            fetch_max_wait_ms=100,
+        )
+
+    def _write(self, clicks: list[Click]) -> bool:
+        """True when written; False when stopped before."""
+        while not self._stop.is_set():
+            try:
+                self._writer.clicked(clicks)
+            except Unavailable as error:
+                log.warning("clicks wait for redis", error=str(error), clicks=len(clicks))
+                self._stop.wait(RETRY_S)
+            else:
+                return True
+        return False
+
+    def _commit(self, consumer: KafkaConsumer) -> None:
+        """Keep the positions. The first time too: a restart must not skip what came before the first click."""
+        if not consumer.assignment():
+            return
+        try:
+            for part in consumer.assignment():
+                consumer.position(part)  # fixes "latest" to an offset
+            consumer.commit()
+        except KafkaError as error:
+            log.warning("click positions not kept, they will be read again", error=f"{type(error).__name__} {error}")
+            return
+        self.joined.set()
+
+
+def _click(record: Any) -> Click | None:
+    """The click, None for a tick or a record that cannot be read (the attribution quarantines that one)."""
+    if record.value is None:
+        return None
+    try:
+        event = decode(CLICKS.kind, record.value)
+    except InvalidEvent as error:
+        log.info("click passed over", partition=record.partition, offset=record.offset, reason=error.reason)
+        return None
+    return event if isinstance(event, Click) else None

@@ -1,0 +1,51 @@
+"""A Kafka consumer for a background thread: it outlives a broker that goes away, and says so."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import structlog
+from kafka import KafkaConsumer
+from kafka.errors import KafkaError
+
+log = structlog.get_logger()
+
+#: Pause before another attempt at a broker that does not answer (s).
+RETRY_S = 1.0
+
+
+def read(
+    connect: Callable[[], KafkaConsumer], stop: threading.Event, poll_s: float
+) -> Iterator[tuple[KafkaConsumer, list[Any]]]:
+    """(consumer, records of a poll in order per partition) until ``stop``; a poll without records is yielded too.
+
+    ``connect`` makes a consumer and seeks it; it is called again after a failure, so what it seeks to decides what is
+    read twice. KafkaError from it, or from a poll, is logged and tried again.
+    """
+    consumer: KafkaConsumer | None = None
+    try:
+        while not stop.is_set():
+            try:
+                if consumer is None:
+                    consumer = connect()
+                batches = consumer.poll(timeout_ms=int(poll_s * 1000))
+            except KafkaError as error:
+                log.warning("kafka does not answer, trying again", error=f"{type(error).__name__} {error}")
+                _close(consumer)
+                consumer = None
+                stop.wait(RETRY_S)
+                continue
+            yield consumer, [record for records in batches.values() for record in records]
+    finally:
+        _close(consumer)
+
+
+def _close(consumer: KafkaConsumer | None) -> None:
+    if consumer is None:
+        return
+    try:
+        consumer.close()
+    except KafkaError as error:
+        log.warning("kafka consumer did not close cleanly", error=str(error))

@@ -1,0 +1,69 @@
+"""What a run's engines are made of, loaded from the store once and shared by every checkpoint."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from reward.encoder import SentenceEncoder
+from reward.relevance import RelevanceScorer
+from reward.settings import RewardSettings
+from schemas.artefacts import Artefacts
+from schemas.catalogue import Catalogue
+from schemas.errors import Unavailable
+from schemas.store import Store
+from serving.engine import SearchEngine
+from serving.settings import EngineSettings
+from trainers import checkpoints
+from trainers.identifiers.build import Identifiers
+from trainers.policies import load_policy
+from trainers.policies.base import Policy
+
+
+@dataclass(frozen=True, eq=False)
+class Parts:
+    """Immutable; `engine` puts a policy over them."""
+
+    catalogue: Catalogue
+    identifiers: Identifiers
+    relevance: RelevanceScorer
+    encoder: SentenceEncoder
+
+    @classmethod
+    def load(cls, store: Store, artefacts: Artefacts, settings: RewardSettings) -> Parts:
+        """Read the run's catalogue, identifiers and relevance scorer.
+
+        Raises:
+            Unavailable, Corrupt: an artefact is missing or does not pass its check.
+        """
+        if not (artefacts.identifiers and artefacts.relevance):
+            raise Unavailable("the run's artefacts", str(artefacts), "prepare the run with `headrace prepare`")
+        catalogue = Catalogue.load(store)
+        encoder = SentenceEncoder(Path(settings.relevance.model) if settings.relevance.model else None)
+        return cls(
+            catalogue=catalogue,
+            identifiers=Identifiers.load(store, artefacts.identifiers),
+            relevance=RelevanceScorer.load(store, artefacts.relevance, catalogue, encoder),
+            encoder=encoder,
+        )
+
+    def engine(self, policy: Policy, checkpoint: str, settings: EngineSettings, reward: RewardSettings) -> SearchEngine:
+        """An engine over these parts.
+
+        Raises:
+            Incompatible: the policy was trained with other identifiers.
+        """
+        return SearchEngine(
+            policy, self.identifiers.trie, self.catalogue, self.identifiers, self.relevance, self.encoder,
+            settings, reward.serving, checkpoint=checkpoint,
+        )  # fmt: skip
+
+
+def open_checkpoint(store: Store, checkpoint: str) -> tuple[Policy, int]:
+    """A checkpoint's policy and its step; every file is held against the manifest first.
+
+    Raises:
+        Unavailable, Corrupt, Incompatible: it is not complete, altered, or of an unknown backbone.
+    """
+    manifest = checkpoints.verify(store, checkpoint)
+    return load_policy(checkpoints.policy_folder(store, checkpoint)), manifest.step

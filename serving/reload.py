@@ -1,0 +1,198 @@
+"""Hot reload: follows promoted checkpoints, reward weights, posterior snapshots and new items, and swaps each in.
+
+What is served is one immutable record; a swap replaces the reference, and a batch takes the reference once. So every
+answer is made of one state, and no request waits for a swap. Only the follower's thread writes.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+import structlog
+from kafka import KafkaConsumer, TopicPartition
+from kafka.errors import UnknownTopicOrPartitionError
+
+from reward.settings import RewardSettings
+from reward.snapshot import PosteriorSnapshot
+from schemas.artefacts import Artefacts
+from schemas.checkpoints import Promotion
+from schemas.codec import decode
+from schemas.errors import HeadraceError, Incompatible, InvalidEvent, Unavailable
+from schemas.events import ItemAdded
+from schemas.posteriors import SnapshotPointer
+from schemas.store import Store
+from schemas.topics import ITEMS, PROMOTED, SNAPSHOTS, WEIGHTS, topic
+from schemas.weights import RewardWeights
+from serving.engine import SearchEngine
+from serving.kafka_reader import read
+from serving.metrics import Metrics
+from serving.parts import Parts, open_checkpoint
+from serving.settings import ServingSettings
+
+log = structlog.get_logger()
+
+FOLLOWED = (ITEMS, PROMOTED, SNAPSHOTS, WEIGHTS)
+
+
+@dataclass(frozen=True, eq=False)
+class Served:
+    """What answers requests now."""
+
+    engine: SearchEngine
+    step: int
+    weights: RewardWeights
+    snapshot: PosteriorSnapshot
+    snapshot_version: int = 0  #: 0: none published yet, the prior
+
+
+class Reloader:
+    """Runs in a thread of its own. ``served`` is None until everything is loaded and the topics are read to their end."""
+
+    def __init__(
+        self, bootstrap: str, store: Store, artefacts: Artefacts, settings: ServingSettings, reward: RewardSettings,
+        metrics: Metrics, stop: threading.Event,
+    ) -> None:  # fmt: skip
+        self.served: Served | None = None
+        self._bootstrap, self._store, self._artefacts = bootstrap, store, artefacts
+        self._settings, self._reward = settings, reward
+        self._metrics, self._stop = metrics, stop
+
+    def run(self) -> None:
+        """Load, catch up, then follow until ``stop``; a broker that is away only delays it.
+
+        Raises:
+            HeadraceError: the run's own artefacts cannot be loaded, or no checkpoint at all.
+        """
+        parts = Parts.load(self._store, self._artefacts, self._reward)
+        backlog: list[Any] = []
+        ends: dict[TopicPartition, int] = {}
+        for consumer, records in read(self._connect, self._stop, self._settings.poll_s):
+            backlog += records
+            if self.served is None:
+                ends = ends or consumer.end_offsets(list(consumer.assignment()))
+                if any(consumer.position(part) < end for part, end in ends.items()):
+                    continue
+                self.served = self._first(parts, backlog)
+                self._show(self.served)
+                log.info("serving", checkpoint=self.served.engine.checkpoint, weights=self.served.weights.version,
+                         snapshot=self.served.snapshot_version)  # fmt: skip
+            if backlog:
+                self._follow(self.served, backlog)
+                backlog = []
+
+    def _connect(self) -> KafkaConsumer:
+        """A consumer over partition 0 of all four topics, from the beginning: what is known already changes nothing."""
+        consumer = KafkaConsumer(
+            bootstrap_servers=self._bootstrap,
+            enable_auto_commit=False,
+            auto_offset_reset="earliest",
+            isolation_level="read_committed",
+            fetch_max_wait_ms=50,
+        )
+        for followed in FOLLOWED:
+            if 0 not in (consumer.partitions_for_topic(followed.name) or ()):
+                consumer.close()
+                raise UnknownTopicOrPartitionError(f"{followed.name}; create the topics with `headrace topics`")
+        parts = [TopicPartition(followed.name, 0) for followed in FOLLOWED]
+        consumer.assign(parts)
+        consumer.seek_to_beginning(*parts)
+        return consumer
+
+    def _first(self, parts: Parts, backlog: Sequence[Any]) -> Served:
+        """The newest promoted checkpoint that is whole, else the run's frozen one. News are applied over it."""
+        promoted = [p.checkpoint for p in self._decoded(backlog, PROMOTED.name)]
+        for checkpoint in [*reversed(promoted), self._artefacts.frozen]:
+            if not checkpoint:
+                continue
+            try:
+                policy, step = open_checkpoint(self._store, checkpoint)
+                engine = parts.engine(policy, checkpoint, self._settings.engine, self._reward)
+            except HeadraceError as error:
+                if checkpoint == self._artefacts.frozen:
+                    raise
+                self._refuse("checkpoint", error, checkpoint=checkpoint)
+            else:
+                return Served(engine, step, RewardWeights(), PosteriorSnapshot.prior(self._reward.posterior))
+        raise Unavailable("a checkpoint", "none is promoted and none is frozen", "warm-start with `headrace prepare`")
+
+    def _follow(self, served: Served, records: Sequence[Any]) -> None:
+        """Swap in what is new, quickest first. What cannot be used is logged and counted; the old one stays."""
+        for weights in self._decoded(records, WEIGHTS.name)[-1:]:
+            if weights != served.weights:
+                served = self._swap("weights", replace(served, weights=weights))
+        for pointer in self._decoded(records, SNAPSHOTS.name)[-1:]:
+            if pointer.version != served.snapshot_version:
+                served = self._attempt("snapshot", served, partial(self._with_snapshot, pointer))
+        added = self._decoded(records, ITEMS.name)
+        if added:
+            served = self._attempt("items", served, partial(self._with_items, added))
+        before = served
+        for promotion in reversed(self._decoded(records, PROMOTED.name)):
+            if promotion.checkpoint == served.engine.checkpoint:
+                break
+            served = self._attempt("checkpoint", served, partial(self._with_checkpoint, promotion))
+            if served is not before:
+                break  # the newest that can be used
+
+    def _with_checkpoint(self, promotion: Promotion, served: Served) -> Served:
+        policy, step = open_checkpoint(self._store, promotion.checkpoint)
+        return replace(served, engine=served.engine.with_policy(policy, promotion.checkpoint), step=step)
+
+    def _with_snapshot(self, pointer: SnapshotPointer, served: Served) -> Served:
+        return replace(served, snapshot=PosteriorSnapshot.read(self._store, pointer), snapshot_version=pointer.version)
+
+    def _with_items(self, added: Sequence[ItemAdded], served: Served) -> Served:
+        """All that belong; one of another codebook is refused by itself."""
+        good = []
+        for item in added:
+            if item.codebook_version == served.engine.shelf.codebook_version:
+                good.append(item)
+            else:
+                expected = served.engine.shelf.codebook_version
+                refusal = Incompatible("codebook", expected, item.codebook_version, "assign it again under this run's")
+                self._refuse("items", refusal, item=item.item)
+        engine = served.engine.with_items(good)
+        return served if engine is served.engine else replace(served, engine=engine)
+
+    def _attempt(self, what: str, served: Served, change: Callable[[Served], Served]) -> Served:
+        """The changed state, swapped in; the old one when the change is refused or changes nothing."""
+        try:
+            changed = change(served)
+        except HeadraceError as error:
+            self._refuse(what, error)
+            return served
+        return served if changed is served else self._swap(what, changed)
+
+    def _swap(self, what: str, served: Served) -> Served:
+        self.served = served
+        self._metrics.swaps.labels(what).inc()
+        self._show(served)
+        log.info("swapped", what=what, checkpoint=served.engine.checkpoint, weights=served.weights.version,
+                 snapshot=served.snapshot_version, items=len(served.engine.shelf.catalogue))  # fmt: skip
+        return served
+
+    def _show(self, served: Served) -> None:
+        self._metrics.step.set(served.step)
+        self._metrics.weights.set(served.weights.version)
+        self._metrics.snapshot.set(served.snapshot_version)
+        self._metrics.items.set(len(served.engine.shelf.catalogue))
+
+    def _refuse(self, what: str, error: HeadraceError, **about: str) -> None:
+        self._metrics.refused.labels(what).inc()
+        log.error("refused, the one before stays", what=what, error=str(error), **about)
+
+    def _decoded(self, records: Sequence[Any], name: str) -> list[Any]:
+        """This topic's records, in order; one that cannot be read is refused."""
+        found = []
+        for record in records:
+            if record.topic != name or record.value is None:
+                continue
+            try:
+                found.append(decode(topic(name).kind, record.value))
+            except InvalidEvent as error:
+                self._refuse(name, error, offset=str(record.offset))
+        return found
