@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import subprocess
 import time
 from collections import deque
@@ -31,7 +29,7 @@ class Status(StrEnum):
 
 
 class Process:
-    """State machine of one child. Not thread-safe: the supervisor holds its lock around everything but `check` and `stop`."""
+    """State machine of one child. The supervisor holds its lock around everything but `check` and `stop`."""
 
     def __init__(self, child: Child, run: Path, env: Mapping[str, str]) -> None:
         self.child = child
@@ -44,6 +42,7 @@ class Process:
         self._popen: subprocess.Popen[bytes] | None = None
         self._ends: deque[float] = deque()
         self._due = 0.0
+        self._wanted = True
 
     @property
     def pid(self) -> int | None:
@@ -76,15 +75,27 @@ class Process:
 
     def poll(self) -> bool:
         """Notice its end, or start it again when that is due; True when it ended since the last look."""
+        if not self._wanted:
+            return False
         if self.status is Status.WAITING and time.monotonic() >= self._due:
-            self.restarts += 1
-            self.start()
+            return self._again()
+        if self.status not in (Status.STARTING, Status.READY) or self._popen is None:
             return False
-        if self.status not in (Status.STARTING, Status.READY) or self._popen is None or self._popen.poll() is None:
+        self.last_exit = leash.end(self._popen)
+        if self.last_exit is None:
             return False
-        self.last_exit = self._popen.returncode
         self._after_end()
         return True
+
+    def _again(self) -> bool:
+        self.restarts += 1
+        try:
+            self.start()
+        except OSError as error:  # a full disk, say: that counts as an end, and is tried again later
+            log.error("cannot be started", child=self.child.name, error=str(error))
+            self._after_end()
+            return True
+        return False
 
     def _after_end(self) -> None:
         policy, now = self.child.restart, time.monotonic()
@@ -105,20 +116,19 @@ class Process:
         log.warning("ended, will be restarted", child=self.child.name, exit=self.last_exit, log=str(self.log))
 
     def stopping(self) -> None:
-        """From now on its end is wanted."""
-        self.status = Status.STOPPED
+        """From now on its end is wanted: `poll` does not start it again, whatever `check` finds meanwhile."""
+        self._wanted = False
 
     def stop(self) -> None:
-        """End it: SIGTERM, then SIGKILL to its whole session when the grace is over."""
+        """End it: SIGTERM, then SIGKILL when the grace is over."""
         popen = self._popen
-        if popen is not None and popen.poll() is None:
+        if popen is not None and leash.end(popen) is None:
             popen.terminate()
-            try:
-                popen.wait(self.child.grace_s)
-            except subprocess.TimeoutExpired:
+            if not leash.ends_within(popen, self.child.grace_s):
                 log.warning("killed after its grace", child=self.child.name, grace_s=self.child.grace_s)
-                os.killpg(popen.pid, signal.SIGKILL)
+                popen.kill()
                 popen.wait()
         if popen is not None:
             self.last_exit = popen.returncode
+        self.status = Status.STOPPED
         lock.forget(self.run, self.child.name)

@@ -20,7 +20,7 @@ import structlog
 from headrace.memory import Memory, resident
 from headrace.process import Process, Status
 from headrace.services.child import Child
-from schemas.errors import ServiceFailed
+from schemas.errors import Conflict, ServiceFailed
 
 log = structlog.get_logger(__name__)
 
@@ -56,9 +56,13 @@ class Supervisor:
 
         Raises:
             ServiceFailed: one is not ready within its time, or was given up; the error names its log.
+            Conflict: a child of that name runs.
         """
         for child in children:
             with self._lock:
+                present = self._processes.get(child.name)
+                if present is not None and present.pid is not None:
+                    raise Conflict(f"the name {child.name}", f"process {present.pid}", "stop that child first")
                 process = Process(child, self.run, self._env)
                 self._processes[child.name] = process
                 process.start()

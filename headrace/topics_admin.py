@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -75,14 +76,20 @@ def differences(connections: Connections, topics: Sequence[Topic] = TOPICS) -> d
     return {name: said for name, said in found.items() if said}
 
 
-def delete_topics(connections: Connections, names: Sequence[str]) -> None:
-    """Delete topics with all their records.
+def delete_topics(connections: Connections, names: Sequence[str], timeout_s: float = 30.0) -> None:
+    """Delete topics with all their records; returns when the broker lists them no more.
 
     Raises:
-        Unavailable: the broker does not answer or refuses.
+        Unavailable: the broker does not answer, refuses, or still lists them after ``timeout_s``.
     """
     with _admin(connections) as admin:
         admin.delete_topics(list(names))
+        deadline = time.monotonic() + timeout_s
+        # The controller has dropped them, but brokers learn of it a little later and would still list them.
+        while left := set(names) & set(admin.list_topics()):
+            if time.monotonic() > deadline:
+                raise Unavailable(f"Kafka at {connections.kafka}", f"still lists {sorted(left)}", "delete them again")
+            time.sleep(0.02)
 
 
 def _partitions(topic: Topic, connections: Connections) -> int:

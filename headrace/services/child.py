@@ -9,7 +9,7 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Restart:
-    """Start again after an end that nobody asked for: at once, then ever later; ``most`` times within ``window_s`` seconds."""
+    """Start again after an unwanted end: soon, then ever later; at most ``most`` times within ``window_s`` seconds."""
 
     most: int = 10
     window_s: float = 120.0

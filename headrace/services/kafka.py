@@ -108,6 +108,9 @@ def _properties(folder: Path, port: int, controller: int) -> dict[str, str]:
         "transaction.state.log.num.partitions": "1",
         "transaction.state.log.replication.factor": "1",
         "transaction.state.log.min.isr": "1",
+        # A broker that was killed may register again only when its old session is over: 9 s by default.
+        "broker.session.timeout.ms": "3000",
+        "broker.heartbeat.interval.ms": "500",
         "group.initial.rebalance.delay.ms": "0",
         "group.min.session.timeout.ms": "1000",
         # A worker that was killed leaves a transaction open; readers wait for it no longer than this.

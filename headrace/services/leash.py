@@ -13,8 +13,10 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
@@ -30,6 +32,30 @@ def spawn(argv: Sequence[str], env: Mapping[str, str], cwd: Path, log: Path) -> 
     done: Future[subprocess.Popen[bytes]] = Future()
     _requests().put((tuple(argv), dict(env), cwd, log, done))
     return done.result()
+
+
+def end(process: subprocess.Popen[bytes]) -> int | None:
+    """Exit code of a child from `spawn` (minus the signal that killed it), None while it runs.
+
+    What it left behind in its session is killed with it, before its pid is given back to the system.
+    """
+    if process.returncode is None:
+        with suppress(ChildProcessError):
+            if os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
+                return None
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(process.pid, signal.SIGKILL)
+    return process.wait()
+
+
+def ends_within(process: subprocess.Popen[bytes], seconds: float) -> bool:
+    """Whether the child ends in that time."""
+    deadline = time.monotonic() + seconds
+    while end(process) is None:
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.02)
+    return True
 
 
 _Request = tuple[tuple[str, ...], dict[str, str], Path, Path, "Future[subprocess.Popen[bytes]]"]
