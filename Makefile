@@ -1,0 +1,44 @@
+# make demo        the whole loop on this machine        make demo ARGS="--seed 7"
+# make test        every test                            make test ARGS="-k name"
+# make lint, make bench, make install, make clean
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+ARGS ?=
+
+BENCHMARKS := $(filter-out __init__ common,$(basename $(notdir $(wildcard benchmarks/[a-z]*.py))))
+
+.PHONY: install demo test lint bench clean
+
+install: $(STAMP)
+
+# The seconds an install took are kept for the report.
+$(STAMP): pyproject.toml constraints.txt
+	@begin=$$(date +%s); \
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV); \
+	test -x $(BIN)/uv || $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt uv; \
+	$(BIN)/uv pip install --python $(BIN)/python -c constraints.txt -e ".[dev]" && \
+	echo $$(( $$(date +%s) - begin )) > $@
+
+demo: install
+	@$(BIN)/headrace demo $(ARGS)
+
+test: install
+	@$(BIN)/python -m pytest $(ARGS)
+
+lint: install
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+bench: install
+	@mkdir -p benchmarks/results
+	@for name in $(BENCHMARKS); do \
+	  echo "== $$name"; \
+	  $(BIN)/python -m benchmarks.$$name --json benchmarks/results/$$name.json $(ARGS) || exit 1; \
+	done
+
+clean:
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
