@@ -45,7 +45,7 @@ def slow_beam(
                 if any(n in keep for n in below):
                     sids = torch.tensor(catalogue[below[0]])[None, None]
                     logp = toys.slow_logprobs(policy, alone, sids, catalogue)[0, 0, level]
-                    longer.append((score + float(logp), (*prefix, code)))
+                    longer.append((score + float(logp.detach()), (*prefix, code)))
         beams = sorted(longer, reverse=True)[:width]
     return beams
 

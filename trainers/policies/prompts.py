@@ -83,7 +83,7 @@ class PromptBuilder:
             for query, dense_E, codes_L in zip(fresh, emb_NE, codes_NL, strict=True):
                 tokens = self.tokenizer.text(query, self.settings.query_tokens)
                 made[query] = QueryPieces(tuple(tokens), tuple(self.tokenizer.sid(codes_L.tolist())), dense_E.copy())
-        for query in dict.fromkeys(queries):
+        for query in queries:
             _remember(self._known, query, made[query], self.settings.cache)
         return [made[query] for query in queries]
 
