@@ -1,4 +1,4 @@
-"""Typos: the known word nearest a misspelt one, by symmetric deletion, so that a look-up costs the same in any vocabulary."""
+"""Typos: the known word nearest a misspelt one, by symmetric deletion: a look-up costs the same in any vocabulary."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Who gets which identifier: items may share one only if their text is the same, else the next nearest free code."""
+"""Who gets which identifier: its nearest code, or the next nearest free one.
+
+Two items may share an identifier only if the settings allow it and their text is the same.
+"""
 
 from __future__ import annotations
 
@@ -16,17 +19,20 @@ Sid = tuple[int, ...]
 
 
 class Assigner:
-    """Identifiers in use and the text that holds each. Assigning never touches an identifier given before."""
+    """Identifiers in use and the text that holds each. Assigning never touches an identifier given before.
 
-    def __init__(self, codebook: Codebook) -> None:
-        self.codebook = codebook
-        self.moved = 0  #: items that did not get their nearest code, because another text held it
+    ``share``: whether equal texts share; an empty text never does.
+    """
+
+    def __init__(self, codebook: Codebook, share: bool = False) -> None:
+        self.codebook, self.share = codebook, share
+        self.moved = 0  #: items that did not get their nearest code, because another item held it
         self._text_of: dict[Sid, str] = {}
 
     @classmethod
-    def of(cls, codebook: Codebook, sids_NL: NDArray[np.integer], texts: Sequence[str]) -> Assigner:
+    def of(cls, codebook: Codebook, sids_NL: NDArray[np.integer], texts: Sequence[str], share: bool = False) -> Assigner:
         """An assigner that knows N items already."""
-        assigner = cls(codebook)
+        assigner = cls(codebook, share)
         assigner._text_of = {tuple(sid): text for sid, text in zip(sids_NL.tolist(), texts, strict=True)}
         return assigner
 
@@ -35,7 +41,7 @@ class Assigner:
 
         Args:
             emb_D: the item's (enhanced) embedding.
-            text: decides who may share: equal, not empty texts only.
+            text: decides who may share.
             codes: its nearest codes, if known; else they are computed.
 
         Raises:
@@ -63,7 +69,7 @@ class Assigner:
 
     def _free(self, sid: Sid, text: str) -> bool:
         holder = self._text_of.get(sid)
-        return holder is None or (text != "" and holder == text)
+        return holder is None or (self.share and text != "" and holder == text)
 
 
 def nearest_sids(codebook: Codebook, emb_D: NDArray[np.float32], codes: Sid) -> Iterator[Sid]:

@@ -42,6 +42,7 @@ class Identifiers:
     enhancer: Enhancer
     sids_NL: Codes
     quality: Quality
+    share_equal_texts: bool = False
 
     @cached_property
     def version(self) -> str:
@@ -67,7 +68,7 @@ class Identifiers:
 
     def assigner(self, catalogue: Catalogue) -> Assigner:
         """For items that are new to this artefact; it knows all identifiers already given."""
-        return Assigner.of(self.codebook, self.sids_NL, item_texts(catalogue))
+        return Assigner.of(self.codebook, self.sids_NL, item_texts(catalogue), self.share_equal_texts)
 
     def assign_new(self, assigner: Assigner, title: str, emb_D: FloatArray) -> tuple[int, ...]:
         """The identifier of a new item from its title's embedding; no other item's changes."""
@@ -81,7 +82,7 @@ class Identifiers:
         arrays = io.BytesIO()
         np.savez(arrays, allow_pickle=False, sids=self.sids_NL, phrases=self.enhancer.phrase_emb_KD)
         store.write(f"{folder}/arrays.npz", arrays.getvalue())
-        summary = Summary(self.version, self.level_sizes, self.enhancer.share, self.quality)
+        summary = Summary(self.version, self.level_sizes, self.enhancer.share, self.share_equal_texts, self.quality)
         store.write(f"{folder}/summary.json", msgspec.json.encode(summary))
         return self.version
 
@@ -100,7 +101,7 @@ class Identifiers:
             enhancer = Enhancer(lexicon, arrays["phrases"], summary.keyword_share)
             sids_NL = arrays["sids"]
         codebook = Codebook.from_bytes(store.read(f"{folder}/codebook.npz"))
-        loaded = cls(codebook, enhancer, sids_NL, summary.quality)
+        loaded = cls(codebook, enhancer, sids_NL, summary.quality, summary.share_equal_texts)
         if loaded.version != version:
             raise Corrupt(f"{store.url}/{folder}", f"content is version {loaded.version}", "rebuild the identifiers")
         return loaded
@@ -112,6 +113,7 @@ class Summary(msgspec.Struct, frozen=True):
     version: str
     level_sizes: tuple[int, ...]
     keyword_share: float
+    share_equal_texts: bool
     quality: Quality
     v: int = 1
 
@@ -168,14 +170,15 @@ def build_identifiers(
     tell("codebook", 0.3)
     codebook, codes_NL = _fit(item_ND, known_N, query_MD, settings, seed)
     tell("identifiers", 0.8)
-    assigner = Assigner(codebook)
+    assigner = Assigner(codebook, settings.share_equal_texts)
     order = np.concatenate([np.flatnonzero(known_N), np.flatnonzero(~known_N)])  # who was there first keeps its code
     texts = item_texts(catalogue)
     sids_NL = np.empty_like(codes_NL)
     sids_NL[order] = assigner.assign_all(item_ND[order], [texts[row] for row in order], codes_NL[order])
     error = float(((item_ND - codebook.decode(sids_NL)) ** 2).sum(axis=1).mean())
     tell("identifiers", 1.0)
-    return Identifiers(codebook, enhancer, sids_NL, measure(sids_NL, codebook.level_sizes, assigner.moved, error))
+    quality = measure(sids_NL, codebook.level_sizes, assigner.moved, error)
+    return Identifiers(codebook, enhancer, sids_NL, quality, settings.share_equal_texts)
 
 
 def _fit(

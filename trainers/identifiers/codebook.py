@@ -151,8 +151,9 @@ def _fit_rotation(left_ND: FloatArray, sizes: tuple[int, ...], settings: Identif
     """The OPQ rotation [D, D] of the last residual (faiss), fitted on at most 256 points a centroid."""
     width = left_ND.shape[1]
     bits = max(1, min(max(sizes).bit_length() - 1, 8))
-    if len(left_ND) < 2**bits:
-        return np.eye(width, dtype=np.float32)  # too few points to fit anything: any rotation is as good
+    if len(left_ND) < max(2**bits, width):
+        # Too few points to fit anything. faiss 1.15 does not say so: below D points it writes outside its buffers.
+        return np.eye(width, dtype=np.float32)
     most = 2**bits * 256
     sample = left_ND
     if len(left_ND) > most:

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import cast
+from typing import Final, cast
 
 import faiss
 import numpy as np
 from numpy.typing import NDArray
-from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+from threadpoolctl import ThreadpoolController  # type: ignore[import-untyped]
 
 FloatArray = NDArray[np.float32]
+
+#: Finding the libraries takes milliseconds; they are all loaded by the imports above.
+_THREADS: Final = ThreadpoolController()
 
 #: Rows whose distances are computed at once: bounds the memory, and never changes the result.
 CHUNK = 4096
@@ -24,7 +27,7 @@ def one_thread() -> Iterator[None]:
     Threads split matrix products at other borders, which moves the last bit of a distance; k-means then amplifies it
     into other codes. One thread makes the codes a function of data and seed alone.
     """
-    with threadpool_limits(limits=1):
+    with _THREADS.limit(limits=1):
         yield
 
 

@@ -22,7 +22,7 @@ class Quality(msgspec.Struct, frozen=True):
     icr: float  #: items whose identifier belongs to them alone / items
     level_use: tuple[float, ...]  #: per level: codes in use / K
     largest_cell: int  #: items below the fullest prefix of three
-    moved: int = 0  #: items whose nearest code was held by another text
+    moved: int = 0  #: items whose nearest code was held by another item
     error: float = 0.0  #: mean squared distance between embedding and decoded identifier
 
 

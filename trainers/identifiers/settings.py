@@ -32,6 +32,11 @@ class IdentifierSettings(BaseModel):
         default=1.1, ge=1, le=10, description="largest level-3 cluster, as a multiple of an even share of the points"
     )
 
+    share_equal_texts: bool = Field(
+        default=False,
+        description="whether items with the same title share an identifier; if not, each item learns its own appeal",
+    )
+
     @model_validator(mode="after")
     def _five_levels(self) -> Self:
         sizes = self.level_sizes
