@@ -31,7 +31,9 @@ class RunFolder:
         """
         runs = sorted(p.parent for p in parent.glob("*/settings.json"))
         if not runs:
-            raise Unavailable(f"a run below {parent}/", "none found", "start one with `headrace demo`, or name one with --run")
+            raise Unavailable(
+                f"a run below {parent}/", "none found", "start one with `headrace demo`, or name one with --run"
+            )
         return cls(runs[-1].resolve())
 
     @property

@@ -20,7 +20,7 @@ from pydantic_settings import (
 )
 
 from console.settings import ConsoleSettings
-from headrace.shop.settings import DriverSettings, ShopSettings
+from headrace.shop.settings import DeliverySettings, ShopSettings
 from reward.settings import RewardSettings
 from schemas.connections import Connections
 from schemas.errors import InvalidSetting
@@ -36,7 +36,11 @@ class Settings(BaseSettings):
     """Everything that can be set. Sections belong to the rooms and are documented there."""
 
     model_config = SettingsConfigDict(
-        env_prefix="HEADRACE_", env_nested_delimiter="__", extra="forbid", frozen=True, nested_model_default_partial_update=True
+        env_prefix="HEADRACE_",
+        env_nested_delimiter="__",
+        extra="forbid",
+        frozen=True,
+        nested_model_default_partial_update=True,
     )
 
     kafka: str = Field("", description="Kafka bootstrap servers; empty: an embedded broker is started")
@@ -44,8 +48,9 @@ class Settings(BaseSettings):
     database: str = Field("", description="SQLAlchemy URL; empty: SQLite in the run folder")
     store: str = Field("", description="fsspec URL of the artefact store; empty: a folder in the run folder")
     services: Literal["embedded", "containers", "external"] = Field(
-        "embedded", description="where services come from when no address is given; external: refuse to start any"
+        "embedded", description="where services come from when no address is given; otherwise addresses are required"
     )
+    embedded: tuple[str, ...] = Field((), description="services whose address is that of this run's own child process")
     partitions: int = Field(2, ge=1, le=1000, description="partitions of each event topic when topics are created")
     data: str = Field("shop", description="`shop`, or the path of a data folder (docs/data.md)")
     seed: int = Field(1, ge=0, le=2**31 - 1, description="seed of every random number of the run")
@@ -57,7 +62,11 @@ class Settings(BaseSettings):
     serving: ServingSettings = ServingSettings()
     console: ConsoleSettings = ConsoleSettings()
     shop: ShopSettings = ShopSettings()
-    driver: DriverSettings = DriverSettings()
+    delivery: DeliverySettings = DeliverySettings()
+
+    def without_embedded(self) -> Settings:
+        """The same settings without the addresses of child processes: they get new ones when they start again."""
+        return self.model_copy(update=dict.fromkeys(self.embedded, "") | {"embedded": ()})
 
     @property
     def connections(self) -> Connections:
@@ -97,4 +106,6 @@ def load_settings(**changes: Any) -> Settings:
     except ValidationError as error:
         first = error.errors()[0]
         name = ".".join(str(part) for part in first["loc"])
-        raise InvalidSetting(f"setting {name}", first.get("input"), first["msg"], "correct it in file or environment") from error
+        raise InvalidSetting(
+            f"setting {name}", first.get("input"), first["msg"], "correct it in file or environment"
+        ) from error

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
 from rich.console import Console
@@ -26,13 +26,42 @@ class Story:
     def stage(self, name: str, text: str) -> Iterator[Stage]:
         """A stage with a progress bar; its seconds are added up under ``name``."""
         started = time.monotonic()
-        columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(24), TextColumn("{task.fields[note]}"), TimeElapsedColumn())
-        with Progress(*columns, console=self.console, transient=True, disable=not self.console.is_terminal) as progress:
+        with self._progress() as progress:
             stage = Stage(progress, progress.add_task(text, total=1.0, note=""))
             yield stage
         took = time.monotonic() - started
         self.seconds[name] = self.seconds.get(name, 0.0) + took
-        self.console.print(f"[green]✓[/] {text} [dim]{stage.note}[/] [dim]({took:.1f} s)[/]", highlight=False)
+        self._done(text, stage.note, took)
+
+    @contextmanager
+    def errand(self) -> Iterator[Callable[[str, float, str], None]]:
+        """Stages told by another process: call with (text, share, note); a new text ends the stage before it."""
+        with self._progress() as progress:
+            stages: dict[str, Stage] = {}
+            begun: dict[str, float] = {}
+
+            def end() -> None:
+                if stages:
+                    text = next(reversed(stages))
+                    self._done(text, stages[text].note, time.monotonic() - begun[text])
+
+            def tell(text: str, share: float, note: str) -> None:
+                if text not in stages:
+                    end()
+                    begun[text] = time.monotonic()
+                    stages[text] = Stage(progress, progress.add_task(text, total=1.0, note=""))
+                stages[text].update(share, note)
+
+            yield tell
+            end()
+
+    def _progress(self) -> Progress:
+        bar = (BarColumn(24), TextColumn("{task.fields[note]}"), TimeElapsedColumn())
+        columns = (SpinnerColumn(), TextColumn("{task.description}"), *bar)
+        return Progress(*columns, console=self.console, transient=True, disable=not self.console.is_terminal)
+
+    def _done(self, text: str, note: str, seconds: float) -> None:
+        self.console.print(f"[green]✓[/] {text} [dim]{note} ({seconds:.1f} s)[/]", highlight=False)
 
     def say(self, text: str) -> None:
         """One line, now."""

@@ -60,14 +60,3 @@ def scan_raw(kafka: str, topic: str, start: dict[int, int] | None = None) -> Ite
             waiting = {part for part in waiting if consumer.position(part) < ends[part]}
     finally:
         consumer.close()
-
-
-def count(kafka: str, topic: str) -> int:
-    """Offsets in use over all partitions: records, and the markers of transactions."""
-    consumer = KafkaConsumer(bootstrap_servers=kafka)
-    try:
-        parts = [TopicPartition(topic, p) for p in sorted(consumer.partitions_for_topic(topic) or ())]
-        begin, end = consumer.beginning_offsets(parts), consumer.end_offsets(parts)
-        return sum(end[part] - begin[part] for part in parts)
-    finally:
-        consumer.close()

@@ -16,7 +16,9 @@ def register(app: typer.Typer) -> None:
 
 
 def replay(
-    path: Annotated[Path | None, typer.Argument(help="Event file: .jsonl, .jsonl.zst or .parquet", show_default=False)] = None,
+    path: Annotated[
+        Path | None, typer.Argument(help="Event file: .jsonl, .jsonl.zst or .parquet", show_default=False)
+    ] = None,
     topic: Annotated[str, typer.Option("--topic", help="Or: a topic to read from.")] = "",
     start: Annotated[int, typer.Option("--from", min=0, help="First offset of the topic, in each partition.")] = 0,
     run: RunOption = None,
@@ -27,8 +29,12 @@ def replay(
     from streams.replay import replay_file, replay_topic
 
     if (path is None) == (not topic):
-        raise InvalidRequest("replay", f"PATH {path}, --topic {topic!r}", "exactly one of PATH and --topic", "name one of them")
+        raise InvalidRequest(
+            "replay", f"PATH {path}, --topic {topic!r}", "exactly one of PATH and --topic", "name one of them"
+        )
     _, settings = open_run(run)
     sent = replay_file(settings.connections, path) if path else replay_topic(settings.connections, topic, start)
-    console.print(f"sent {sum(sent.values())} records: " + ", ".join(f"{count} to {name}" for name, count in sorted(sent.items())))
+    console.print(
+        f"sent {sum(sent.values())} records: " + ", ".join(f"{count} to {name}" for name, count in sorted(sent.items()))
+    )
     emit(sent, json)

@@ -32,7 +32,7 @@ def demo(
     search server while the learner learns, changes the reward weights half-way, and compares what was served with the frozen
     warm start. Exit status 0: the loop closed and no event was lost.
     """
-    from headrace.demo import run_demo
+    from headrace.demo.run import run_demo
 
     result = run_demo(data=data, minutes=minutes, seed=seed, items=items, report=report, keep=keep)
     emit(result.report, json)
@@ -43,9 +43,15 @@ def demo(
 
 def evaluate(run: RunOption = None, json: JsonOption = None) -> None:
     """Compare what was served in a run with the frozen warm start and the yardsticks, on the same requests and draws."""
-    from headrace.evaluation import run_evaluation
+    from headrace.errand import give_result, is_errand, tell_parent
+    from headrace.evaluation.run import run_evaluation
     from headrace.report.tables import quality_table
+    from headrace.story import Story
 
-    quality = run_evaluation(*open_run(run))
+    if is_errand():
+        give_result(run_evaluation(*open_run(run), tell_parent))
+        return
+    with Story().stage("evaluation", "Online against frozen, BM25 and a click memory") as stage:
+        quality = run_evaluation(*open_run(run), lambda text, share: stage.update(share, text))
     console.print(quality_table(quality))
     emit(quality, json)

@@ -57,7 +57,9 @@ def doctor(run: RunOption = None, json: JsonOption = None) -> None:
     checks = examine(settings.connections, RunFolder.new().root)
     table = Table("check", "", "found", "what to do", title="Doctor")
     for check in checks:
-        table.add_row(check.name, "[green]ok[/]" if check.ok else "[red]no[/]", check.detail, "" if check.ok else check.remedy)
+        table.add_row(
+            check.name, "[green]ok[/]" if check.ok else "[red]no[/]", check.detail, "" if check.ok else check.remedy
+        )
     console.print(table)
     emit(checks, json)
     if not all(check.ok for check in checks):
@@ -90,7 +92,9 @@ def list_quarantine(
     rows = listing(settings.connections, limit=limit)
     table = Table("id", "reason", "from", "detail", title="Quarantine")
     for row in rows:
-        table.add_row(row.id, row.record.reason, f"{row.record.topic}/{row.record.partition}@{row.record.offset}", row.record.detail)
+        table.add_row(
+            row.id, row.record.reason, f"{row.record.topic}/{row.record.partition}@{row.record.offset}", row.record.detail
+        )
     console.print(table)
     emit(rows, json)
 

@@ -72,6 +72,12 @@ def console_page(run: RunOption = None) -> None:
 
 def prepare(run: RunOption = None) -> None:
     """Make a run's artefacts: embeddings, identifiers, relevance scorer, warm-started policy."""
+    from headrace.errand import give_result, is_errand, tell_parent
     from headrace.prepare import run_prepare
+    from headrace.story import Story
 
-    run_prepare(*open_run(run))
+    if is_errand():
+        give_result(run_prepare(*open_run(run), tell_parent))
+        return
+    with Story().errand() as tell:
+        run_prepare(*open_run(run), tell)

@@ -31,7 +31,9 @@ def show(run: RunOption = None, json: JsonOption = None) -> None:
 
 @app.command(name="set")
 def set_weights(
-    changes: Annotated[list[str], typer.Argument(help="relevance=, ctr=, click=, order=, each 0 to 100", metavar="NAME=VALUE...")],
+    changes: Annotated[
+        list[str], typer.Argument(help="relevance=, ctr=, click=, order=, each 0 to 100", metavar="NAME=VALUE...")
+    ],
     why: Annotated[str, typer.Option("--why", help="The reason, kept with the version.")] = "set from the command line",
     expect: Annotated[int | None, typer.Option("--expect", help="Refuse if the active version is another.")] = None,
     run: RunOption = None,

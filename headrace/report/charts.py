@@ -9,7 +9,13 @@ import matplotlib
 from matplotlib.figure import Figure
 
 matplotlib.rcParams.update(
-    {"svg.fonttype": "none", "font.family": "sans-serif", "font.size": 9, "axes.spines.top": False, "axes.spines.right": False}
+    {
+        "svg.fonttype": "none",
+        "font.family": "sans-serif",
+        "font.size": 9,
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+    }
 )
 
 #: Colours of the arms, the same in every chart.

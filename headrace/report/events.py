@@ -8,6 +8,7 @@ from schemas import log
 from schemas.connections import Connections
 from schemas.topics import EXAMPLES, INPUTS, QUARANTINE, VIEWS
 from schemas.views import View, ViewStatus
+from streams.accounting import accounted, records
 
 KINDS = ("impressions", "clicks", "orders", "returns")
 
@@ -24,11 +25,10 @@ def account(connections: Connections, counters: Mapping[str, int], sent: Mapping
         that attribution has not accounted for, page views accepted but never emitted, and views that became neither an
         example nor a quarantined record.
     """
-    held = {topic.name: log.count(connections.kafka, topic.name) for topic in INPUTS}
+    held = {topic.name: records(connections, (topic.name,)) for topic in INPUTS}
     never_written = sum(max(0, sent.get(name, 0) - held[name]) for name in held)
     quarantined = {name: n for name, n in counters.items() if name.startswith("quarantined.")}
     accepted = {kind: counters.get(kind, 0) for kind in KINDS}
-    accounted = sum(accepted.values()) + counters.get("duplicates", 0) + counters.get("ticks", 0) + sum(quarantined.values())
     views = {status.value: 0 for status in ViewStatus}
     for entry in log.scan(connections.kafka, VIEWS):
         if isinstance(entry.record, View):
@@ -37,7 +37,7 @@ def account(connections: Connections, counters: Mapping[str, int], sent: Mapping
     refused = sum(1 for e in log.scan(connections.kafka, QUARANTINE) if e.record.agent == "rewarding")
     lost = {
         "never_written": never_written,
-        "unaccounted": sum(held.values()) - accounted,
+        "unaccounted": sum(held.values()) - accounted(dict(counters)),
         "views_missing": accepted["impressions"] - views["provisional"],
         "examples_missing": sum(views.values()) - examples - refused,
     }
@@ -45,6 +45,7 @@ def account(connections: Connections, counters: Mapping[str, int], sent: Mapping
     events = {
         **accepted,
         "duplicates": counters.get("duplicates", 0),
+        "pending": counters.get("pending", 0),
         "late": late,
         "quarantined": sum(quarantined.values()) + refused,
         "lost": sum(abs(n) for n in lost.values()),

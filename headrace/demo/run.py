@@ -1,0 +1,209 @@
+"""`headrace demo` from start to end. Each stage is a function; what they find is put together by `headrace.demo.collect`."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import subprocess
+import sys
+import time
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from headrace.demo.collect import collect
+from headrace.demo.profile import demo_settings
+from headrace.demo.watch import Watch, wait_until_taken
+from headrace.errand import run_errand
+from headrace.folder import RunFolder
+from headrace.report.page import render
+from headrace.report.tables import quality_table
+from headrace.settings import Settings
+from headrace.shop.delivery import Delivery
+from headrace.shop.driver import Driver, LiveLog
+from headrace.shop.sink import KafkaSink
+from headrace.stack import Stack, open_stack
+from headrace.story import Story
+from headrace.world import World
+from headrace.worlds import open_run_world
+from schemas.artefacts import Artefacts
+from schemas.errors import InvalidData
+from schemas.store import Store
+
+#: What the operator decides half-way: clicks and orders count more against relevance.
+CHANGE = ("click=5", "order=8")
+WHY = "campaign: sell"
+#: Longest wait for the workers to take what was sent (s).
+SETTLE_S = 60.0
+
+
+@dataclass
+class DemoResult:
+    """``ok``: the loop closed and nothing was lost; else ``why`` says what is missing."""
+
+    folder: RunFolder
+    report: dict[str, Any] = field(default_factory=dict)
+    ok: bool = False
+    why: str = ""
+
+
+def run_demo(data: str, minutes: float, seed: int, items: int | None, report: Path | None, keep: bool) -> DemoResult:
+    """Run the demo; see `headrace demo --help`.
+
+    Raises:
+        HeadraceError: a service did not come up, the data are not as documented, or the loop broke.
+    """
+    story, started = Story(), time.time()
+    settings, live_minutes = demo_settings(data, minutes, seed, items)
+    folder = RunFolder.new()
+    target = (report or folder.root).resolve()
+    story.say(f"[bold]Headrace[/] demo, data {data}, seed {seed}; run folder {folder.root}")
+    with ExitStack() as context:
+        stack = services(story, context, folder, settings)
+        world = open_run_world(stack.settings)
+        prepared = prepare(story, stack)
+        driver = start(story, stack, world)
+        log = live(story, stack, driver, live_minutes)
+        settle(story, stack, driver)
+        if not keep:
+            stack.supervisor.stop("learner")
+            stack.supervisor.stop("server")
+        quality = evaluate(story, stack)
+        result = DemoResult(folder)
+        with story.stage("report", "Report"):
+            result.report = collect(stack, driver, log, quality, prepared, story.seconds, started)
+            result.ok, result.why = result.report["closed"], result.report["why"]
+            write_report(result.report, target)
+        story.console.print(quality_table(quality))
+        story.say(f"[bold]{target / 'report.html'}[/]")
+        if keep:
+            _wait(story, stack)
+    return result
+
+
+def services(story: Story, context: ExitStack, folder: RunFolder, settings: Settings) -> Stack:
+    """Kafka, Redis and the database, up until ``context`` ends."""
+    with story.stage("services", "Kafka, Redis, database") as stage:
+        stack = context.enter_context(open_stack(folder, settings))
+        stage.update(1.0, f"Kafka {stack.settings.kafka}")
+    return stack
+
+
+def prepare(story: Story, stack: Stack) -> dict[str, Any]:
+    """Identifiers, relevance scorer and warm start, in a process of their own."""
+    texts = {"identifiers": "Identifiers and relevance scorer", "warm_start": "Warm start on logged clicks"}
+    with story.errand() as tell:
+        result = run_errand(
+            ("prepare", "--run", str(stack.folder.root)),
+            stack.folder.logs / "prepare.log",
+            lambda stage, share, note: tell(texts[stage], share, note),
+        )
+    prepared: dict[str, Any] = result
+    story.seconds.update(prepared["seconds"])
+    return prepared
+
+
+def start(story: Story, stack: Stack, world: World) -> Driver:
+    """Workers, learner and server come up while the logged past goes through the stream."""
+    settings, store = stack.settings, Store(stack.settings.store)
+    sids = _identifiers(store)
+    delivery = Delivery(KafkaSink(settings.kafka), settings.delivery, settings.seed)
+    driver = Driver(world, delivery, settings.delivery, sids, Artefacts.load(store).identifiers)
+    with story.stage("start", "Workers, learner and server; the logged past replayed") as stage:
+        stack.start_workers()
+        stack.start_learner()
+        stack.start_server(wait=False)
+        driver.replay_history()
+        stage.update(0.5, f"{sum(driver.delivery.sent.values())} records")
+        stack.supervisor.wait(["server"])
+    return driver
+
+
+def _identifiers(store: Store) -> dict[str, tuple[int, ...]]:
+    """Identifier of every item, read without torch or faiss."""
+    import io
+
+    import numpy as np
+
+    from schemas.catalogue import Catalogue
+
+    version = Artefacts.load(store).identifiers
+    with np.load(io.BytesIO(store.read(f"identifiers/{version}/arrays.npz")), allow_pickle=False) as arrays:
+        sids = arrays["sids"].tolist()
+    return dict(zip(Catalogue.load(store).items, map(tuple, sids), strict=True))
+
+
+def live(story: Story, stack: Stack, driver: Driver, minutes: float) -> LiveLog:
+    """People shop; half-way the operator changes the weights by the command line."""
+    if next(driver.world.requests(), None) is None:
+        raise InvalidData(stack.settings.data, None, "simulate.py", "missing", "there, so that people can shop live")
+    watch = Watch(stack, driver)
+    started = time.monotonic()
+    with story.live() as table:
+        watch.start(table)
+        try:
+            log = asyncio.run(driver.shop(stack.server, minutes, watch.on_round, lambda: change_weights(story, stack)))
+        finally:
+            watch.stop()
+    story.seconds["live"] = time.monotonic() - started
+    story.say(
+        f"[green]✓[/] Live stream: {len(log.searches)} searches, the clock ran {log.speed:,.0f} times faster than the wall's"
+        f" [dim]({story.seconds['live']:.1f} s)[/]"
+    )
+    return log
+
+
+def change_weights(story: Story, stack: Stack) -> None:
+    """What an operator would type."""
+    command = [
+        sys.executable,
+        "-m",
+        "headrace.cli",
+        "weights",
+        "set",
+        *CHANGE,
+        "--why",
+        WHY,
+        "--run",
+        str(stack.folder.root),
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    story.say(f"[yellow]headrace weights set {' '.join(CHANGE)}[/] → {(done.stdout or done.stderr).strip()}")
+    if done.returncode != 0:
+        raise RuntimeError(done.stderr)
+
+
+def settle(story: Story, stack: Stack, driver: Driver) -> None:
+    """The clock runs to the present, every window closes, and the learner takes the last views."""
+    with story.stage("settle", "Windows close, the last views are learned") as stage:
+        driver.drain(stack.settings.now_ms)
+        stage.update(0.3)
+        left = wait_until_taken(stack.settings, SETTLE_S)
+        stage.update(1.0, "all taken" if not left else f"{left} records left")
+
+
+def evaluate(story: Story, stack: Stack) -> dict[str, Any]:
+    """Online against frozen and the yardsticks, in a process of its own."""
+    with story.stage("evaluation", "Online against frozen, BM25 and a click memory") as stage:
+        quality: dict[str, Any] = run_errand(
+            ("evaluate", "--run", str(stack.folder.root)),
+            stack.folder.logs / "evaluate.log",
+            lambda text, share, note: stage.update(share, text),
+        )
+    return quality
+
+
+def write_report(report: dict[str, Any], target: Path) -> None:
+    """report.json and report.html."""
+    import msgspec
+
+    target.mkdir(parents=True, exist_ok=True)
+    (target / "report.json").write_bytes(msgspec.json.format(msgspec.json.encode(report), indent=1))
+    (target / "report.html").write_text(render(report))
+
+
+def _wait(story: Story, stack: Stack) -> None:
+    stack.start_console()
+    story.say(f"Search: {stack.server}/search?q=...&user=me   Console: {stack.console}   Ctrl-C stops everything.")
+    signal.sigwait({signal.SIGINT, signal.SIGTERM})

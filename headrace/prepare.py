@@ -1,0 +1,155 @@
+"""Makes a run's artefacts from its world: catalogue, embeddings, identifiers, relevance scorer, warm-started policy.
+
+It runs in a process of its own, because it needs torch and the demo's memory should not keep it.
+"""
+
+from __future__ import annotations
+
+import io
+import time
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+from reward.relevance import RelevanceScorer
+
+from headrace.context import with_context
+from headrace.folder import RunFolder
+from headrace.settings import Settings
+from headrace.world import World
+from headrace.worlds import open_run_world
+from reward.encoder import SentenceEncoder
+from schemas.artefacts import Artefacts
+from schemas.events import Impression
+from schemas.store import Store
+from trainers.identifiers.build import Identifiers, build_identifiers
+from trainers.pair_file import save_pairs
+from trainers.pairs import Pair, PairSampler, click_pairs, judgment_pairs, title_pairs
+
+#: (stage, share done in [0, 1], note)
+Tell = Callable[[str, float, str], None]
+#: Titles embedded between two progress reports.
+PIECE = 512
+#: Relative weight of the sources of supervised pairs.
+SHARES = {"clicks": 1.0, "titles": 0.5, "judgments": 0.5}
+
+
+class Prepared(msgspec.Struct, frozen=True):
+    """What preparation found: numbers for the story and the report."""
+
+    identifiers: dict[str, Any]
+    relevance: dict[str, Any]
+    warm_start: dict[str, float]
+    seconds: dict[str, float]
+
+
+def run_prepare(folder: RunFolder, settings: Settings, tell: Tell) -> Prepared:
+    """Make every artefact the run lacks; ends with `artefacts.json` written.
+
+    Raises:
+        InvalidData: the world's data are not as documented.
+        Unavailable: the store or the sentence model is not there.
+    """
+    store, seconds, started = Store(settings.store), {}, time.monotonic()
+    world = open_run_world(settings)
+    catalogue = world.catalogue
+    checksum = catalogue.save(store)
+    encoder = SentenceEncoder(threads=2)
+    emb_ND = _embed(encoder, catalogue.titles, store, tell)
+    queries = sorted({e.query for e in world.history() if isinstance(e, Impression)})
+    identifiers = build_identifiers(
+        catalogue,
+        emb_ND,
+        queries,
+        encoder.encode(queries) if queries else np.zeros((0, encoder.dim), np.float32),
+        settings.trainers.identifiers,
+        seed=settings.seed,
+        known_ms=world.live_ms,
+        encode=encoder.encode,
+        progress=lambda stage, share: tell("identifiers", 0.6 + 0.3 * share, stage),
+    )
+    identifiers.save(store)
+    quality = msgspec.to_builtins(identifiers.quality)
+    tell("identifiers", 0.9, "relevance scorer")
+    scorer, report = RelevanceScorer.train(
+        world.judgments, catalogue, emb_ND, encoder, settings.reward.relevance, settings.seed
+    )
+    relevance = scorer.save(store)
+    tell("identifiers", 1.0, f"{len(catalogue)} items, ICR {identifiers.quality.icr:.1%}; {report}")
+    seconds["identifiers"] = time.monotonic() - started
+    started = time.monotonic()
+    frozen, metrics = _warm_start(world, settings, store, identifiers, encoder, relevance, tell)
+    seconds["warm_start"] = time.monotonic() - started
+    Artefacts(checksum, identifiers.version, relevance, frozen).save(store)
+    return Prepared(quality, msgspec.to_builtins(report), metrics, seconds)
+
+
+def _embed(encoder: SentenceEncoder, titles: tuple[str, ...], store: Store, tell: Tell) -> NDArray[np.float32]:
+    pieces = []
+    for start in range(0, len(titles), PIECE):
+        tell("identifiers", 0.6 * start / len(titles), f"{start} of {len(titles)} titles embedded")
+        pieces.append(encoder.encode(titles[start : start + PIECE]))
+    emb_ND = np.concatenate(pieces)
+    buffer = io.BytesIO()
+    np.save(buffer, emb_ND)
+    store.write("catalogue/embeddings.npy", buffer.getvalue())
+    return emb_ND
+
+
+def supervised_pairs(world: World, identifiers: Identifiers) -> dict[str, list[Pair]]:
+    """Pairs of the warm start by source: the logged clicks, the titles known by then, and the judgments."""
+    row = world.catalogue.row
+
+    def sid_of(item: str) -> tuple[int, ...] | None:
+        return tuple(identifiers.sids_NL[row[item]].tolist()) if item in row else None
+
+    return {
+        "clicks": click_pairs(with_context(world.history()), sid_of),
+        "titles": title_pairs(world.catalogue, sid_of, world.live_ms),
+        "judgments": judgment_pairs(world.judgments, sid_of),
+    }
+
+
+def _warm_start(
+    world: World,
+    settings: Settings,
+    store: Store,
+    identifiers: Identifiers,
+    encoder: SentenceEncoder,
+    relevance: str,
+    tell: Tell,
+) -> tuple[str, dict[str, float]]:
+    from trainers.policies.bart import BartPolicy
+    from trainers.policies.prompts import PromptBuilder
+    from trainers.policies.tokenizer import PromptTokenizer
+    from trainers.state import Versions, save_warm_start
+    from trainers.warm_start import warm_start
+
+    sources, trainers = supervised_pairs(world, identifiers), settings.trainers
+    save_pairs(store, identifiers.version, sources, SHARES)
+    texts = [*world.catalogue.titles, *(pair.context.query for pair in sources["clicks"])]
+    tokenizer = PromptTokenizer.train(texts, identifiers.level_sizes, trainers.policy.text_vocabulary)
+    centroids = [identifiers.codebook.centroids(level) for level in range(len(identifiers.level_sizes))]
+    policy = BartPolicy.create(trainers.policy, tokenizer, identifiers.version, encoder.dim, settings.seed, centroids)
+    row, sids_NL = world.catalogue.row, identifiers.sids_NL
+    builder = PromptBuilder(
+        tokenizer,
+        identifiers.query_sids,
+        encoder,
+        lambda item: sids_NL[row[item]].tolist() if item in row else None,
+        trainers.policy.prompt,
+    )
+    report = warm_start(
+        policy,
+        PairSampler(sources, SHARES, settings.seed),
+        builder,
+        trainers.warm_start,
+        settings.seed,
+        lambda p: tell("warm_start", p.share, f"step {p.step}, {p.loss:.3f} nats a code"),
+    )
+    metrics = {"steps": float(report.steps), "loss": report.loss, "clicks": float(len(sources["clicks"]))}
+    manifest = save_warm_start(store, policy, settings.seed, Versions(relevance, identifiers.version), metrics)
+    tell("warm_start", 1.0, f"{report.steps} steps, {report.loss:.3f} nats a code, checkpoint {manifest.checkpoint}")
+    return manifest.checkpoint, metrics

@@ -1,0 +1,56 @@
+"""The long-running processes of a run, each in a function: what `headrace worker`, `learn`, `serve` and `console` do."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from threading import Event
+
+from headrace.folder import RunFolder
+from headrace.settings import Settings
+from schemas.artefacts import Artefacts
+from schemas.errors import Unavailable
+from schemas.store import Store
+
+
+def run_worker(name: str, folder: RunFolder, settings: Settings) -> None:
+    """Run a stream worker; exit status 1 when it failed, so that whoever supervises it starts it again."""
+    from streams import worker
+
+    if name not in worker.NAMES:
+        worker.agents_of(name, settings.connections, Store(settings.store), Artefacts(), settings.streams, settings.reward)
+    store = Store(settings.store)
+    artefacts = Artefacts() if name == "attribution" else _artefacts(store)
+    sys.exit(worker.run_worker(name, settings.connections, artefacts, settings.streams, settings.reward, store))
+
+
+def run_learner(folder: RunFolder, settings: Settings) -> None:
+    """Run the learner until SIGTERM or Ctrl-C."""
+    from trainers.learner import run
+
+    store, stop = Store(settings.store), Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    run(settings.connections, store, _artefacts(store), settings.trainers, stop, settings.reward)
+
+
+def run_server(folder: RunFolder, settings: Settings) -> None:
+    """Run the search server until SIGTERM or Ctrl-C."""
+    from serving.app import run
+
+    store = Store(settings.store)
+    run(settings.connections, store, _artefacts(store), settings.serving, settings.reward)
+
+
+def run_console(folder: RunFolder, settings: Settings) -> None:
+    """Run the web console until SIGTERM or Ctrl-C."""
+    from console.app import run
+
+    run(settings.connections, settings.console)
+
+
+def _artefacts(store: Store) -> Artefacts:
+    try:
+        return Artefacts.load(store)
+    except Unavailable as error:
+        raise Unavailable("the run's artefacts", str(error), "make them with `headrace prepare`") from error

@@ -1,0 +1,110 @@
+"""Everything that runs beside the caller: services, stream workers, learner, server; under one supervisor, in one folder."""
+
+from __future__ import annotations
+
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from schemas.database import open_database
+
+from headrace.folder import RunFolder
+from headrace.services import start_services
+from headrace.services.child import Child
+from headrace.services.lock import hold
+from headrace.services.ports import free_port
+from headrace.settings import FILE_VARIABLE, Settings
+from headrace.supervisor import Supervisor
+from headrace.topics_admin import create_topics
+
+#: Stream workers, in the order of the data's way.
+WORKERS = ("attribution", "posteriors", "rewarding", "keywords")
+#: Torch is loaded in these; glibc otherwise keeps an arena per thread, tens of MB each.
+LEAN = {"MALLOC_ARENA_MAX": "2", "OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
+
+
+@dataclass
+class Stack:
+    """A run's processes. ``settings`` name the addresses of what is up."""
+
+    folder: RunFolder
+    settings: Settings
+    supervisor: Supervisor
+
+    @property
+    def server(self) -> str:
+        """Base URL of the search server."""
+        return f"http://127.0.0.1:{self.settings.serving.port}"
+
+    @property
+    def console(self) -> str:
+        """Base URL of the console."""
+        return f"http://127.0.0.1:{self.settings.console.port}"
+
+    def start_workers(self) -> None:
+        """Start the stream workers."""
+        self.supervisor.start(*(self._child(f"worker-{name}", "worker", name) for name in WORKERS), wait=False)
+
+    def start_learner(self) -> None:
+        """Start the learner."""
+        self.supervisor.start(self._child("learner", "learn"), wait=False)
+
+    def start_server(self, wait: bool = True) -> None:
+        """Start the search server; with ``wait`` return when it answers."""
+        self.supervisor.start(self._child("server", "serve", ready=f"{self.server}/readyz"), wait=wait)
+
+    def start_console(self) -> None:
+        """Start the console."""
+        self.supervisor.start(self._child("console", "console", ready=f"{self.console}/healthz"))
+
+    def _child(self, name: str, *command: str, ready: str = "") -> Child:
+        return Child(
+            name,
+            (sys.executable, "-m", "headrace.cli", *command, "--run", str(self.folder.root)),
+            env={FILE_VARIABLE: str(self.folder.settings_file), **LEAN},
+            ready=(lambda: answers(ready)) if ready else None,
+            ready_timeout_s=120.0,
+        )
+
+
+@contextmanager
+def open_stack(folder: RunFolder, settings: Settings) -> Iterator[Stack]:
+    """Hold the folder, start the services, make the topics and tables, and keep the effective settings; stop all at the end.
+
+    Raises:
+        Conflict: another process holds the folder.
+        ServiceFailed, Unavailable: a service does not come up.
+    """
+    folder.create()
+    with hold(folder.root), Supervisor(folder.root) as supervisor:
+        supervisor.watch()
+        settings = settings.without_embedded()
+        connections = start_services(folder.root, settings.connections, supervisor, settings.services)
+        create_topics(connections)
+        open_database(connections.database).dispose()
+        own = tuple(name for name in ("kafka", "redis") if not getattr(settings, name))
+        effective = _with_ports(settings.model_copy(update=connections.model_dump() | {"embedded": own}))
+        folder.save(effective)
+        yield Stack(folder, effective, supervisor)
+
+
+def answers(url: str) -> bool:
+    """Whether a URL answers with success."""
+    try:
+        with urllib.request.urlopen(url, timeout=2) as response:
+            return bool(response.status == 200)
+    except (urllib.error.URLError, OSError):
+        return False
+
+
+def _with_ports(settings: Settings) -> Settings:
+    """Port 0 means any free one; the run's processes have to agree on which."""
+    serving, console = settings.serving, settings.console
+    if serving.port == 0:
+        serving = serving.model_copy(update={"port": free_port()})
+    if console.port == 0:
+        console = console.model_copy(update={"port": free_port()})
+    return settings.model_copy(update={"serving": serving, "console": console})
