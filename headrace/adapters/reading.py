@@ -73,9 +73,10 @@ def read_lines(path: Path, kind: type[T] | Any) -> Iterator[tuple[int, Any]]:
     """
     decoder = msgspec.json.Decoder(kind)
     with found(path).open("rb") as raw:
-        lines = zstandard.ZstdDecompressor().stream_reader(raw) if path.suffix == ".zst" else raw
+        packed = path.suffix == ".zst"
+        lines = io.BufferedReader(zstandard.ZstdDecompressor().stream_reader(raw)) if packed else raw
         try:
-            for row, line in enumerate(io.BufferedReader(lines), start=1):
+            for row, line in enumerate(lines, start=1):
                 if line.strip():
                     yield row, _decoded(decoder, path, row, line)
         except zstandard.ZstdError as error:
