@@ -7,6 +7,7 @@ last checkpoint are taken again from their intents, exactly, and the weights are
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from threading import Event
 
 import structlog
@@ -26,10 +27,11 @@ from trainers.batches import choose, compose, draws
 from trainers.exposition import Exposition
 from trainers.follow import Feed
 from trainers.journal import Journal, decisions_of, intents_after, read_topic, results_of
+from trainers.policies.base import Policy
 from trainers.promotion import Present, Publisher
 from trainers.settings import TrainerSettings
 from trainers.state import Versions, load_state, save_state
-from trainers.step import take_step
+from trainers.step import Tools, take_step
 from trainers.tools import open_tools
 
 log = structlog.get_logger()
@@ -50,7 +52,15 @@ def run(
         Corrupt, Incompatible: what is stored does not fit together.
         LearningError: a step is not finite.
     """
-    learner = Learner(connections, store, artefacts, settings, reward or RewardSettings())
+
+    def tools(policy: Policy) -> Tools:
+        return open_tools(store, artefacts, policy, settings.learner, reward or RewardSettings())
+
+    learn(Learner(connections, store, artefacts, settings, tools), stop)
+
+
+def learn(learner: Learner, stop: Event) -> None:
+    """The loop of `run`."""
     try:
         learner.resume()
         while not stop.is_set():
@@ -68,14 +78,16 @@ class Learner:
     """One line of training. Methods are called in the order of `run`."""
 
     def __init__(
-        self, connections: Connections, store: Store, artefacts: Artefacts, settings: TrainerSettings, reward: RewardSettings
-    ) -> None:
+        self, connections: Connections, store: Store, artefacts: Artefacts, settings: TrainerSettings,
+        tools: Callable[[Policy], Tools],
+    ) -> None:  # fmt: skip
+        """``tools`` gives what a step uses, for the policy that is loaded."""
         torch.set_num_threads(settings.learner.threads)
         self._store, self._settings = store, settings.learner
         self._versions = Versions(artefacts.relevance, artefacts.identifiers)
         self._manifest = _start(store, artefacts)
         self.state = load_state(store, self._manifest, settings.learner, self._versions)
-        self._tools = open_tools(store, artefacts, self.state.policy, settings.learner, reward)
+        self._tools = tools(self.state.policy)
         self._kafka, self._journal = connections.kafka, Journal(connections.kafka)
         self._feed = Feed(connections.kafka, self.state.offsets, artefacts.identifiers, self._quarantine)
         self._publisher = Publisher(connections.kafka, store, artefacts, self._journal, self._tools, settings.gate)

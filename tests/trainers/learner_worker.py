@@ -1,0 +1,36 @@
+"""A learner process of the tests: the toy shop, many checkpoints. Arguments: connections as JSON."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import threading
+
+from schemas.artefacts import Artefacts
+from schemas.connections import Connections
+from schemas.store import Store
+from tests.trainers.learner_toys import tools
+from trainers.learner import Learner, learn
+from trainers.settings import GateSettings, LearnerSettings, TrainerSettings
+
+SETTINGS = TrainerSettings(
+    learner=LearnerSettings(
+        group=6, prompts=4, window_size=24, held_out_share=0.2, held_out_size=32, wait_s=0.05, idle_steps=0,
+        max_backlog=100_000, warm_start_batch=4, learning_rate=1e-3, checkpoint_every_steps=9, checkpoint_every_s=3600,
+    ),
+    gate=GateSettings(views=24, min_views=8, k=5, repeats=100, margin=0.5),
+)  # fmt: skip
+
+
+def open_learner(connections: Connections, frozen: str) -> Learner:
+    """The toy shop's learner."""
+    artefacts = Artefacts(identifiers="cb1", relevance="rel", frozen=frozen)
+    return Learner(
+        connections, Store(connections.store), artefacts, SETTINGS, lambda policy: tools(policy, SETTINGS.learner)
+    )
+
+
+if __name__ == "__main__":
+    stop = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: stop.set())
+    learn(open_learner(Connections.model_validate_json(sys.argv[1]), sys.argv[2]), stop)

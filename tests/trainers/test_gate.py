@@ -1,0 +1,83 @@
+"""The gate: promotes what is not worse, keeps what may be, and says why."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from schemas.weights import RewardWeights
+from tests.trainers import policy_toys
+from tests.trainers.learner_toys import ITEMS, PRIOR, RuleTiers, tools, view
+from trainers.gate import decide, list_rewards
+from trainers.settings import GateSettings, LearnerSettings
+from trainers.step import prompts_of
+
+SETTINGS = GateSettings(views=40, min_views=10, k=3, batch=7, repeats=200)
+VIEWS = [view(n, clicked=[1]) for n in range(40)]
+NAMES = ("candidate", "served")
+
+
+def verdict(shift: float, noise: float = 0.0, **changes: object):  # type: ignore[no-untyped-def]
+    """Served is 2 everywhere; the candidate differs by ``shift`` and noise of mean exactly 0."""
+    wave = noise * np.where(np.arange(40) % 12 < 6, 1.0, -1.0)  # by query: 12 of them
+    wave -= wave.mean()
+    settings = SETTINGS.model_copy(update=changes)
+    return decide(NAMES, 2 + shift + wave, np.full(40, 2.0), VIEWS, settings, seed=0)
+
+
+@pytest.mark.parametrize(
+    ("shift", "noise", "promoted"),
+    [(0.0, 0.0, True), (-0.039, 0.0, True), (-0.041, 0.0, False), (0.5, 0.0, True), (0.0, 0.5, False)],
+)
+def test_the_low_end_may_lose_the_margin_and_no_more(shift: float, noise: float, promoted: bool) -> None:
+    """Margin 2 % of 2 is .04: without noise the low end is the shift; noise widens the interval below it."""
+    decision = verdict(shift, noise)
+    assert decision.promoted is promoted
+    assert (decision.checkpoint, decision.against, decision.n, decision.metric) == ("candidate", "served", 40, "reward@3")
+    assert ("promoted" if promoted else "kept") in decision.reason
+
+
+def test_too_few_views_keep_the_served_one() -> None:
+    """However good the candidate looks; the reason names the numbers."""
+    decision = decide(NAMES, np.full(9, 9.0), np.zeros(9), VIEWS[:9], SETTINGS, seed=0)
+    assert not decision.promoted
+    assert "9 held-out views" in decision.reason
+    same = [view(0)] * 20
+    assert "1 queries" in decide(NAMES, np.ones(20), np.zeros(20), same, SETTINGS, seed=0).reason
+
+
+def test_list_rewards_are_those_of_the_best_identifiers() -> None:
+    """Against every identifier scored one by one, best first; the batch size changes nothing."""
+    policy = policy_toys.toy_policy()
+    parts = tools(policy, LearnerSettings())
+    views = [view(n, clicked=[1, 2]) for n in range(9)]
+    fast = list_rewards(policy, views, parts.trie, parts.builder, parts.rewards, RewardWeights(), PRIOR, SETTINGS)
+    sids = sorted({tuple(row) for row in parts.trie.sids_NL.tolist()})
+    leaf_N = parts.trie.path(np.array(sids))[:, -1]
+    with torch.no_grad():
+        every_BNL = torch.tensor(sids).expand(len(views), -1, -1)
+        score_BN = policy.logprobs(prompts_of(parts.builder, views), every_BNL, parts.trie).sum(dim=-1)
+    wide = SETTINGS.model_copy(update={"k": len(sids), "batch": 4})
+    for b, one in enumerate(views):
+        best = score_BN[b].argsort(descending=True).numpy()
+        exact = parts.rewards.score([one], leaf_N[best][None], RewardWeights(), PRIOR).reward_BG[0]
+        whole = list_rewards(policy, [one], parts.trie, parts.builder, parts.rewards, RewardWeights(), PRIOR, wide)
+        assert whole[0] == pytest.approx(exact.mean())
+    one_by_one = SETTINGS.model_copy(update={"batch": 1})
+    slow = list_rewards(policy, views, parts.trie, parts.builder, parts.rewards, RewardWeights(), PRIOR, one_by_one)
+    np.testing.assert_allclose(fast, slow)
+
+
+def test_fewer_available_than_k_are_averaged_over_what_there_is() -> None:
+    """One candidate: its reward alone; none available: 0."""
+    policy = policy_toys.toy_policy()
+    parts = tools(policy, LearnerSettings())
+    first = view(1, clicked=[1])
+    only = [view(1, clicked=[1], candidates=(first.items[0].item,)), view(1, candidates=("gone",))]
+    values = list_rewards(policy, only, parts.trie, parts.builder, parts.rewards, RewardWeights(), PRIOR, SETTINGS)
+    row = parts.catalogue.row[first.items[0].item]
+    tier = int(RuleTiers().tiers(first.query, np.array([row]))[0][0])
+    ctr = float(PRIOR.ctr("", ["x"]).mean_N[0])
+    np.testing.assert_allclose(values, [tier + ctr + 3, 0])
+    assert ITEMS == 24

@@ -1,0 +1,67 @@
+"""The journal: order, gaps and doubles; written and read through a real broker."""
+
+from __future__ import annotations
+
+import pytest
+
+from schemas.connections import Connections
+from schemas.errors import Corrupt
+from schemas.journal import GateDecision, StepIntent, StepResult
+from schemas.topics import STEPS
+from schemas.weights import RewardWeights
+from trainers.journal import Journal, decisions_of, intents_after, read_topic, results_of
+
+
+def intent(step: int, offset: int = 0) -> StepIntent:
+    """An intent of that step."""
+    return StepIntent(step, {0: offset, 1: 7}, RewardWeights(), None, 0, step, 1)
+
+
+def result(step: int) -> StepResult:
+    """Its result."""
+    return StepResult(step, 4, 2, 1, {"reward": 1.5}, 1)
+
+
+def decision(checkpoint: str, promoted: bool) -> GateDecision:
+    """The gate's word."""
+    return GateDecision(checkpoint, "c0", promoted, "reward@10", 0.1, 0.0, 0.2, 50, "", 1)
+
+
+def test_intents_after_a_checkpoint_in_order_each_once() -> None:
+    """Results, decisions, earlier steps and exact repetitions do not count."""
+    records = [intent(4), result(4), intent(5), decision("c", True), intent(6), intent(5), result(5)]
+    assert [i.step for i in intents_after(records, 4)] == [5, 6]
+    assert intents_after(records, 6) == []
+    assert results_of(records) == {4, 5}
+
+
+def test_a_missing_step_is_corruption() -> None:
+    """Step 6 without step 5 cannot be replayed."""
+    with pytest.raises(Corrupt, match="step 5 is missing before step 6"):
+        intents_after([intent(6)], 4)
+
+
+def test_two_intents_for_one_step_are_two_learners() -> None:
+    """The second names other offsets."""
+    with pytest.raises(Corrupt, match="two intents for step 5"):
+        intents_after([intent(5), intent(5, offset=3)], 4)
+
+
+def test_the_last_decision_about_a_checkpoint_counts() -> None:
+    """It was judged again after a kill."""
+    decisions = decisions_of([decision("a", False), decision("b", False), decision("a", True)])
+    assert {name: d.promoted for name, d in decisions.items()} == {"a": True, "b": False}
+
+
+@pytest.mark.services
+def test_what_is_written_is_read_back_from_any_offset(fresh_topics: Connections) -> None:
+    """Each write returns the offset after it; reading from there gives the rest."""
+    journal = Journal(fresh_topics.kafka)
+    try:
+        records = [intent(1), result(1), decision("c", True), intent(2)]
+        offsets = [journal.append(record) for record in records]
+    finally:
+        journal.close()
+    assert read_topic(fresh_topics.kafka, STEPS) == records
+    assert read_topic(fresh_topics.kafka, STEPS, offsets[1]) == records[2:]
+    assert read_topic(fresh_topics.kafka, STEPS, offsets[3]) == []

@@ -1,0 +1,176 @@
+"""Kill the learner anywhere: what it becomes is, to the last bit, what it would have become."""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from kafka import KafkaProducer
+
+from schemas.checkpoints import Candidate, Manifest, Promotion
+from schemas.codec import encode
+from schemas.connections import Connections
+from schemas.journal import JournalRecord, StepIntent, StepResult
+from schemas.store import Store
+from schemas.topics import CANDIDATES, EXAMPLES, PROMOTED, QUARANTINE, STEPS, WEIGHTS
+from schemas.weights import RewardWeights
+from tests.trainers import policy_toys
+from tests.trainers.learner_toys import view
+from tests.trainers.learner_worker import SETTINGS, open_learner
+from trainers import checkpoints
+from trainers.batches import is_held_out
+from trainers.journal import intents_after, read_topic
+from trainers.state import Versions, save_state, save_warm_start
+
+ROOT = Path(__file__).parents[2]
+VIEWS = 480
+VERSIONS = Versions("rel", "cb1")
+
+
+@contextmanager
+def worker(connections: Connections, frozen: str, log: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """The learner as a child process; killed at the end if it still runs."""
+    with log.open("ab") as file:
+        child = subprocess.Popen(
+            [sys.executable, "-m", "tests.trainers.learner_worker", connections.model_dump_json(), frozen],
+            cwd=ROOT, stdout=file, stderr=file, env={**os.environ, "OMP_NUM_THREADS": "1"},
+        )  # fmt: skip
+        try:
+            yield child
+        finally:
+            child.kill()
+            child.wait()
+
+
+def send(producer: KafkaProducer, first: int, last: int) -> None:
+    """Views first..last - 1, each followed three views later by a revision with an order, over two partitions."""
+    for number in range(first, last):
+        records = [view(number, clicked=[1])]
+        if number >= first + 3:
+            records.append(view(number - 3, 2, clicked=[1], ordered=[2]))
+        for record in records:
+            where = int(record.request_id[1:]) % 2
+            producer.send(EXAMPLES.name, key=record.user.encode(), value=encode(record), partition=where)
+    producer.flush()
+
+
+def wait_for(condition: Callable[[], bool], child: subprocess.Popen[bytes], log: Path) -> None:
+    """Until it holds; the child must be alive."""
+    deadline = time.monotonic() + 90
+    while not condition():
+        assert child.poll() is None, log.read_text()[-3000:]
+        assert time.monotonic() < deadline, log.read_text()[-3000:]
+        time.sleep(0.05)
+
+
+def steps_reported(connections: Connections) -> list[int]:
+    """Steps whose results are in the journal, in order."""
+    return [record.step for record in read_topic(connections.kafka, STEPS) if isinstance(record, StepResult)]
+
+
+def tear_newest(store: Store) -> None:
+    """Cut the newest manifest short, as a full disk would."""
+    newest = store.names(checkpoints.ROOT)[-1]
+    path = store.folder(checkpoints.path_of(newest)) / "manifest.json"
+    path.write_bytes(path.read_bytes()[:-20])
+
+
+@pytest.mark.services
+@pytest.mark.slow
+def test_a_learner_killed_again_and_again_makes_the_same_weights(fresh_topics: Connections, tmp_path: Path) -> None:
+    """Four kill -9 at random moments, a torn manifest, a change of weights: every checkpoint equals the undisturbed one.
+
+    The reference is one process that takes the journalled steps from the warm start without a break.
+    """
+    store, log, dice = Store(fresh_topics.store), tmp_path / "learner.log", random.Random(11)
+    frozen = save_warm_start(store, policy_toys.toy_policy(), 0, VERSIONS, {}).checkpoint
+    untouched = tmp_path / "untouched"
+    shutil.copytree(fresh_topics.store, untouched)
+    producer = KafkaProducer(bootstrap_servers=fresh_topics.kafka, acks="all")
+    producer.send(EXAMPLES.name, key=b"u", value=b"{broken", partition=0)
+    kills = 4
+    for round_ in range(kills + 1):
+        send(producer, round_ * VIEWS // (kills + 1), (round_ + 1) * VIEWS // (kills + 1))
+        if round_ == 2:
+            producer.send(
+                WEIGHTS.name, key=b"global", value=encode(RewardWeights(version=2, ctr=5, created_ms=1)), partition=0
+            )
+            producer.flush()
+            tear_newest(store)
+        with worker(fresh_topics, frozen, log) as child:
+            if round_ < kills:
+                before = len(steps_reported(fresh_topics))
+                wait_for(lambda known=before: len(steps_reported(fresh_topics)) > known, child, log)  # type: ignore[misc]
+                time.sleep(dice.uniform(0.0, 0.4))
+                child.send_signal(signal.SIGKILL)
+                child.wait()
+                continue
+            wanted = sum(not is_held_out(f"r{n}", SETTINGS.learner.held_out_share) for n in range(VIEWS))
+            wait_for(lambda: sum(r.examples for r in results(fresh_topics)) >= wanted, child, log)
+            child.send_signal(signal.SIGTERM)
+            assert child.wait(timeout=30) == 0, log.read_text()[-3000:]
+    producer.close()
+    check_journal(fresh_topics, wanted)
+    check_publication(fresh_topics, store)
+    check_against_undisturbed(fresh_topics, store, untouched, frozen)
+
+
+def results(connections: Connections) -> list[StepResult]:
+    """All results in the journal."""
+    return [record for record in read_topic(connections.kafka, STEPS) if isinstance(record, StepResult)]
+
+
+def check_journal(connections: Connections, wanted: int) -> None:
+    """Each step was decided once and reported once; every view became a prompt once; the weights changed once."""
+    journal: list[JournalRecord] = read_topic(connections.kafka, STEPS)
+    intents = [record.step for record in journal if isinstance(record, StepIntent)]
+    assert intents == list(range(1, len(intents) + 1))
+    assert sorted(r.step for r in results(connections)) == intents
+    assert sum(r.examples for r in results(connections)) == wanted
+    versions = [record.weights.version for record in journal if isinstance(record, StepIntent)]
+    assert set(versions) == {1, 2}
+    assert versions == sorted(versions)
+    assert len({(q.partition, q.offset, q.reason) for q in read_topic(connections.kafka, QUARANTINE)}) == 1
+
+
+def check_publication(connections: Connections, store: Store) -> None:
+    """What was announced exists and is whole (but for the torn one); only announced checkpoints were promoted."""
+    refused: list[str] = []
+    assert checkpoints.newest(store, lambda name, _: refused.append(name)) is not None
+    candidates: list[Candidate] = read_topic(connections.kafka, CANDIDATES)
+    promotions: list[Promotion] = read_topic(connections.kafka, PROMOTED)
+    assert {p.checkpoint for p in promotions} <= {c.checkpoint for c in candidates}
+    assert promotions
+    for candidate in candidates:
+        assert store.exists(candidate.path)
+
+
+def check_against_undisturbed(connections: Connections, store: Store, untouched: Path, frozen: str) -> None:
+    """Take the journalled steps in one go; at every checkpoint's step the files are the same, byte by byte."""
+    made: dict[int, Manifest] = {}
+    for name in store.names(checkpoints.ROOT):
+        if not name.startswith("00000000"):
+            manifest = checkpoints.verify(store, name)
+            made[manifest.step] = manifest
+    assert len(made) >= 5
+    learner = open_learner(connections.model_copy(update={"store": str(untouched)}), frozen)
+    scratch = Store(str(untouched.parent / "scratch"))
+    try:
+        for intent in intents_after(read_topic(connections.kafka, STEPS), 0):
+            learner.step(intent, report=False)
+            if intent.step in made:
+                again = save_state(scratch, learner.state, intent, SETTINGS.learner, VERSIONS, {})
+                assert again.checkpoint == made[intent.step].checkpoint, f"weights differ at step {intent.step}"
+                assert again.files == made[intent.step].files, f"training state differs at step {intent.step}"
+                assert again.offsets["training.examples"] == made[intent.step].offsets["training.examples"]
+    finally:
+        learner.close()

@@ -1,0 +1,195 @@
+"""A step: what it learns, what it leaves alone, and that it is the same when it is taken again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from schemas.errors import Corrupt, Incompatible, LearningError, Unavailable
+from schemas.journal import StepIntent
+from schemas.store import Store
+from schemas.weights import RewardWeights
+from tests.trainers import policy_toys
+from tests.trainers.learner_toys import PRIOR, tools, view
+from trainers import checkpoints
+from trainers.batches import Batch, draws
+from trainers.gate import list_rewards
+from trainers.pair_file import load_sampler, save_pairs
+from trainers.pairs import Pair
+from trainers.policies.base import PromptContext
+from trainers.settings import GateSettings, LearnerSettings, LossSettings
+from trainers.state import LearnerState, Versions, load_state, save_state, save_warm_start
+from trainers.step import take_step
+
+torch.set_num_threads(1)
+VERSIONS = Versions("rel", "cb1")
+SETTINGS = LearnerSettings(group=8, prompts=6, learning_rate=3e-3, warm_start_batch=4, window_size=16)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    """A store with a warm start in it."""
+    made = Store(str(tmp_path / "store"))
+    save_warm_start(made, policy_toys.toy_policy(), 0, VERSIONS, {})
+    return made
+
+
+def start(store: Store, settings: LearnerSettings = SETTINGS) -> LearnerState:
+    """The state of the newest checkpoint."""
+    manifest = checkpoints.newest(store, lambda *_: None)
+    assert manifest is not None
+    return load_state(store, manifest, settings, VERSIONS)
+
+
+def intent(step: int, weights: RewardWeights | None = None) -> StepIntent:
+    """The intent of a step."""
+    return StepIntent(step, {0: step}, weights or RewardWeights(), None, 0, step, 1)
+
+
+def batch(step: int) -> Batch:
+    """Six views with a click each."""
+    return Batch(tuple(view(6 * step + n, clicked=[1 + n % 4]) for n in range(6)), 6, 0, 0)
+
+
+def walk(state: LearnerState, first: int, last: int, settings: LearnerSettings = SETTINGS) -> list[dict[str, float]]:
+    """Steps ``first`` to ``last``."""
+    parts = tools(state.policy, settings)
+    found = []
+    for step in range(first, last + 1):
+        found.append(take_step(parts, state, batch(step), intent(step), draws(settings.seed, step)))
+        state.step = step
+        state.window.insert(view(step))
+    return found
+
+
+def weights_of(state: LearnerState) -> dict[str, torch.Tensor]:
+    """A copy of all weights."""
+    return {name: value.clone() for name, value in state.policy.module.state_dict().items()}
+
+
+TIMES = ("step_s", "prompts_per_s", "rollouts_per_s")
+
+
+def test_saved_and_loaded_it_goes_on_to_the_last_bit(store: Store) -> None:
+    """Six steps in one go, and three, a checkpoint, a fresh process's load, three more: equal weights and metrics."""
+    through = start(store)
+    expected = walk(through, 1, 6)
+    halfway = start(store)
+    walk(halfway, 1, 3)
+    saved = save_state(store, halfway, intent(3), SETTINGS, VERSIONS, {"reward": 1.0})
+    resumed = start(store)
+    assert (resumed.step, resumed.parent, saved.parent[:8]) == (3, saved.checkpoint, "00000000")
+    found = walk(resumed, 4, 6)
+    for name, value in weights_of(through).items():
+        assert torch.equal(value, resumed.policy.module.state_dict()[name]), name
+    for one, other in zip(expected[3:], found, strict=True):
+        assert {k: v for k, v in one.items() if k not in TIMES} == {k: v for k, v in other.items() if k not in TIMES}
+    assert resumed.window.dump() == through.window.dump()
+
+
+def test_the_counter_makes_the_draws(store: Store) -> None:
+    """The same step with another counter samples other rollouts."""
+    results = []
+    for counter in (1, 1, 2):
+        state = start(store)
+        take_step(tools(state.policy, SETTINGS), state, batch(1), intent(1), draws(0, counter))
+        results.append(weights_of(state))
+    assert all(torch.equal(results[0][name], results[1][name]) for name in results[0])
+    assert not all(torch.equal(results[0][name], results[2][name]) for name in results[0])
+
+
+@pytest.mark.parametrize("learner", ["tpma", "grpo"])
+def test_learning_raises_the_reward_of_what_is_retrieved(store: Store, learner: str) -> None:
+    """60 steps on 12 views: the composite reward of the first five identifiers rises clearly over the warm start's."""
+    settings = SETTINGS.model_copy(
+        update={"loss": LossSettings(learner=learner), "warm_start_weight": 0.0}  # type: ignore[arg-type]
+    )
+    state = start(store, settings)
+    parts, gate = tools(state.policy, settings), GateSettings(k=5)
+    views = [view(n, clicked=[1]) for n in range(12)]
+
+    def value() -> float:
+        return float(
+            list_rewards(state.policy, views, parts.trie, parts.builder, parts.rewards, RewardWeights(), PRIOR, gate).mean()
+        )
+
+    before = value()
+    for step in range(1, 61):
+        chosen = tuple(views[(6 * step + n) % 12] for n in range(6))
+        take_step(parts, state, Batch(chosen, 6, 0, 0), intent(step), draws(0, step))
+    assert value() > before + 0.3
+
+
+def test_sft_learns_the_targets_and_takes_no_rollouts(store: Store) -> None:
+    """Cross-entropy of the clicked identifiers falls; no reward is reported."""
+    settings = SETTINGS.model_copy(update={"loss": LossSettings(learner="sft"), "warm_start_weight": 0.0})
+    state = start(store, settings)
+    parts = tools(state.policy, settings)
+    metrics = [take_step(parts, state, batch(0), intent(n), draws(0, n)) for n in range(1, 31)]
+    assert metrics[-1]["sft_ce"] < 0.7 * metrics[0]["sft_ce"]
+    assert "reward" not in metrics[0]
+    assert metrics[0]["rollouts_per_s"] == 0
+
+
+def test_metrics_of_a_step(store: Store) -> None:
+    """Everything the journal promises is there; on-policy, the recomputed log-probs are the sampled ones."""
+    state = start(store)
+    metrics = take_step(tools(state.policy, SETTINGS), state, batch(1), intent(1), draws(0, 1))
+    named = {
+        "loss", "reward", "reward.relevance", "reward.ctr", "reward.interaction", "variance_share.ctr", "advantage_spread",
+        "constant_groups", "entropy.1", "entropy.5", "unique_sids", "logp_gap", "gradient_norm", "sft_ce", "target_share",
+        "warm_start_ce", "target_in_group", "prompts_per_s", "rollouts_per_s", "unavailable",
+    }  # fmt: skip
+    assert named <= set(metrics)
+    assert metrics["logp_gap"] < 1e-4
+    assert metrics["target_share"] == 1
+    assert all(np.isfinite(value) for value in metrics.values())
+    assert metrics["reward"] == pytest.approx(
+        metrics["reward.relevance"] + metrics["reward.ctr"] + metrics["reward.interaction"]
+    )
+
+
+def test_weights_of_the_intent_are_the_weights_of_the_step(store: Store) -> None:
+    """Relevance 0 and click 0: only the CTR term is left."""
+    state = start(store)
+    weights = RewardWeights(version=2, relevance=0, click=0, order=0)
+    metrics = take_step(tools(state.policy, SETTINGS), state, batch(1), intent(1, weights), draws(0, 1))
+    assert metrics["reward"] == pytest.approx(metrics["reward.ctr"])
+    assert metrics["reward.relevance"] == metrics["reward.interaction"] == 0
+
+
+def test_a_step_that_is_not_finite_changes_nothing(store: Store) -> None:
+    """A NaN in a weight is found before the optimiser moves."""
+    state = start(store)
+    with torch.no_grad():
+        next(state.policy.module.parameters()).fill_(float("nan"))
+    before = weights_of(state)
+    with pytest.raises((LearningError, RuntimeError)):
+        take_step(tools(state.policy, SETTINGS), state, batch(1), intent(1), draws(0, 1))
+    after = state.policy.module.state_dict()
+    assert all(torch.equal(before[name], after[name]) for name in before if not before[name].isnan().any())
+
+
+def test_a_checkpoint_of_other_identifiers_is_refused(store: Store) -> None:
+    """Its tokens would mean other items."""
+    manifest = checkpoints.newest(store, lambda *_: None)
+    assert manifest is not None
+    with pytest.raises(Incompatible, match="cb1"):
+        load_state(store, manifest, SETTINGS, Versions("rel", "cb2"))
+
+
+def test_pairs_of_the_warm_start_come_back_as_saved(store: Store) -> None:
+    """The stored sampler draws what one over the same pairs draws; a file that is not there or torn is named."""
+    pairs = [Pair(PromptContext("red lamp", ("a",), ("i1",)), (1, 2, 0, 1, 0)), Pair(PromptContext("rug"), (0, 0, 0, 0, 0))]
+    save_pairs(store, "cb1", {"titles": pairs, "judged": pairs[:1]}, {"titles": 1.0, "judged": 0.5})
+    drawn = load_sampler(store, "cb1", seed=3).batch(7, 50)
+    assert {pair.context.query for pair in drawn} == {"red lamp", "rug"}
+    assert set(drawn) == set(pairs)
+    with pytest.raises(Unavailable, match="pairs-cb2"):
+        load_sampler(store, "cb2", seed=3)
+    store.write("warm_start/pairs-cb1.msgpack.zst", b"torn")
+    with pytest.raises(Corrupt, match="pairs-cb1"):
+        load_sampler(store, "cb1", seed=3)
