@@ -79,7 +79,7 @@ class Driver:
         stop = self.world.start_ms + step_ms
         for event in self.world.history():
             while event.ts > stop and stop < self.world.live_ms:
-                self._advance(stop)
+                self._advance(stop, wait=False)
                 stop += step_ms
             self.delivery.offer(event)
         self._advance(self.world.live_ms)
@@ -127,9 +127,9 @@ class Driver:
         self._announce(now_ms)
         self.delivery.drain(now_ms)
 
-    def _advance(self, clock_ms: int) -> None:
+    def _advance(self, clock_ms: int, wait: bool = True) -> None:
         self._announce(clock_ms)
-        self.delivery.advance(clock_ms)
+        self.delivery.advance(clock_ms, wait)
 
     def _announce(self, clock_ms: int) -> None:
         while self._arrivals and self._arrivals[-1].ts <= clock_ms:
