@@ -10,15 +10,19 @@ class RelevanceSettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    model: str = Field("", description="folder of a sentence model (MiniLM layout); empty: the one in the wheel")
-    hidden: int = Field(48, ge=4, le=1024, description="units of the scorer's hidden layer")
-    projection: int = Field(24, ge=0, le=256, description="dimensions of the embeddings' interaction; 0 leaves it out")
-    epochs: int = Field(40, ge=1, le=1000, description="passes over the judgments, at most")
-    penalty: float = Field(3e-3, ge=0, le=10, description="squared-weight penalty of the scorer")
-    test_share: float = Field(0.15, gt=0, lt=0.5, description="share of judged queries held out for the report")
-    tune_share: float = Field(0.15, gt=0, lt=0.5, description="share of judged queries that calibrate and choose")
-    min_judgments: int = Field(200, ge=20, description="fewer judgments than this cannot train a scorer")
-    cached_queries: int = Field(50_000, ge=1, le=5_000_000, description="queries whose words and vector stay in memory")
+    model: str = Field(default="", description="folder of a sentence model (MiniLM layout); empty: the one in the wheel")
+    hidden: int = Field(default=48, ge=4, le=1024, description="units of the scorer's hidden layer")
+    projection: int = Field(
+        default=24, ge=0, le=256, description="dimensions of the embeddings' interaction; 0 leaves it out"
+    )
+    epochs: int = Field(default=40, ge=1, le=1000, description="passes over the judgments, at most")
+    penalty: float = Field(default=3e-3, ge=0, le=10, description="squared-weight penalty of the scorer")
+    test_share: float = Field(default=0.15, gt=0, lt=0.5, description="share of judged queries held out for the report")
+    tune_share: float = Field(default=0.15, gt=0, lt=0.5, description="share of judged queries that calibrate and choose")
+    min_judgments: int = Field(default=200, ge=20, description="fewer judgments than this cannot train a scorer")
+    cached_queries: int = Field(
+        default=50_000, ge=1, le=5_000_000, description="queries whose words and vector stay in memory"
+    )
 
 
 class PosteriorSettings(BaseModel):
@@ -26,17 +30,23 @@ class PosteriorSettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    half_life_days: float = Field(7.0, gt=0, le=3650, description="days of event time after which evidence weighs half")
-    position_power: float = Field(0.85, ge=0, le=4, description="position k is examined with propensity k ** -power")
-    bucket_s: int = Field(21_600, ge=1, le=2_592_000, description="s of event time that share one age")
-    snapshot_every_s: int = Field(21_600, ge=1, le=2_592_000, description="s of event time between two snapshots")
-    prior_ctr: float = Field(0.05, gt=0, lt=1, description="CTR before any evidence")
-    prior_strength: float = Field(20.0, gt=0, le=1e6, description="examined positions that the prior counts for")
-    strength_low: float = Field(0.5, gt=0, le=1e6, description="least strength a fit may give a level's prior")
-    strength_high: float = Field(2_000.0, gt=0, le=1e9, description="greatest strength a fit may give a level's prior")
-    calibration_bins: int = Field(32, ge=2, le=1000, description="bins of predicted CTR, equal in log scale")
-    calibration_snapshots: int = Field(28, ge=1, le=10_000, description="snapshots whose outcomes the calibrator sees")
-    calibration_prior: float = Field(50.0, gt=0, le=1e9, description="examined positions of identity in each bin")
+    half_life_days: float = Field(
+        default=7.0, gt=0, le=3650, description="days of event time after which evidence weighs half"
+    )
+    position_power: float = Field(default=0.85, ge=0, le=4, description="position k is examined with propensity k ** -power")
+    bucket_s: int = Field(default=21_600, ge=1, le=2_592_000, description="s of event time that share one age")
+    snapshot_every_s: int = Field(default=21_600, ge=1, le=2_592_000, description="s of event time between two snapshots")
+    prior_ctr: float = Field(default=0.05, gt=0, lt=1, description="CTR before any evidence")
+    prior_strength: float = Field(default=20.0, gt=0, le=1e6, description="examined positions that the prior counts for")
+    strength_low: float = Field(default=0.5, gt=0, le=1e6, description="least strength a fit may give a level's prior")
+    strength_high: float = Field(
+        default=2_000.0, gt=0, le=1e9, description="greatest strength a fit may give a level's prior"
+    )
+    calibration_bins: int = Field(default=32, ge=2, le=1000, description="bins of predicted CTR, equal in log scale")
+    calibration_snapshots: int = Field(
+        default=28, ge=1, le=10_000, description="snapshots whose outcomes the calibrator sees"
+    )
+    calibration_prior: float = Field(default=50.0, gt=0, le=1e9, description="examined positions of identity in each bin")
 
 
 class ServingScoreSettings(BaseModel):
@@ -44,8 +54,8 @@ class ServingScoreSettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    relevance_scale: float = Field(1.0, ge=0, le=1000, description="nats per unit of weight and tier")
-    ctr_scale: float = Field(4.0, ge=0, le=1000, description="nats per unit of weight and log CTR")
+    relevance_scale: float = Field(default=1.0, ge=0, le=1000, description="nats per unit of weight and tier")
+    ctr_scale: float = Field(default=4.0, ge=0, le=1000, description="nats per unit of weight and log CTR")
 
 
 class RewardSettings(BaseModel):
@@ -53,6 +63,6 @@ class RewardSettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    relevance: RelevanceSettings = Field(RelevanceSettings(), description="relevance tiers")
-    posterior: PosteriorSettings = Field(PosteriorSettings(), description="posterior CTR")
-    serving: ServingScoreSettings = Field(ServingScoreSettings(), description="order of a page")
+    relevance: RelevanceSettings = Field(default=RelevanceSettings(), description="relevance tiers")
+    posterior: PosteriorSettings = Field(default=PosteriorSettings(), description="posterior CTR")
+    serving: ServingScoreSettings = Field(default=ServingScoreSettings(), description="order of a page")

@@ -14,6 +14,7 @@ class CountDelta(msgspec.Struct, frozen=True, array_like=True):
     examined: int  #: examination mass in units of 2**-20 (EQUATIONS 6: sum of theta over shown positions)
     clicks: int
     orders: int
+    squares: int = 0  #: sum of theta squared in the same units: what the fit of a prior's strength needs beside the mass
 
 
 class PosteriorDelta(msgspec.Struct, frozen=True, tag_field="type", tag="posterior_delta"):
@@ -22,6 +23,7 @@ class PosteriorDelta(msgspec.Struct, frozen=True, tag_field="type", tag="posteri
     source: int  #: partition of the views
     stamp: int  #: event time up to which this source is complete (ms)
     deltas: tuple[CountDelta, ...]
+    last: bool = True  #: False: more records of the same source and stamp follow (one would be too large)
     v: int = 1
 
 
