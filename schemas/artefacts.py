@@ -33,4 +33,6 @@ class Artefacts(msgspec.Struct, frozen=True):
         try:
             return msgspec.json.decode(store.read(PATH), type=cls)
         except msgspec.DecodeError as error:
-            raise Corrupt(f"{store.url}/{PATH}", str(error), "run `headrace demo` or `headrace up` on a new folder") from error
+            raise Corrupt(
+                f"{store.url}/{PATH}", str(error), "run `headrace demo` or `headrace up` on a new folder"
+            ) from error

@@ -1,0 +1,1 @@
+"""Alembic migrations; `schemas.database.open_database` runs them."""
