@@ -7,7 +7,9 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 ARGS ?=
 
-BENCHMARKS := $(filter-out __init__ common,$(basename $(notdir $(wildcard benchmarks/[a-z]*.py))))
+BENCHMARKS := $(foreach name, \
+  attribution delivery rollout beam trie update learner advantages resume server relevance posterior weights_latency, \
+  $(if $(wildcard benchmarks/$(name).py),$(name)))
 
 .PHONY: install demo test lint bench clean
 

@@ -17,7 +17,7 @@ from typing import Self
 
 import structlog
 
-from headrace.memory import Memory, resident
+from headrace.memory import Memory, proportional, resident
 from headrace.process import Process, Status
 from headrace.services.child import Child
 from schemas.errors import Conflict, ServiceFailed
@@ -126,7 +126,9 @@ class Supervisor:
         if self._thread is not None and self._thread is not threading.current_thread():
             self._thread.join()
             self._thread = None
-        for name in reversed(list(self._processes)):
+        with self._lock:
+            names = list(self._processes)
+        for name in reversed(names):
             self.stop(name)
 
     def __enter__(self) -> Self:
@@ -154,19 +156,23 @@ class Supervisor:
 
     def failures(self) -> list[ServiceFailed]:
         """Children given up on, because they ended too often; empty when all is well."""
-        return [
-            ServiceFailed(process.child.name, f"ended {process.restarts + 1} times, given up", str(process.log))
-            for process in self._processes.values()
-            if process.status is Status.FAILED
-        ]
+        with self._lock:
+            failed = [process for process in self._processes.values() if process.status is Status.FAILED]
+        return [ServiceFailed(p.child.name, f"ended {p.restarts + 1} times, given up", str(p.log)) for p in failed]
 
     def memory(self) -> Memory:
-        """Resident bytes of this process and all below it, now."""
-        named = {"self": os.getpid()} | {s.name: s.pid for s in self.states() if s.pid is not None}
-        self._memory = resident(named)
+        """Resident bytes (RSS) of this process and all below it, now."""
+        self._memory = resident(self._pids())
         self._sampled = time.monotonic()
         self._peak = max(self._peak, self._memory.total)
         return self._memory
+
+    def memory_proportional(self) -> Memory:
+        """As `memory`, with shared pages split among those who share them (PSS); slower to read, not in the peak."""
+        return proportional(self._pids())
+
+    def _pids(self) -> dict[str, int]:
+        return {"self": os.getpid()} | {s.name: s.pid for s in self.states() if s.pid is not None}
 
     @property
     def peak_bytes(self) -> int:

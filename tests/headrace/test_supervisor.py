@@ -120,5 +120,7 @@ def test_memory_counts_children_and_keeps_the_peak(tmp_path: Path) -> None:
         assert 50_000_000 < memory.by_name["big"] < 100_000_000
         assert memory.total == memory.by_name["big"] + memory.by_name["self"]
         assert supervisor.peak_bytes >= before + 50_000_000
+        shared = supervisor.memory_proportional()
+        assert 50_000_000 < shared.by_name["big"] <= memory.by_name["big"]
         supervisor.stop("big")
         assert supervisor.memory().total < supervisor.peak_bytes
