@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional
 from transformers.models.bart.configuration_bart import BartConfig
@@ -100,9 +100,12 @@ class BartPolicy(nn.Module):
 
     def save(self, folder: Path) -> None:
         """Write ``model/`` (opens with ``from_pretrained``), ``extra.safetensors`` and ``policy.json``."""
-        folder.mkdir(parents=True, exist_ok=True)
-        self.model.save_pretrained(folder / "model")
         self.tokenizer.save(folder / "model")
+        self.model.config.save_pretrained(folder / "model")
+        # Written here rather than by save_pretrained, which draws a progress bar and is slower for a small model.
+        tied = self.model.all_tied_weights_keys
+        weights = {name: w.contiguous() for name, w in self.model.state_dict().items() if name not in tied}
+        save_file(weights, folder / "model" / "model.safetensors", metadata={"format": "pt"})
         about = folders.About(self.backbone, self.codebook_version, self.dense.in_features, self.settings)
         folders.save_about(folder, about, self.dense.state_dict())
 
@@ -216,6 +219,7 @@ class BartPolicy(nn.Module):
 
 def _config(settings: PolicySettings, tokenizer: PromptTokenizer) -> BartConfig:
     return BartConfig(
+        architectures=[BartForConditionalGeneration.__name__],
         vocab_size=len(tokenizer),
         d_model=settings.d_model,
         encoder_layers=settings.encoder_layers,
