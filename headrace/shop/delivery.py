@@ -103,14 +103,14 @@ class Delivery:
         self.sent["items"] += 1
 
     def drain(self, now_ms: int) -> None:
-        """Let the time run up to ``now_ms``: what is waiting goes out, windows close behind it."""
-        step_ms = self.settings.tick_s * 1000
-        while self.waiting and self.clock_ms + step_ms < now_ms:
-            self.advance(self._next_stop(step_ms), wait=False)
+        """Let the time run up to ``now_ms`` and not beyond: what is due by then goes out, windows close behind it."""
+        while self.waiting and (stop := self._next_stop()) < now_ms:
+            self.advance(stop, wait=False)
         self.advance(now_ms)
 
-    def _next_stop(self, step_ms: int) -> int:
+    def _next_stop(self) -> int:
         """A step on, or straight to the next thing that waits when nothing is due for long."""
+        step_ms = self.settings.tick_s * 1000
         lateness_ms = self.settings.lateness_s * 1000
         nearest = [entry.release for entry in self._due[:1]] + [entry.release + lateness_ms for entry in self._late[:1]]
         return max(self.clock_ms + step_ms, min(nearest) + 1)

@@ -160,6 +160,16 @@ def test_a_share_of_clicks_comes_without_its_request(sink):
     assert len(bare) == delivery.sent["no_request_id"] == pytest.approx(120, abs=40)
 
 
+def test_draining_stops_at_the_present_and_what_lies_after_it_stays(sink):
+    delivery = _delivery(sink)
+    delivery.offer(Click(HOUR, "u1", "i1", "r1", 1))
+    delivery.offer(Click(9 * HOUR, "u1", "i1", "r2", 1))
+    delivery.drain(5 * HOUR)
+    assert delivery.clock_ms == max(body["ts"] for body in sink.bodies("tick")) == 5 * HOUR
+    assert len(sink.bodies("click")) == 1 and delivery.waiting == 1
+    assert sum(sink.acked.values()) == len(sink.records)
+
+
 def test_a_new_item_is_announced_in_the_catalogues_topic(sink):
     delivery = _delivery(sink)
     item = ItemAdded(HOUR, "i9", "a lamp", (1, 2, 3, 4, 5), "c1")
