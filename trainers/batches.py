@@ -34,9 +34,11 @@ def is_held_out(request_id: str, share: float) -> bool:
     return zlib.crc32(request_id.encode()) < share * 2**32
 
 
-def is_fresh(example: TrainingExample | None, share: float) -> bool:
+def is_fresh(example: TrainingExample | None, settings: LearnerSettings) -> bool:
     """Whether a record gives a step a new prompt: first revision of a view that may be trained on."""
-    return example is not None and example.revision == 1 and not is_held_out(example.request_id, share)
+    if example is None or example.revision != 1 or example.ts < settings.learn_from_ms:
+        return False
+    return not is_held_out(example.request_id, settings.held_out_share)
 
 
 def choose(waiting: Iterable[Arrival], taken: dict[int, int], settings: LearnerSettings) -> tuple[dict[int, int], int]:
@@ -46,11 +48,11 @@ def choose(waiting: Iterable[Arrival], taken: dict[int, int], settings: LearnerS
     the window without a turn of its own, so that the learner stays with the present.
     """
     waiting = list(waiting)
-    backlog = sum(is_fresh(a.example, settings.held_out_share) for a in waiting)
+    backlog = sum(is_fresh(a.example, settings) for a in waiting)
     limit = backlog if backlog > settings.max_backlog else min(backlog, settings.prompts)
     offsets, fresh = dict(taken), 0
     for arrival in waiting:
-        new = is_fresh(arrival.example, settings.held_out_share)
+        new = is_fresh(arrival.example, settings)
         if fresh + new > limit:
             break
         fresh += new
@@ -70,7 +72,7 @@ def compose(
     late: list[TrainingExample] = []
     revised = aside = 0
     for _, _, example in records:
-        if example is None:
+        if example is None or example.ts < settings.learn_from_ms:
             continue
         if is_held_out(example.request_id, settings.held_out_share):
             held_out.insert(example)

@@ -55,6 +55,9 @@ class LearnerSettings(BaseModel):
     max_grad_norm: float = Field(1.0, gt=0, le=1e6, description="the gradient is scaled down to this norm")
     warm_start_weight: float = Field(0.3, ge=0, le=100, description="weight of the warm-start batch in every update")
     warm_start_batch: int = Field(16, ge=1, le=4096, description="warm-start pairs mixed into every update")
+    learn_from_ms: int = Field(
+        0, ge=0, description="event time, ms; views before it are read over: the warm start has learned from them"
+    )
     held_out_share: float = Field(0.05, ge=0, lt=1, description="share of views never trained on, by hash of request_id")
     held_out_size: int = Field(512, ge=2, le=100_000, description="held-out views kept for the gate, the newest ones")
     checkpoint_every_steps: int = Field(200, ge=1, le=10_000_000, description="steps between checkpoints, at most")

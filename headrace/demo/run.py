@@ -61,7 +61,7 @@ def run_demo(data: str, minutes: float, seed: int, items: int | None, report: Pa
     story.say(f"[bold]Headrace[/] demo, data {data}, seed {seed}; run folder {folder.root}")
     with ExitStack() as context:
         stack = services(story, context, folder, settings)
-        world = open_run_world(stack.settings)
+        world = learn_from_live(stack)
         prepared = prepare(story, stack)
         driver = start(story, stack, world)
         log = live(story, stack, driver, live_minutes)
@@ -88,6 +88,16 @@ def services(story: Story, context: ExitStack, folder: RunFolder, settings: Sett
         stack = context.enter_context(open_stack(folder, settings))
         stage.update(1.0, f"Kafka {stack.settings.kafka}")
     return stack
+
+
+def learn_from_live(stack: Stack) -> World:
+    """Open the world, and keep its logged past from the learner: the warm start has that."""
+    world, settings = open_run_world(stack.settings), stack.settings
+    learner = settings.trainers.learner.model_copy(update={"learn_from_ms": world.live_ms})
+    trainers = settings.trainers.model_copy(update={"learner": learner})
+    stack.settings = settings.model_copy(update={"trainers": trainers})
+    stack.folder.save(stack.settings)
+    return world
 
 
 def prepare(story: Story, stack: Stack) -> dict[str, Any]:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from schemas.errors import Corrupt, InvalidValue
 from tests.trainers.learner_toys import view
@@ -165,3 +166,14 @@ def test_choice_does_not_depend_on_numpy_global_state() -> None:
     one = window.draw(4, draws(5, 5))
     np.random.seed(1)
     assert window.draw(4, draws(5, 5)) == one
+
+
+def test_views_from_before_the_stream_are_read_over() -> None:
+    """The warm start has them: they make no prompt, enter no window and are no reason for a step."""
+    since = LearnerSettings(learn_from_ms=1_000, held_out_share=0.0)
+    records = arrivals(replace(view(1), ts=999), replace(view(2), ts=1_000))
+    assert choose(records, {0: 0}, since) == ({0: 2}, 1)
+    window = Window(8)
+    batch = compose(records, window, Window(8), since, draws(0, 1))
+    assert [v.request_id for v in batch.views] == ["r2"]
+    assert [v.request_id for v in window.newest(8)] == ["r2"]
