@@ -94,6 +94,7 @@ def test_services_live_through_kills_and_leave_nothing_behind(tmp_path: Path) ->
     """A broker killed with -9 comes back on its port with its data; a killed parent takes its children along, and its
     folder is free for the next one, which finds all data."""
     topic = Topic("kept", "k", None, 1)
+    pids: list[int] = []
     parent = subprocess.Popen([sys.executable, "-c", PARENT, str(tmp_path)], stdout=subprocess.PIPE)
     assert parent.stdout is not None
     try:
@@ -122,6 +123,9 @@ def test_services_live_through_kills_and_leave_nothing_behind(tmp_path: Path) ->
         parent.kill()
         parent.wait()
         parent.stdout.close()
+        for pid in pids:  # nothing stays, also when the test has just found that something does
+            if not gone(pid):
+                os.kill(pid, signal.SIGKILL)
 
     assert (tmp_path / "lock").read_text() != ""  # stale: its holder had no time to empty it
     with hold(tmp_path), Supervisor(tmp_path) as supervisor:
@@ -167,10 +171,15 @@ def test_a_child_started_from_a_thread_outlives_that_thread(tmp_path: Path) -> N
     from threading import Thread
 
     started: list[subprocess.Popen[bytes]] = []
-    thread = Thread(target=lambda: started.append(spawn(["sleep", "60"], dict(os.environ), tmp_path, tmp_path / "log")))
+
+    def start() -> None:
+        started.append(spawn(["sleep", "60"], dict(os.environ), tmp_path, tmp_path / "log"))
+        time.sleep(0.5)  # until the child has asked for the signal
+
+    thread = Thread(target=start)
     thread.start()
     thread.join()
-    time.sleep(0.3)
+    time.sleep(0.2)
     assert started[0].poll() is None
     started[0].kill()
     assert started[0].wait(5) == -signal.SIGKILL
