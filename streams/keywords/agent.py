@@ -1,0 +1,159 @@
+"""The keyword worker: an ordinary asynchronous Faust agent on search.impressions, at least once, with bounded concurrency.
+
+It talks to the outside (Redis, perhaps a language model), so it is no pure core: its writes are idempotent under a
+version instead. A second agent follows posteriors.snapshots, so that the writer knows the newest click statistics.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from typing import Any, Final
+
+import faust
+import structlog
+from redis import Redis
+
+from reward.lexicon import Lexicon, build_lexicon
+from reward.snapshot import PosteriorSnapshot
+from schemas.artefacts import Artefacts
+from schemas.catalogue import Catalogue
+from schemas.codec import decode
+from schemas.connections import Connections
+from schemas.errors import Corrupt, InvalidEvent, Unavailable
+from schemas.posteriors import SnapshotPointer
+from schemas.store import Store
+from schemas.topics import IMPRESSIONS, SNAPSHOTS
+from streams.keywords.refresher import Refresher
+from streams.keywords.settings import KeywordSettings
+from streams.keywords.store import RedisKeywordStore
+from streams.keywords.writer import CatalogueWriter, KeywordWriter
+from streams.runtime.process import await_topics
+
+logger = structlog.get_logger(__name__)
+
+#: Faust's app id and consumer group.
+APP_ID: Final = "headrace-keywords"
+
+
+def run(
+    connections: Connections,
+    store: Store,
+    artefacts: Artefacts,
+    settings: KeywordSettings | None = None,
+    writer: KeywordWriter | None = None,
+    app_id: str = APP_ID,
+) -> int:
+    """Run until SIGTERM or SIGINT (returns 0) or a failure (returns 1).
+
+    ``writer`` takes the place of the catalogue's own. ``app_id`` is the consumer group.
+
+    Raises:
+        Unavailable: the broker or the topics do not come up, or the catalogue is not in the store.
+    """
+    settings = settings or KeywordSettings()
+    writer = writer or catalogue_writer(store, artefacts, settings)
+    await_topics(connections, (), 300.0)  # topics are made together; sending to or reading a missing one blocks
+    with Redis.from_url(connections.redis) as client:
+        refresher = Refresher(RedisKeywordStore(client, settings), writer, settings)
+        return asyncio.run(_serve(connections, store, settings, refresher, writer, app_id))
+
+
+def catalogue_writer(store: Store, artefacts: Artefacts, settings: KeywordSettings) -> CatalogueWriter:
+    """The default writer, on the lexicon of the run's identifiers (or one built from the catalogue, before they exist)."""
+    catalogue = Catalogue.load(store)
+    path = f"identifiers/{artefacts.identifiers}/lexicon.json"
+    known = bool(artefacts.identifiers)
+    lexicon = Lexicon.from_bytes(store.read(path), path) if known else build_lexicon(catalogue)
+    return CatalogueWriter(catalogue, lexicon, settings.writer)
+
+
+def new_app(connections: Connections, settings: KeywordSettings, app_id: str) -> Any:
+    """The Faust app, not started: its own consumer and commits, no tables, no web server."""
+    return faust.App(
+        app_id,
+        broker=";".join(f"kafka://{address.strip()}" for address in connections.kafka.split(",")),
+        store="memory://",
+        topic_disable_leader=True,
+        topic_allow_declare=False,
+        stream_wait_empty=False,
+        stream_buffer_maxsize=max(256, 4 * settings.concurrency),
+        broker_session_timeout=settings.session_timeout_s,
+        broker_heartbeat_interval=min(1.0, settings.session_timeout_s / 5),
+        broker_rebalance_timeout=max(10.0, settings.session_timeout_s),
+        web_enabled=False,
+        autodiscover=False,
+    )
+
+
+async def _serve(
+    connections: Connections,
+    store: Store,
+    settings: KeywordSettings,
+    refresher: Refresher,
+    writer: KeywordWriter,
+    app_id: str,
+) -> int:
+    stop = asyncio.Event()
+    failures: list[BaseException | None] = []
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    app = new_app(connections, settings, app_id)
+
+    async def keywords(stream: Any) -> None:
+        # Acknowledged by hand: Faust would take a record that failed, or was cut off by the end, for read.
+        async for event in stream.noack().events():
+            try:
+                await refresher.take(event.value)
+            except Exception as error:
+                failures.append(error)
+                stop.set()
+                raise
+            event.ack()
+
+    async def clicks(stream: Any) -> None:
+        # All pointers are read again at each start (they are not acknowledged), but only the newest file is opened.
+        async for pointers in stream.take(1_000, within=0.5):
+            if isinstance(writer, CatalogueWriter):
+                await asyncio.to_thread(_learn, writer, store, pointers)
+
+    app.agent(_topic(app, IMPRESSIONS.name), name="keywords", concurrency=settings.concurrency)(keywords)
+    app.agent(_topic(app, SNAPSHOTS.name, acks=False), name="keywords-clicks")(clicks)
+    starting = asyncio.create_task(app.start())
+    logger.info("worker starts", app=app_id, writer=writer.version)
+    while not stop.is_set():
+        if app._crashed.is_set() or (starting.done() and starting.exception() is not None):
+            failures.append(app._crash_reason or starting.exception())
+            break
+        try:
+            await asyncio.wait_for(stop.wait(), 0.2)
+        except TimeoutError:
+            continue
+    try:
+        await asyncio.wait_for(app.stop(), 8.0)
+    except (TimeoutError, asyncio.CancelledError):
+        logger.warning("the consumer did not stop in time")
+    logger.info("worker ends", failure=repr(failures[0]) if failures else None)
+    return 1 if failures else 0
+
+
+def _topic(app: Any, name: str, acks: bool = True) -> Any:
+    return app.topic(name, key_type=bytes, key_serializer="raw", value_type=bytes, value_serializer="raw", acks=acks)
+
+
+def _learn(writer: CatalogueWriter, store: Store, raw_pointers: list[bytes]) -> None:
+    """Give the writer the newest snapshot among the pointers. What cannot be read is told and passed over."""
+    pointers = []
+    for raw in raw_pointers:
+        try:
+            pointers.append(decode(SnapshotPointer, raw))
+        except InvalidEvent as error:
+            logger.warning("unreadable snapshot pointer", error=str(error))
+    if not pointers:
+        return
+    newest = max(pointers, key=lambda pointer: pointer.version)
+    try:
+        writer.clicks = PosteriorSnapshot.read(store, newest)
+    except (Unavailable, Corrupt) as error:
+        logger.warning("snapshot passed over", version=newest.version, error=str(error))
