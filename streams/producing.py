@@ -27,7 +27,6 @@ class EventProducer:
                 "enable.idempotence": True,
                 "partitioner": "murmur2",
                 "linger.ms": 5,
-                "compression.type": "lz4",
                 "message.timeout.ms": int(timeout_s * 1_000),
                 "queue.buffering.max.messages": 200_000,
                 "log_level": 2,

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from streams.keywords.settings import KeywordSettings
+
 
 class RuntimeSettings(BaseModel):
     """How chunks are fetched, flushed, snapshotted and recovered."""
@@ -80,3 +82,4 @@ class StreamSettings(BaseModel):
 
     runtime: RuntimeSettings = Field(default=RuntimeSettings(), description="the chunk runtime")
     attribution: AttributionSettings = Field(default=AttributionSettings(), description="the join")
+    keywords: KeywordSettings = Field(default=KeywordSettings(), description="the keyword worker")

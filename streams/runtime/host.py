@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import traceback
 from collections.abc import Iterable, Mapping, Sequence
 
 import structlog
 from faust.types import TP
 
 from schemas.connections import Connections
-from schemas.errors import Unavailable
+from schemas.errors import HeadraceError, Unavailable
 from schemas.store import Store
 from streams.runtime.core import Agent, Record
 from streams.runtime.faust_internals import Chunk, ChunkApp
@@ -39,7 +40,9 @@ class Host:
     def fail(self, error: BaseException) -> None:
         """Remember the first failure; the process is to end."""
         if self.failure is None:
-            logger.error("worker fails", error=str(error), kind=type(error).__name__, exc_info=error)
+            # As text: a renderer that shows local variables would put users' events into the log.
+            trace = "" if isinstance(error, HeadraceError) else "".join(traceback.format_exception(error))
+            logger.error("worker fails", error=str(error), kind=type(error).__name__, trace=trace)
             self.failure = error
         self.ended.set()
 

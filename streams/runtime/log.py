@@ -37,7 +37,9 @@ class LogReader:
         deadline = time.monotonic() + self._timeout_s
         while True:
             try:
-                low, high = consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=5)
+                low, high = consumer.get_watermark_offsets(
+                    TopicPartition(topic, partition), timeout=min(5.0, self._timeout_s)
+                )
                 return int(low), int(high)
             except KafkaException as error:
                 if time.monotonic() > deadline:

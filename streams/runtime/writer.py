@@ -34,7 +34,6 @@ class TransactionWriter:
                 "transaction.timeout.ms": timeout_ms,
                 "message.timeout.ms": timeout_ms,
                 "linger.ms": 1,
-                "compression.type": "lz4",
                 "message.max.bytes": 1_048_576,
                 "queue.buffering.max.messages": 1_000_000,
                 "reconnect.backoff.max.ms": 1_000,

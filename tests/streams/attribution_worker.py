@@ -25,9 +25,10 @@ if __name__ == "__main__":
         session_timeout_s=2,
         transaction_timeout_s=int(os.environ.get("TRANSACTION_TIMEOUT_S", "20")),
     )
+    rules = RULES.model_copy(update={"click_window_s": int(os.environ.get("CLICK_WINDOW_S", "30"))})
     sys.exit(
         run(
-            [attribution_agent(RULES)],
+            [attribution_agent(rules)],
             connections,
             Store(connections.store),
             settings,

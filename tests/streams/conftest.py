@@ -14,6 +14,8 @@ from pathlib import Path
 import pytest
 from confluent_kafka import Producer
 
+from headrace.process import Process
+from headrace.services.kafka import kafka_child
 from schemas.connections import Connections
 from schemas.topics import INPUTS, TOPICS
 from streams.accounting import standing
@@ -71,10 +73,31 @@ def worker(fresh_topics: Connections, unique: Callable[[str], str], tmp_path: Pa
             one.kill()
 
 
+@pytest.fixture
+def own_broker(tmp_path: Path) -> Iterator[Process]:
+    """A broker of this test alone, which it may stop and start; `own_connections` has its address."""
+    child, address = kafka_child(tmp_path / "kafka", tmp_path / "logs")
+    process = Process(child, tmp_path, {"ADDRESS": address})
+    process.start()
+    yield process
+    process.stop()
+
+
+@pytest.fixture
+def own_connections(own_broker: Process, tmp_path: Path) -> Connections:
+    """Where `own_broker` is, once it answers."""
+    for _ in range(300):
+        if own_broker.check():
+            break
+        time.sleep(0.1)
+    address = (tmp_path / "kafka" / "server.properties").read_text().split("advertised.listeners=PLAINTEXT://")[1].split()[0]
+    return Connections(kafka=address, store=str(tmp_path / "store"))
+
+
 @contextmanager
 def feeder(connections: Connections) -> Iterator[Callable[[str, int, bytes], None]]:
     """``send(topic, partition, value)``; everything is delivered when the context ends."""
-    producer = Producer({"bootstrap.servers": connections.kafka, "linger.ms": 2, "enable.idempotence": True})
+    producer = Producer({"bootstrap.servers": connections.kafka, "linger.ms": 2, "enable.idempotence": True, "log_level": 2})
     yield lambda topic, partition, value: producer.produce(topic, value, b"u", partition=partition)
     assert producer.flush(60) == 0
 

@@ -3,25 +3,32 @@
 from __future__ import annotations
 
 import random
+import re
+import signal
 import sys
 import time
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
+from threading import Thread
 
 import pytest
 
+from headrace.process import Process
+from headrace.topics_admin import create_topics
 from schemas.connections import Connections
 from schemas.topics import INPUTS, QUARANTINE, VIEWS
 from streams.accounting import accounted, records, totals
 from streams.attribution.core import AttributionCore
+from streams.producing import EventProducer
 from streams.runtime.core import Record
 from streams.runtime.log import LogReader
+from streams.ticks import send_tick
 
 sys.path.insert(0, str(Path(__file__).parent))
 from attribution_worker import RULES
 from conftest import Worker, caught_up, committed, feeder
-from event_log import event_log
+from event_log import START, event_log
 
 pytestmark = pytest.mark.services
 
@@ -70,18 +77,108 @@ def test_views_come_out_exactly_once_and_sigterm_ends_cleanly(
 def test_kill_9_at_random_moments_leaves_the_output_identical(
     fresh_topics: Connections, worker: Callable[..., Worker]
 ) -> None:
-    """Killed eight times while it works, started again each time; in between snapshots are taken and replayed."""
-    rng, log = random.Random(5), event_log(2, 2_000)
-    step = len(log) // 9
-    with feeder(fresh_topics) as send:
-        one = worker()
-        for round_ in range(9):
-            for topic, partition, raw in log[round_ * step : (round_ + 1) * step if round_ < 8 else None]:
+    """Killed seven times, while it recovers, joins or writes, under a steady flow of events; snapshots are taken on the
+    way and replayed from."""
+    rng, log = random.Random(5), event_log(2, 3_000)
+
+    def flow() -> None:
+        with feeder(fresh_topics) as send:
+            for n, (topic, partition, raw) in enumerate(log):
                 send(topic, partition, raw)
-            if round_ < 8:
-                time.sleep(0.3 + 2.2 * rng.random())
-                one.kill()
-                one = worker()
+                if n % 20 == 0:
+                    time.sleep(20 * 16 / len(log))  # the whole of it in some 16 s
+
+    thread = Thread(target=flow)
+    thread.start()
+    one = worker()
+    for _ in range(7):
+        time.sleep(1.3 + 1.4 * rng.random())
+        one.kill()
+        one = worker()
+    thread.join()
     caught_up(fresh_topics)
     assert one.stop() == 0, one.log.read_text()[-3_000:]
     check(fresh_topics)
+    replayed = [int(n) for n in re.findall(r"replayed=(\d+)", one.log.read_text())]
+    assert sum(n > 0 for n in replayed) >= 3  # the kills did hit a state worth recovering
+
+
+def test_a_second_worker_joins_and_leaves_and_a_paused_one_wakes_up_to_find_its_partitions_gone(
+    fresh_topics: Connections, worker: Callable[..., Worker]
+) -> None:
+    """Partitions move to the second worker and back; then the first is stopped past its session while the second takes
+    over, and woken: it is fenced or sees that its commits are not the last, and nothing comes out twice."""
+    log = event_log(3, 1_200)
+    step = len(log) // 4
+    with feeder(fresh_topics) as send:
+
+        def feed(part: int) -> None:
+            for topic, partition, raw in log[part * step : (part + 1) * step if part < 3 else None]:
+                send(topic, partition, raw)
+
+        one = worker("one")
+        feed(0)
+        time.sleep(3)
+        two = worker("two")
+        time.sleep(3)
+        feed(1)
+        time.sleep(2)
+        assert two.stop() == 0, two.log.read_text()[-3_000:]
+        feed(2)
+        time.sleep(1)
+        one.process.send_signal(signal.SIGSTOP)
+        three = worker("three")
+        feed(3)
+    caught_up(fresh_topics)
+    one.process.send_signal(signal.SIGCONT)
+    time.sleep(3)
+    with EventProducer(fresh_topics) as producer:
+        assert send_tick(producer, 2, START + 10_000_000) == 6
+    caught_up(fresh_topics)
+    assert three.stop() == 0, three.log.read_text()[-3_000:]
+    one.kill()
+    check(fresh_topics)
+
+
+def test_a_broker_that_is_away_for_a_while_is_waited_for(
+    own_broker: Process, own_connections: Connections, unique: Callable[[str], str], tmp_path: Path
+) -> None:
+    """Stopped for 20 s in the middle: the worker neither ends nor loses or doubles anything."""
+    create_topics(own_connections)
+    log = event_log(4, 800)
+    one = Worker(
+        own_connections, unique("attribution"), tmp_path / "worker.log", {"INSTANCE": "one", "TRANSACTION_TIMEOUT_S": "60"}
+    )
+    try:
+        with feeder(own_connections) as send:
+            for topic, partition, raw in log[: len(log) // 2]:
+                send(topic, partition, raw)
+        time.sleep(3)
+        own_broker.stop()
+        time.sleep(20)
+        own_broker.start()
+        with feeder(own_connections) as send:
+            for topic, partition, raw in log[len(log) // 2 :]:
+                send(topic, partition, raw)
+        caught_up(own_connections)
+        assert one.process.poll() is None, one.log.read_text()[-3_000:]
+        assert one.stop() == 0, one.log.read_text()[-3_000:]
+    finally:
+        one.kill()
+    check(own_connections)
+
+
+def test_a_replay_that_does_not_come_to_the_committed_counters_ends_the_worker(
+    fresh_topics: Connections, worker: Callable[..., Worker]
+) -> None:
+    """Another click window after the snapshot was taken: the state would not be the committed one, so it refuses."""
+    one, log = worker(SNAPSHOT_RECORDS="1000000"), event_log(6, 300)
+    for half in (log[: len(log) // 2], log[len(log) // 2 :]):  # the first commit of a state takes a snapshot
+        with feeder(fresh_topics) as send:
+            for topic, partition, raw in half:
+                send(topic, partition, raw)
+        caught_up(fresh_topics)
+    one.kill()
+    two = worker(SNAPSHOT_RECORDS="1000000", CLICK_WINDOW_S="7")
+    assert two.process.wait(30) == 1
+    assert "needs a snapshot at the switch" in two.log.read_text()

@@ -1,0 +1,89 @@
+"""A slot's bookkeeping without a broker: overlaps are skipped, gaps refused, unsent outputs bounded."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from schemas.errors import Corrupt, Unavailable
+from schemas.events import Tick
+from schemas.store import Store
+from schemas.topics import CLICKS, IMPRESSIONS, INPUTS
+from streams.attribution.core import attribution_agent
+from streams.runtime.commit_log import _unpack, split
+from streams.runtime.core import Record
+from streams.runtime.log import LogReader
+from streams.runtime.slot import Slot
+from streams.runtime.writer import TransactionWriter
+from streams.settings import AttributionSettings, RuntimeSettings
+
+NOWHERE = "127.0.0.1:9"
+
+
+@pytest.fixture
+def slot(tmp_path: Path) -> Slot:
+    """Attribution, partition 0, all inputs wanted from offset 10."""
+    settings = RuntimeSettings(unsent_outputs=2, flush_outputs=1)
+    one = Slot(
+        attribution_agent(AttributionSettings()), 0, 1, LogReader(NOWHERE, 0.2), TransactionWriter(NOWHERE, "x", 10),
+        Store(str(tmp_path)), settings,
+    )  # fmt: skip
+    one.next = {topic.name: 10 for topic in INPUTS}
+    return one
+
+
+def ticks(first: int, last: int) -> list[Record]:
+    return [Record(n, 2_000_000_000_000, b"", msgspec.json.encode(Tick(n))) for n in range(first, last + 1)]
+
+
+def test_records_below_the_wanted_offset_are_skipped(slot: Slot) -> None:
+    """Offsets 7 to 12, wanted from 10: three are new."""
+    assert slot.take(IMPRESSIONS.name, 7, ticks(7, 12), 13)
+    assert slot.core.counters["ticks"] == 3
+    assert slot.next[IMPRESSIONS.name] == 13
+    assert slot.take(IMPRESSIONS.name, 7, ticks(7, 12), 13)
+    assert slot.core.counters["ticks"] == 3
+
+
+def test_a_chunk_beyond_the_wanted_offset_is_refused_whole(slot: Slot) -> None:
+    """It covers [11, 14): offset 10 would be lost."""
+    assert not slot.take(CLICKS.name, 11, ticks(11, 13), 14)
+    assert slot.next[CLICKS.name] == 10
+    assert slot.core.counters.get("ticks", 0) == 0
+
+
+def test_offsets_without_records_are_passed(slot: Slot) -> None:
+    """A chunk covers [10, 20), of which 12 to 14 are records: the others were control records or compacted away."""
+    assert slot.take(CLICKS.name, 10, ticks(12, 14), 20)
+    assert slot.next[CLICKS.name] == 20
+
+
+def test_outputs_over_the_bound_make_the_next_chunk_wait(slot: Slot) -> None:
+    """Two quarantined records are the bound here; one is enough to flush at once."""
+    bad = [Record(n, 0, b"", b"{") for n in (10, 11)]
+    slot.take(CLICKS.name, 10, bad[:1], 11)
+    assert (slot.urgent.is_set(), slot.roomy.is_set()) == (True, True)
+    slot.take(CLICKS.name, 11, bad[1:], 12)
+    assert not slot.roomy.is_set()
+
+
+def test_a_state_is_split_and_put_together_again() -> None:
+    """10,000 bytes that do not compress, in parts of 1,000: eleven with zstd's own few bytes."""
+    import random
+
+    state = random.Random(1).randbytes(10_000)
+    from schemas.commits import SnapshotPart
+
+    parts = [msgspec.json.decode(raw, type=SnapshotPart) for raw in split("a", 1, 7, {"t": 3}, state, 1_000)]
+    assert [(p.index, p.count, p.sequence) for p in parts] == [(n, 11, 7) for n in range(11)]
+    assert _unpack("x", parts) == state
+    with pytest.raises(Corrupt):
+        _unpack("x", parts[1:])
+
+
+def test_a_broker_that_does_not_answer_is_named(slot: Slot) -> None:
+    """After the timeout, not for ever."""
+    with pytest.raises(Unavailable, match=NOWHERE):
+        slot.recover()
