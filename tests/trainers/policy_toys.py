@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import itertools
+import tempfile
 import zlib
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from transformers.models.bart.configuration_bart import BartConfig
+from transformers.models.bart.modeling_bart import BartForConditionalGeneration
 
 from trainers.identifiers.trie import Trie
 from trainers.policies.bart import BartPolicy
+from trainers.policies.bart_modules import TIED
 from trainers.policies.base import PromptBatch, PromptContext
 from trainers.policies.prompts import PromptBuilder
 from trainers.policies.settings import PolicySettings, PromptSettings
@@ -86,16 +91,30 @@ def children(sids: Sequence[Sequence[int]], prefix: Sequence[int]) -> list[int]:
     return sorted({int(sid[len(prefix)]) for sid in sids if list(sid[: len(prefix)]) == list(prefix)})
 
 
-def full_logits(policy: BartPolicy, prompts: PromptBatch, sids_BGL: Tensor) -> Tensor:
+def transformers_twin(policy: BartPolicy) -> BartForConditionalGeneration:
+    """transformers' own model with this policy's weights."""
+    with tempfile.TemporaryDirectory() as folder:
+        policy.model.shape.save(Path(folder))
+        twin = BartForConditionalGeneration(BartConfig.from_pretrained(folder))
+    report = twin.load_state_dict(policy.model.state_dict(), strict=False)
+    assert set(report.missing_keys) <= set(TIED)
+    assert not report.unexpected_keys
+    return twin.to(policy.dense.weight.dtype).train(policy.training)
+
+
+def full_logits(
+    policy: BartPolicy, prompts: PromptBatch, sids_BGL: Tensor, twin: BartForConditionalGeneration | None = None
+) -> Tensor:
     """logits_BGLV by transformers' own forward: every rollout its own row, encoder and all, the whole vocabulary."""
+    twin = twin or transformers_twin(policy)
     rows, per_prompt, levels = sids_BGL.shape
-    shared = policy.model.model.shared(prompts.tokens_BS)
+    shared = twin.model.shared(prompts.tokens_BS)
     slot = torch.zeros_like(shared)
     slot[:, 0] = prompts.dense_BE.to(shared.dtype) @ policy.dense.weight.T
     start = torch.tensor(policy.tokenizer.level_start)
     given = (sids_BGL + start).reshape(rows * per_prompt, levels)[:, :-1]
     bos = torch.full((len(given), 1), policy.tokenizer.bos)
-    out = policy.model(
+    out = twin(
         inputs_embeds=(shared + slot).repeat_interleave(per_prompt, dim=0),
         attention_mask=prompts.mask_BS.long().repeat_interleave(per_prompt, dim=0),
         decoder_input_ids=torch.cat([bos, given], dim=1),
@@ -105,10 +124,15 @@ def full_logits(policy: BartPolicy, prompts: PromptBatch, sids_BGL: Tensor) -> T
 
 
 def slow_logprobs(
-    policy: BartPolicy, prompts: PromptBatch, sids_BGL: Tensor, catalogue: Sequence[Sequence[int]], temperature: float = 1.0
+    policy: BartPolicy,
+    prompts: PromptBatch,
+    sids_BGL: Tensor,
+    catalogue: Sequence[Sequence[int]],
+    temperature: float = 1.0,
+    twin: BartForConditionalGeneration | None = None,
 ) -> Tensor:
     """logp_BGL: whole-vocabulary logits, cut to the allowed children one by one, normalised there."""
-    logits_BGLV = full_logits(policy, prompts, sids_BGL) / temperature
+    logits_BGLV = full_logits(policy, prompts, sids_BGL, twin) / temperature
     result = []
     for logits_GLV, sids_GL in zip(logits_BGLV, sids_BGL.tolist(), strict=True):
         for logits_LV, sid in zip(logits_GLV, sids_GL, strict=True):

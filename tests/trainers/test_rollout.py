@@ -31,7 +31,7 @@ def draw(policy: BartPolicy, seed: int, rollouts: int = 16, temperature: float =
 def test_the_log_prob_recomputed_for_training_is_the_sampled_one(policy: BartPolicy, temperature: float) -> None:
     drawn = draw(policy, 0, temperature=temperature)
     again = policy.logprobs(toys.toy_prompts(policy), drawn.sids_BGL, toys.toy_trie(), temperature)
-    torch.testing.assert_close(again.detach(), drawn.logp_BGL, rtol=0, atol=2e-6)
+    torch.testing.assert_close(again.detach(), drawn.logp_BGL, rtol=1e-5, atol=1e-5)
 
 
 def test_one_encoding_serves_the_rollouts_and_the_gradient(policy: BartPolicy) -> None:

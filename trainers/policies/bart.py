@@ -1,4 +1,4 @@
-"""The encoder-decoder policy: transformers' BART weights, a level-wise decoder of our own.
+"""The encoder-decoder policy: BART's parameters, a level-wise decoder of our own.
 
 The prompt is read once and its cross-attention keys and values are shared by all rows; a step computes the logits of its
 level alone; a teacher-forced pass runs over the distinct prefixes (`trainers.policies.packing`). The dense query vector
@@ -9,20 +9,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional
-from transformers.models.bart.configuration_bart import BartConfig
-from transformers.models.bart.modeling_bart import BartForConditionalGeneration
 
 from trainers.identifiers.trie import Trie
 from trainers.policies import folder as folders
 from trainers.policies.bart_layers import cross_cache, encoder_layer, step_layer, tree_layer
+from trainers.policies.bart_modules import POSITION_OFFSET, TIED, BartModel, BartShape, Side
 from trainers.policies.base import DecodeState, EncoderState, PromptBatch
 from trainers.policies.geometry import fresh_embeddings
 from trainers.policies.packing import PrefixTree, Ragged, pack
@@ -30,19 +27,15 @@ from trainers.policies.restricted import TrieTables, check_levels, check_tempera
 from trainers.policies.settings import PolicySettings
 from trainers.policies.tokenizer import PromptTokenizer
 
-Side = Any  #: transformers' BartEncoder or BartDecoder
-
-POSITION_OFFSET = 2  # transformers' BART keeps two unused rows before position 0
-
 
 class BartPolicy(nn.Module):
-    """A `trainers.policies.base.Policy` over `BartForConditionalGeneration`."""
+    """A `trainers.policies.base.Policy` over `BartModel`."""
 
     backbone = "bart"
 
     def __init__(
         self,
-        model: BartForConditionalGeneration,
+        model: BartModel,
         tokenizer: PromptTokenizer,
         settings: PolicySettings,
         version: str,
@@ -74,7 +67,7 @@ class BartPolicy(nn.Module):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             policy = cls(
-                BartForConditionalGeneration(_config(settings, tokenizer)),
+                BartModel(_shape(settings, tokenizer)),
                 tokenizer,
                 settings,
                 codebook_version,
@@ -89,25 +82,22 @@ class BartPolicy(nn.Module):
     def load(cls, folder: Path, about: folders.About) -> BartPolicy:
         """From a folder that `save` wrote; use `trainers.policies.load_policy`, which reads ``about`` first."""
         tokenizer = PromptTokenizer.load(folder / "model")
-        config = BartConfig.from_pretrained(folder / "model")
+        shape = BartShape.load(folder / "model")
         with torch.random.fork_rng(devices=[]):  # building the modules draws random numbers that nobody asked for
-            model = BartForConditionalGeneration(config)
+            model = BartModel(shape)
             policy = cls(model, tokenizer, about.settings, about.codebook_version, about.dense_width)
-        weights = load_file(folder / "model" / "model.safetensors")
-        folders.load_weights(model, weights, str(folder / "model"), tied="model.shared.weight")
-        folders.load_weights(policy.dense, load_file(folder / folders.EXTRA), str(folder / folders.EXTRA))
+        folders.load_weights(model, folder / "model" / "model.safetensors", repeated=TIED)
+        folders.load_weights(policy.dense, folder / folders.EXTRA)
         return policy.eval()
 
     def save(self, folder: Path) -> None:
         """Write ``model/`` (opens with ``from_pretrained``), ``extra.safetensors`` and ``policy.json``."""
         self.tokenizer.save(folder / "model")
-        self.model.config.save_pretrained(folder / "model")
-        # Written here rather than by save_pretrained, which draws a progress bar and is slower for a small model.
-        tied = self.model.all_tied_weights_keys
-        weights = {name: w.contiguous() for name, w in self.model.state_dict().items() if name not in tied}
-        save_file(weights, folder / "model" / "model.safetensors", metadata={"format": "pt"})
+        self.model.shape.save(folder / "model")
+        folders.save_weights(self.model, folder / "model" / "model.safetensors")
+        folders.save_weights(self.dense, folder / folders.EXTRA)
         about = folders.About(self.backbone, self.codebook_version, self.dense.in_features, self.settings)
-        folders.save_about(folder, about, self.dense.state_dict())
+        folders.save_about(folder, about)
 
     @property
     def module(self) -> nn.Module:
@@ -124,9 +114,9 @@ class BartPolicy(nn.Module):
         x_PD = ragged.flatten(self._enter(encoder, token_BSD + slot_BSD, position_SD))
         bias_BS = torch.zeros(prompts.mask_BS.shape, dtype=x_PD.dtype, device=x_PD.device)
         bias_B11S = bias_BS.masked_fill_(~prompts.mask_BS, torch.finfo(x_PD.dtype).min)[:, None, None]
-        for layer in encoder.layers:
+        for layer in encoder.blocks():
             x_PD = encoder_layer(layer, x_PD, ragged, bias_B11S)
-        caches = [cross_cache(layer, x_PD, ragged) for layer in self.model.model.decoder.layers]
+        caches = [cross_cache(layer, x_PD, ragged) for layer in self.model.model.decoder.blocks()]
         return EncoderState(tuple(k for k, _ in caches), tuple(v for _, v in caches), bias_B11S)
 
     def advance(self, state: DecodeState, codes_BR: Tensor | None) -> tuple[Tensor, DecodeState]:
@@ -140,7 +130,7 @@ class BartPolicy(nn.Module):
         x_BRD = functional.embedding(tokens_BR, self.model.model.shared.weight)
         x_BRD = self._enter(decoder, x_BRD, decoder.embed_positions.weight[POSITION_OFFSET + state.depth])
         keys, values = [], []
-        for n, layer in enumerate(decoder.layers):
+        for n, layer in enumerate(decoder.blocks()):
             past = (state.keys_BRHTC[n], state.values_BRHTC[n]) if state.depth else None
             shared = state.encoder.keys_BHSC[n], state.encoder.values_BHSC[n]
             x_BRD, key, value = step_layer(layer, x_BRD, past, *shared, state.encoder.bias_B11S)
@@ -206,20 +196,20 @@ class BartPolicy(nn.Module):
         x_PD = self._enter(
             decoder, x_PD, functional.embedding(tree.depth_P + POSITION_OFFSET, decoder.embed_positions.weight)
         )
-        for layer, key_BHSC, value_BHSC in zip(decoder.layers, state.keys_BHSC, state.values_BHSC, strict=True):
+        for layer, key_BHSC, value_BHSC in zip(decoder.blocks(), state.keys_BHSC, state.values_BHSC, strict=True):
             x_PD = tree_layer(layer, x_PD, tree, key_BHSC, value_BHSC, state.bias_B11S)
         return x_PD
 
     def _enter(self, side: Side, embedded: Tensor, position: Tensor) -> Tensor:
         """Token plus position, norm and dropout: the entrance of either side."""
-        scale = self.model.config.d_model**0.5 if self.model.config.scale_embedding else 1.0
+        scale = self.model.shape.d_model**0.5 if self.model.shape.scale_embedding else 1.0
         x: Tensor = side.layernorm_embedding(embedded * scale + position)
-        return functional.dropout(x, p=self.model.config.dropout, training=self.training)
+        return functional.dropout(x, p=self.model.shape.dropout, training=self.training)
 
 
-def _config(settings: PolicySettings, tokenizer: PromptTokenizer) -> BartConfig:
-    return BartConfig(
-        architectures=[BartForConditionalGeneration.__name__],
+def _shape(settings: PolicySettings, tokenizer: PromptTokenizer) -> BartShape:
+    levels = len(tokenizer.level_sizes)
+    return BartShape(
         vocab_size=len(tokenizer),
         d_model=settings.d_model,
         encoder_layers=settings.encoder_layers,
@@ -228,14 +218,11 @@ def _config(settings: PolicySettings, tokenizer: PromptTokenizer) -> BartConfig:
         decoder_ffn_dim=settings.ffn,
         encoder_attention_heads=settings.heads,
         decoder_attention_heads=settings.heads,
-        dropout=settings.dropout,
-        attention_dropout=0.0,
-        activation_dropout=0.0,
-        init_std=settings.init_std,
-        max_position_embeddings=max(settings.prompt.longest(len(tokenizer.level_sizes)), len(tokenizer.level_sizes) + 1),
+        max_position_embeddings=max(settings.prompt.longest(levels), levels + 1),
         bos_token_id=tokenizer.bos,
         pad_token_id=tokenizer.pad,
         eos_token_id=tokenizer.eos,
         decoder_start_token_id=tokenizer.bos,
-        forced_eos_token_id=None,
+        dropout=settings.dropout,
+        init_std=settings.init_std,
     )

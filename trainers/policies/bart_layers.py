@@ -1,22 +1,16 @@
-"""BART's layers over transformers' own parameters, for the three shapes a policy needs: prompt, prefix tree, one step.
+"""BART's layers for the three shapes a policy needs: a prompt, a tree of prefixes, one step of many rows.
 
-The modules hold the weights (so that checkpoints open with transformers); these functions call them without generation
-caches, mask builders and per-call wrappers, which cost more than the arithmetic at this size.
 Letters as in `trainers.policies.base`; Q query positions.
 """
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
+from trainers.policies.bart_modules import Attention, Layer
 from trainers.policies.packing import PrefixTree, Ragged
-
-Layer = Any  #: transformers' BartEncoderLayer or BartDecoderLayer
-Attention = Any  #: transformers' BartAttention
 
 
 def heads(attention: Attention, x_BQD: Tensor) -> Tensor:
@@ -33,7 +27,7 @@ def attend(attention: Attention, query_BQD: Tensor, key_BHSC: Tensor, value_BHSC
     return out.transpose(1, 2).reshape(query_BQD.shape)
 
 
-def after_attention(layer: Layer, attention: Attention, norm: Any, residual: Tensor, mixed: Tensor) -> Tensor:
+def after_attention(layer: Layer, attention: Attention, norm: nn.LayerNorm, residual: Tensor, mixed: Tensor) -> Tensor:
     """Output projection, dropout, residual and norm."""
     out = attention.out_proj(mixed)
     normed: Tensor = norm(residual + functional.dropout(out, p=layer.dropout, training=layer.training))
@@ -43,7 +37,6 @@ def after_attention(layer: Layer, attention: Attention, norm: Any, residual: Ten
 def feed_forward(layer: Layer, x: Tensor) -> Tensor:
     """The layer's last part, any leading shape."""
     inner = layer.activation_fn(layer.fc1(x))
-    inner = functional.dropout(inner, p=layer.activation_dropout, training=layer.training)
     out = functional.dropout(layer.fc2(inner), p=layer.dropout, training=layer.training)
     normed: Tensor = layer.final_layer_norm(x + out)
     return normed

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
-from safetensors.torch import save_file
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
 
 from schemas.errors import Corrupt, Incompatible, Unavailable
 from trainers.policies.settings import PolicySettings
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    from torch import nn
 
     from trainers.policies.base import Policy
 
@@ -64,9 +66,8 @@ def load_about(folder: Path) -> About:
         raise Corrupt(str(path), str(error), "use the checkpoint before it") from error
 
 
-def save_about(folder: Path, about: About, extra: dict[str, Tensor]) -> None:
-    """Write policy.json and extra.safetensors."""
-    save_file({name: tensor.detach().contiguous() for name, tensor in extra.items()}, folder / EXTRA)
+def save_about(folder: Path, about: About) -> None:
+    """Write policy.json."""
     data = {
         "backbone": about.backbone,
         "codebook_version": about.codebook_version,
@@ -77,18 +78,23 @@ def save_about(folder: Path, about: About, extra: dict[str, Tensor]) -> None:
     (folder / ABOUT).write_text(json.dumps(data, indent=1, sort_keys=True))
 
 
-def load_weights(module: nn.Module, weights: dict[str, Tensor], path: str, tied: str = "") -> None:
-    """Fill a module; parameters tied to ``tied`` may be missing from the file.
+def save_weights(module: nn.Module, path: Path) -> None:
+    """Write a module's parameters and buffers; the same weights give the same bytes."""
+    weights = {name: tensor.detach().contiguous() for name, tensor in module.state_dict().items()}
+    save_file(weights, path, metadata={"format": "pt"})
+
+
+def load_weights(module: nn.Module, path: Path, repeated: Sequence[str] = ()) -> None:
+    """Fill a module; names in ``repeated`` say again what another name holds, and are passed over.
 
     Raises:
-        Corrupt: names or shapes do not fit.
+        Corrupt: the file is missing or torn, or names or shapes do not fit.
     """
+    remedy = "use the checkpoint before it"
     try:
+        weights = {name: tensor for name, tensor in load_file(path).items() if name not in repeated}
         report = module.load_state_dict(weights, strict=False)
-    except RuntimeError as error:
-        raise Corrupt(path, str(error), "use the checkpoint before it") from error
-    own = module.state_dict()
-    shared = own[tied].data_ptr() if tied else 0
-    missing = [name for name in report.missing_keys if not tied or own[name].data_ptr() != shared]
-    if missing or report.unexpected_keys or (tied and tied not in weights):
-        raise Corrupt(path, f"missing {missing}, unexpected {report.unexpected_keys}", "use the checkpoint before it")
+    except (OSError, SafetensorError, RuntimeError) as error:
+        raise Corrupt(str(path), str(error), remedy) from error
+    if report.missing_keys or report.unexpected_keys:
+        raise Corrupt(str(path), f"missing {report.missing_keys}, unexpected {report.unexpected_keys}", remedy)
