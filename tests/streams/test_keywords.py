@@ -18,7 +18,10 @@ from confluent_kafka import Producer
 from numpy.typing import NDArray
 from redis import Redis
 
+from reward.counts import UNIT, Counts
 from reward.lexicon import Lexicon, build_lexicon
+from reward.settings import PosteriorSettings
+from reward.snapshot import PosteriorSnapshot
 from schemas.artefacts import Artefacts
 from schemas.catalogue import Catalogue
 from schemas.codec import encode
@@ -26,8 +29,9 @@ from schemas.connections import Connections
 from schemas.errors import Unavailable
 from schemas.events import Impression, ShownItem, Tick
 from schemas.keywords import KeywordChain
+from schemas.posteriors import CountDelta, SnapshotPointer
 from schemas.store import Store
-from schemas.topics import IMPRESSIONS
+from schemas.topics import IMPRESSIONS, SNAPSHOTS
 from streams.keywords.agent import catalogue_writer
 from streams.keywords.refresher import Refresher
 from streams.keywords.settings import KeywordSettings, WriterSettings
@@ -205,31 +209,35 @@ def test_the_default_writer_reads_the_lexicon_of_the_identifiers(tmp_path: Path)
     assert catalogue_writer(store, Artefacts(identifiers="abc"), settings).version != built.version
 
 
-class Broken:
-    """A writer that breaks its promise to raise nothing but `WriterFailed`."""
-
-    version = "w1"
-
-    async def write(self, query: str) -> KeywordChain:
-        raise ZeroDivisionError
-
+QUIET = os.environ | {"PYTHONWARNINGS": "ignore"}
 
 RUN = """
 import sys
+from reward.counts import UNIT, Counts
+from reward.settings import PosteriorSettings
+from reward.snapshot import PosteriorSnapshot
 from schemas.artefacts import Artefacts
 from schemas.connections import Connections
 from schemas.store import Store
 from streams.keywords.agent import run
+
+class Broken:
+    version = "w1"
+
+    async def write(self, query):
+        raise ZeroDivisionError
+
 connections = Connections.model_validate_json(sys.argv[1])
-code = run(connections, Store(connections.store), Artefacts(), app_id=sys.argv[2])
+code = run(connections, Store(connections.store), Artefacts(), writer=Broken() if sys.argv[3:] else None, app_id=sys.argv[2])
 assert "torch" not in sys.modules and "faiss" not in sys.modules
 sys.exit(code)
 """
 
 
 @pytest.mark.services
+@pytest.mark.slow
 def test_the_worker_writes_the_chains_of_what_people_search(fresh_topics: Connections, unique: Callable[[str], str]) -> None:
-    """From the topic to Redis, past a broken record, after a kill as well; SIGTERM ends it cleanly."""
+    """From the topic to Redis, past a broken record, after a failed writer and a kill as well; SIGTERM ends it cleanly."""
     CATALOGUE.save(Store(fresh_topics.store))
     producer = Producer({"bootstrap.servers": fresh_topics.kafka})
 
@@ -243,7 +251,10 @@ def test_the_worker_writes_the_chains_of_what_people_search(fresh_topics: Connec
     send(impression("black sofa"), b"broken", impression("Oak table", "r2"), encode(Tick(9)))
     with Redis.from_url(fresh_topics.redis) as client:
         store = RedisKeywordStore(client)
-        first = subprocess.Popen(command, env=os.environ | {"PYTHONWARNINGS": "ignore"})
+        broken = subprocess.run([*command, "broken"], env=QUIET, timeout=60, capture_output=True)
+        assert broken.returncode == 1 and b"ZeroDivisionError" in broken.stdout + broken.stderr
+        assert store.refreshed() == 0  # the next worker finds the records that this one broke on
+        first = subprocess.Popen(command, env=QUIET)
         try:
             await_coverage(store, ["black sofa", "oak table"], first)
         finally:
@@ -251,17 +262,35 @@ def test_the_worker_writes_the_chains_of_what_people_search(fresh_topics: Connec
             first.wait()
         assert store.refreshed() == 2
         send(impression("leather sofa", "r3"))
-        second = subprocess.Popen(command, env=os.environ | {"PYTHONWARNINGS": "ignore"})
+        second = subprocess.Popen(command, env=QUIET)
         try:
             await_coverage(store, ["leather sofa"], second)
+            assert store.refreshed() == 3  # what the killed worker had written was not written again
+            publish_clicks_on_red(producer, Store(fresh_topics.store))
+            for number in range(100):  # until the worker has read the click statistics
+                send(impression(f"sofa {number}", f"s{number}"))
+                await_coverage(store, [f"sofa {number}"], second)
+                if "red" in store.get(f"sofa {number}").keywords:  # type: ignore[union-attr]
+                    break
+            else:
+                pytest.fail("no chain knew the clicks")
             second.send_signal(signal.SIGTERM)
             assert second.wait(20) == 0
         finally:
             second.kill()
             second.wait()
-        assert store.refreshed() == 3  # what the killed worker had written was not written again
         assert store.counters()["skipped.unreadable"] >= 1
         assert client.exists(COUNTERS) and "sofa" in " ".join(store.get("black sofa").keywords)  # type: ignore[union-attr]
+
+
+def publish_clicks_on_red(producer: Producer, store: Store) -> None:
+    """A snapshot after which everybody who sees i5, the red sofa, clicks it, and nobody anything else."""
+    seen = [CountDelta("sofa", item, 0, 100 * UNIT, 100 * (item == "i5"), 0, 100 * UNIT) for item in CATALOGUE.items]
+    data = PosteriorSnapshot.build(Counts(seen), 1_000, PosteriorSettings())
+    pointer = SnapshotPointer(1, 1_000, "posteriors/1", store.write("posteriors/1", data), 0, 10)
+    producer.produce(SNAPSHOTS.name, encode(pointer), partition=0)
+    producer.produce(SNAPSHOTS.name, encode(pointer), partition=1)
+    assert producer.flush(20) == 0
 
 
 def await_coverage(store: RedisKeywordStore, queries: list[str], worker: subprocess.Popen[bytes]) -> None:
