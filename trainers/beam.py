@@ -34,7 +34,7 @@ class Beams:
     valid_BW: Tensor  #: bool, False beyond the last available identifier
 
 
-@torch.inference_mode()
+@torch.no_grad()  # not inference_mode: the trie's tables made here serve passes with gradient later
 def beam_search(
     policy: Policy,
     prompts: PromptBatch | EncoderState,

@@ -133,3 +133,12 @@ def test_what_cannot_be_searched_raises() -> None:
         beam_search(POLICY, PROMPTS, toys.toy_trie(), 0)
     with pytest.raises(InvalidValue, match="number of filters is 1"):
         beam_search(POLICY, PROMPTS, toys.toy_trie(), 4, [None])
+
+
+def test_a_search_and_a_gradient_share_the_trie() -> None:
+    """The gate searches in the learner's process, over the learner's trie."""
+    trie = toys.toy_trie(seed=8)
+    sids_BGL = beam_search(POLICY, PROMPTS, trie, 4).sids_BWL
+    policy = toys.toy_policy()
+    policy.logprobs(PROMPTS, sids_BGL, trie).sum().backward()
+    assert float(policy.dense.weight.grad.abs().max()) > 0

@@ -92,11 +92,8 @@ def test_text_becomes_text_pieces_only(text: str) -> None:
 @given(st.text(alphabet=st.characters(codec="utf-8", exclude_characters="<"), min_size=1, max_size=30))
 def test_any_text_can_be_read_back(text: str) -> None:
     """Bytes are the alphabet: nothing is unknown. NFKC and lower case are the only losses."""
-    import unicodedata
-
     back = TOKENIZER.backend.decode(TOKENIZER.text(text, 10_000))
     assert back.strip() == TOKENIZER.backend.normalizer.normalize_str(text).strip()
-    assert unicodedata.normalize("NFKC", text).lower().split() == back.lower().split() or not text.isascii()
 
 
 def test_levels_own_consecutive_ranges_after_the_text() -> None:
