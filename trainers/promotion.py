@@ -9,6 +9,7 @@ import structlog
 
 from schemas.artefacts import Artefacts
 from schemas.checkpoints import Candidate, Manifest, Promotion
+from schemas.errors import Corrupt, Unavailable
 from schemas.journal import GateDecision
 from schemas.posteriors import SnapshotPointer
 from schemas.store import Store
@@ -34,15 +35,17 @@ class Present(NamedTuple):
 
 
 class Publisher:
-    """Knows which checkpoint is served: the last one promoted, or the run's frozen one before any."""
+    """Knows which checkpoint is served: the last one promoted, or the run's frozen one before any.
+
+    If its files no longer pass their checks, a candidate is compared with the newest promoted one that does.
+    """
 
     def __init__(
         self, bootstrap: str, store: Store, artefacts: Artefacts, journal: Journal, tools: Tools, settings: GateSettings
     ) -> None:
         self._store, self._journal, self._tools, self._settings = store, journal, tools, settings
         promotions: list[Promotion] = read_topic(bootstrap, PROMOTED)
-        self._told = {promotion.checkpoint for promotion in promotions}
-        self.served = promotions[-1].checkpoint if promotions else artefacts.frozen
+        self._line = [artefacts.frozen, *(promotion.checkpoint for promotion in promotions)]
         self._policy: tuple[str, Policy] | None = None
 
     def publish(self, manifest: Manifest, state: LearnerState, now: Present) -> GateDecision:
@@ -62,31 +65,35 @@ class Publisher:
         decision = decisions.get(manifest.checkpoint)
         if decision is None:
             self.publish(manifest, state, now)
-        elif decision.promoted and manifest.checkpoint not in self._told:
+        elif decision.promoted and manifest.checkpoint not in self._line:
             self._promote(manifest, decision.reason)
 
     def _judge(self, manifest: Manifest, state: LearnerState, now: Present) -> GateDecision:
         views = state.held_out.newest(self._settings.views)
-        tools = self._tools
-        rates = tools.rates(now.snapshot)
+        served, policy = self._served()
+        tools, rates = self._tools, self._tools.rates(now.snapshot)
         means = [
-            list_rewards(
-                policy, views, tools.trie, tools.builder, tools.rewards, now.weights, rates, self._settings
-            )
-            for policy in (state.policy, self._served_policy())
-        ]  # fmt: skip
-        names = manifest.checkpoint, self.served
+            list_rewards(one, views, tools.trie, tools.builder, tools.rewards, now.weights, rates, self._settings)
+            for one in (state.policy, policy)
+        ]
+        names = manifest.checkpoint, served
         return decide(names, means[0], means[1], views, self._settings, seed=manifest.step)
 
-    def _served_policy(self) -> Policy:
-        if self._policy is None or self._policy[0] != self.served:
-            checkpoints.verify(self._store, self.served)
-            self._policy = (self.served, load_policy(checkpoints.policy_folder(self._store, self.served)))
-        return self._policy[1]
+    def _served(self) -> tuple[str, Policy]:
+        while self._policy is None or self._policy[0] != self._line[-1]:
+            checkpoint = self._line[-1]
+            try:
+                checkpoints.verify(self._store, checkpoint)
+                self._policy = (checkpoint, load_policy(checkpoints.policy_folder(self._store, checkpoint)))
+            except (Corrupt, Unavailable) as error:
+                log.error("promoted checkpoint refused", checkpoint=checkpoint, error=str(error))
+                if len(self._line) == 1:
+                    raise
+                self._line.pop()
+        return self._policy
 
     def _promote(self, manifest: Manifest, reason: str) -> None:
         path = checkpoints.path_of(manifest.checkpoint)
         promotion = Promotion(manifest.checkpoint, manifest.step, path, int(time.time() * 1000), reason)
         self._journal.send(PROMOTED, manifest.checkpoint.encode(), promotion)
-        self._told.add(manifest.checkpoint)
-        self.served = manifest.checkpoint
+        self._line.append(manifest.checkpoint)
