@@ -8,6 +8,7 @@ import typer
 from rich.console import Console
 
 from headrace.commands import data, live, operate, services, weights
+from headrace.logs import configure_logs
 from schemas.errors import HeadraceError, InvalidValue
 
 app = typer.Typer(
@@ -31,6 +32,7 @@ app.add_typer(operate.quarantine, name="quarantine")
 
 def main() -> None:
     """Entry point: errors of Headrace end with one line and status 1, a wrong value with status 2."""
+    configure_logs()
     try:
         app()
     except InvalidValue as error:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 
 from rich.console import Console
 from rich.live import Live
@@ -73,7 +74,7 @@ class Story:
         table = LiveTable(self.console)
         if self.console.is_terminal:
             with Live(console=self.console, refresh_per_second=2, transient=True) as live:
-                table.show = live.update
+                table.show = partial(live.update, refresh=True)
                 yield table
         else:
             yield table
@@ -98,7 +99,7 @@ class LiveTable:
     def __init__(self, console: Console) -> None:
         self._console = console
         self._printed = 0.0
-        self.show = self._plain
+        self.show: Callable[[Table], None] = self._plain
 
     def update(self, rows: Mapping[str, str]) -> None:
         """Show these rows."""

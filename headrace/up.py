@@ -9,6 +9,7 @@ from threading import Event, Thread
 
 from headrace.errand import run_errand
 from headrace.folder import RunFolder
+from headrace.logs import configure_logs
 from headrace.settings import Settings, load_settings
 from headrace.stack import open_stack
 from headrace.story import Story
@@ -31,6 +32,8 @@ def run_up(run: Path | None, data: str, seed: int, items: int | None) -> None:
         signal.signal(number, lambda *_: stop.set())
     folder = RunFolder(run.resolve()) if run else RunFolder.new()
     settings = folder.settings() if folder.settings_file.is_file() else _new(data, seed, items)
+    folder.create()
+    configure_logs(folder.logs / "headrace.log")
     story.say(f"[bold]Headrace[/] up; run folder {folder.root}")
     with open_stack(folder, settings) as stack:
         if not Store(stack.settings.store).exists(PATH):

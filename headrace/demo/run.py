@@ -9,6 +9,7 @@ import sys
 import time
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from headrace.demo.profile import demo_settings
 from headrace.demo.watch import Watch, wait_until_taken
 from headrace.errand import run_errand
 from headrace.folder import RunFolder
+from headrace.logs import configure_logs
 from headrace.report.page import render
 from headrace.report.tables import quality_table
 from headrace.settings import Settings
@@ -58,6 +60,8 @@ def run_demo(data: str, minutes: float, seed: int, items: int | None, report: Pa
     settings, live_minutes = demo_settings(data, minutes, seed, items)
     folder = RunFolder.new()
     target = (report or folder.root).resolve()
+    folder.create()
+    configure_logs(folder.logs / "headrace.log")
     story.say(f"[bold]Headrace[/] demo, data {data}, seed {seed}; run folder {folder.root}")
     with ExitStack() as context:
         stack = services(story, context, folder, settings)
@@ -153,7 +157,8 @@ def live(story: Story, stack: Stack, driver: Driver, minutes: float) -> LiveLog:
     with story.live() as table:
         watch.start(table)
         try:
-            log = asyncio.run(driver.shop(stack.server, minutes, watch.on_round, lambda: change_weights(story, stack)))
+            half_way = partial(change_weights, story, stack)
+            log = asyncio.run(driver.shop(stack.server, minutes, watch.on_round, half_way))
         finally:
             watch.stop()
     story.seconds["live"] = time.monotonic() - started

@@ -42,8 +42,14 @@ class Watch:
             self._thread.join()
 
     def on_round(self, progress: Progress) -> None:
-        """Told by the driver."""
+        """Told by the driver.
+
+        Raises:
+            ServiceFailed: a process ended again and again: nobody would learn from what follows.
+        """
         self._round = progress
+        if failed := self._stack.supervisor.failures():
+            raise failed[0]
 
     def _run(self, table: LiveTable) -> None:
         journal = JournalTail(self._stack.settings.kafka)
