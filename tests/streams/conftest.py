@@ -21,21 +21,31 @@ from schemas.topics import INPUTS, TOPICS
 from streams.accounting import standing
 from streams.runtime.log import LogReader
 
-WORKER = Path(__file__).parent / "attribution_worker.py"
+HERE = Path(__file__).parent
 
 
 class Worker:
-    """The attribution worker as a child process with small windows and frequent snapshots."""
+    """A worker as a child process, by default attribution with small windows and frequent snapshots."""
 
-    def __init__(self, connections: Connections, group: str, log: Path, env: Mapping[str, str]) -> None:
+    def __init__(
+        self, connections: Connections, group: str, log: Path, env: Mapping[str, str], script: str = "attribution_worker.py"
+    ) -> None:
         self.log = log
+        self._began = log.stat().st_size if log.exists() else 0
         with log.open("ab") as output:
             self.process = subprocess.Popen(
-                [sys.executable, str(WORKER), connections.model_dump_json(), group],
+                [sys.executable, str(HERE / script), connections.model_dump_json(), group],
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 env={**os.environ, **env},
             )
+
+    def ready(self) -> None:
+        """Wait until it has recovered a partition, however slow the machine is."""
+        deadline = time.monotonic() + 60
+        while b"recovered" not in self.log.read_bytes()[self._began :]:
+            assert time.monotonic() < deadline, self.log.read_text()[-3_000:]
+            time.sleep(0.05)
 
     def kill(self) -> None:
         self.process.kill()

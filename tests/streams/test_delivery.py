@@ -91,12 +91,15 @@ def test_kill_9_at_random_moments_leaves_the_output_identical(
     thread = Thread(target=flow)
     thread.start()
     one = worker()
-    for _ in range(7):
-        time.sleep(1.3 + 1.4 * rng.random())
+    for round_ in range(7):
+        if round_ != 3:  # once before it has come to recover
+            one.ready()
+        time.sleep(0.8 * rng.random())
         one.kill()
         one = worker()
     thread.join()
     caught_up(fresh_topics)
+    one.ready()  # SIGTERM before its handlers are there would end it at once
     assert one.stop() == 0, one.log.read_text()[-3_000:]
     check(fresh_topics)
     replayed = [int(n) for n in re.findall(r"replayed=(\d+)", one.log.read_text())]
@@ -118,9 +121,9 @@ def test_a_second_worker_joins_and_leaves_and_a_paused_one_wakes_up_to_find_its_
 
         one = worker("one")
         feed(0)
-        time.sleep(3)
+        one.ready()
         two = worker("two")
-        time.sleep(3)
+        two.ready()
         feed(1)
         time.sleep(2)
         assert two.stop() == 0, two.log.read_text()[-3_000:]
@@ -129,6 +132,7 @@ def test_a_second_worker_joins_and_leaves_and_a_paused_one_wakes_up_to_find_its_
         one.process.send_signal(signal.SIGSTOP)
         three = worker("three")
         feed(3)
+        three.ready()
     caught_up(fresh_topics)
     one.process.send_signal(signal.SIGCONT)
     time.sleep(3)
