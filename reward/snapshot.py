@@ -114,13 +114,18 @@ class PosteriorSnapshot:
 
     @classmethod
     def read(cls, store: Store, pointer: SnapshotPointer) -> PosteriorSnapshot:
-        """The snapshot that ``pointer`` names, checked against its checksum.
+        """The snapshot that ``pointer`` names; raises as `load`."""
+        return cls.load(store, pointer.path, pointer.sha256)
+
+    @classmethod
+    def load(cls, store: Store, path: str, checksum: str) -> PosteriorSnapshot:
+        """The snapshot at ``path``, checked against its sha256.
 
         Raises:
             Unavailable: the file is missing.
             Corrupt: it is not the file that was published.
         """
-        return cls(store.read(pointer.path, pointer.sha256))
+        return cls(store.read(path, checksum))
 
     def ctr(self, query_key: str, items: Sequence[str]) -> Ctr:
         """CTR of each item under the normalised query; falls to the item's level, then to the whole, where unseen."""

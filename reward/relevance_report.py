@@ -1,0 +1,29 @@
+"""How good a relevance scorer is on judged queries that it never saw, beside two simple ones."""
+
+from __future__ import annotations
+
+import msgspec
+
+
+class RelevanceReport(msgspec.Struct, frozen=True):
+    """Held-out agreement with judgments. Kappa is quadratic: 1 agreement, 0 chance. Prints as one sentence."""
+
+    trained: bool  #: False: too few judgments, tiers go by cosine alone and nothing below is measured
+    judgments: int
+    queries: int
+    test_judgments: int
+    kappa: float
+    accuracy: float
+    log_loss: float  #: nats a judgment
+    calibration_error: float  #: expected |confidence - accuracy| over ten bins
+    kappa_bm25: float  #: best thresholds on BM25
+    kappa_cosine: float  #: best thresholds on the embeddings' cosine
+    confusion: tuple[tuple[int, ...], ...]  #: [true tier][predicted tier]
+
+    def __str__(self) -> str:
+        if not self.trained:
+            return f"relevance by cosine alone: {self.judgments} judgments are too few to train a scorer"
+        return (
+            f"relevance kappa {self.kappa:.3f}, accuracy {self.accuracy:.1%} on {self.test_judgments} held-out judgments "
+            f"(BM25 {self.kappa_bm25:.3f}, cosine {self.kappa_cosine:.3f})"
+        )

@@ -1,0 +1,119 @@
+"""The words of items as integer arrays, and a query's words against them: overlap without touching strings.
+
+Every item's title, brand, category and attribute values are padded rows of word numbers, made once. A query's words
+are looked up once (a misspelt one through the speller) and then compared with any number of rows at a time.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from typing import Final, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from reward.speller import Speller
+from reward.text import stems
+from schemas.catalogue import Catalogue
+
+#: Words kept of a title, a brand, a category, and all attribute values together.
+WIDTHS: Final = {"title": 32, "brand": 4, "category": 8, "attributes": 24}
+
+#: Weight of a word that only the speller found.
+CORRECTED: Final = 0.8
+
+Ints = NDArray[np.int32]
+Floats = NDArray[np.float64]
+
+
+class QueryWords(NamedTuple):
+    """Q words of a query: vocabulary number (-1 unknown), idf, trust (below 1 if corrected), attribute type (-1: none)."""
+
+    id_Q: Ints
+    idf_Q: Floats
+    trust_Q: Floats
+    type_Q: Ints
+    number_Q: NDArray[np.bool_]
+    brand_Q: NDArray[np.bool_]
+
+
+class WordIndex:
+    """Arrays over N items; ``title_NW`` and its fellows hold word numbers, padded with -2."""
+
+    def __init__(self, catalogue: Catalogue) -> None:
+        fields = {
+            "title": [stems(title) for title in catalogue.titles],
+            "brand": [stems(brand) for brand in catalogue.brands],
+            "category": [stems(category) for category in catalogue.categories],
+            "attributes": [[word for value in a.values() for word in stems(value)] for a in catalogue.attributes],
+        }
+        present = Counter(word for row in zip(*fields.values(), strict=True) for word in {w for f in row for w in f})
+        self._id = {word: n for n, word in enumerate(sorted(present))}
+        self._speller = Speller(present)
+        df_V = np.array([present[word] for word in self._id], np.float64)
+        count = max(1, len(catalogue))
+        self._idf_V = np.log1p((count - df_V + 0.5) / (df_V + 0.5))
+        self._unknown_idf = float(np.log1p((count + 0.5) / 0.5))
+        self.title_NW, self.brand_NW, self.category_NW, self.attributes_NW = (
+            self._padded(fields[name], width) for name, width in WIDTHS.items()
+        )
+        self.length_N = np.maximum(1, (self.title_NW >= 0).sum(axis=1)).astype(np.float64)
+        self.mean_length = float(self.length_N.mean()) if len(catalogue) else 1.0
+        self._brands = {word for words in fields["brand"] for word in words}
+        self.types = tuple(sorted({name for a in catalogue.attributes for name in a}))
+        self.has_type_NT = np.array([[name in a for name in self.types] for a in catalogue.attributes], bool).reshape(
+            len(catalogue), len(self.types)
+        )
+        self._type_V = self._types_of_words(catalogue)
+
+    def __len__(self) -> int:
+        return len(self._id)
+
+    def query(self, text: str) -> QueryWords:
+        """The words of a query. One that no item has is spelled right if a known word is near, else unknown."""
+        ids: list[int] = []
+        trust: list[float] = []
+        words = stems(text)
+        for word in words:
+            known = word if word in self._id else self._speller.correct(word)
+            ids.append(self._id[known] if known is not None else -1)
+            trust.append(1.0 if known == word else CORRECTED)
+        id_Q = np.array(ids, np.int32)
+        found_Q = id_Q >= 0
+        if not len(self._id):
+            nothing = np.full(len(words), -1, np.int32)
+            return QueryWords(nothing, np.ones(len(words)), np.ones(len(words)), nothing, found_Q, found_Q)
+        return QueryWords(
+            id_Q,
+            np.where(found_Q, self._idf_V[id_Q], self._unknown_idf),
+            np.array(trust, np.float64),
+            np.where(found_Q, self._type_V[id_Q], -1).astype(np.int32),
+            np.array([any(letter.isdigit() for letter in word) for word in words], bool),
+            np.array([word in self._brands for word in words], bool),
+        )
+
+    def _padded(self, rows: Sequence[Sequence[str]], width: int) -> Ints:
+        width = max(1, min(width, max(map(len, rows), default=1)))
+        padded_NW = np.full((len(rows), width), -2, np.int32)
+        for n, words in enumerate(rows):
+            ids = [self._id[word] for word in words[:width]]
+            padded_NW[n, : len(ids)] = ids
+        return padded_NW
+
+    def _types_of_words(self, catalogue: Catalogue) -> Ints:
+        """The attribute type that most of a word's uses as a value belong to; -1 for a word that is no value."""
+        uses: dict[str, Counter[int]] = {}
+        number = {name: n for n, name in enumerate(self.types)}
+        for name, word in _values(catalogue.attributes):
+            uses.setdefault(word, Counter())[number[name]] += 1
+        type_V = np.full(len(self._id), -1, np.int32)
+        for word, counter in uses.items():
+            kind, most = min(counter.items(), key=lambda entry: (-entry[1], entry[0]))
+            if most * 2 > sum(counter.values()):
+                type_V[self._id[word]] = kind
+        return type_V
+
+
+def _values(attributes: Iterable[dict[str, str]]) -> Iterable[tuple[str, str]]:
+    return ((name, word) for a in attributes for name, value in a.items() for word in stems(value))
