@@ -52,6 +52,7 @@ def create_app(connections: Connections, settings: ConsoleSettings | None = None
     page = files("console").joinpath("page.html").read_text("utf-8")
     page = page.replace("__REFRESH_MS__", str(int(settings.refresh_s * 1000))).replace("__LAST__", str(settings.last_steps))
     app = FastAPI(title="Headrace console")
+    app.state.engine = engine
     handle_failures(app)
 
     def published(saved: RewardWeights) -> dict[str, Any]:

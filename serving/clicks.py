@@ -39,7 +39,7 @@ class ClickFollower:
     def run(self) -> None:
         """Until ``stop``; Kafka or Redis away only delays it."""
         try:
-            for consumer, records in read(self._connect, self._stop, self._settings.poll_s):
+            for consumer, records in read(self._bootstrap, self._connect, self._stop, self._settings.poll_s):
                 clicks = [click for record in records if (click := _click(record)) is not None]
                 if clicks and not self._write(clicks):
                     return

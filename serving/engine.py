@@ -8,7 +8,7 @@ Letters: B requests, W beam width, C candidates of a request, N items, L levels.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -95,16 +95,23 @@ class SearchEngine:
         Raises:
             Incompatible: the policy was trained with other identifiers.
         """
-        return self._remade(policy, checkpoint, self.shelf)
+        return self._remade(policy, checkpoint, self.shelf, self._relevance)
 
-    def with_items(self, added: Sequence[ItemAdded]) -> SearchEngine:
+    def with_items(
+        self, added: Sequence[ItemAdded], relevance: Callable[[Catalogue], Relevance] | None = None
+    ) -> SearchEngine:
         """The same checkpoint with new items; itself when it knows them all.
+
+        ``relevance`` makes the scorer of the grown catalogue; without it the present one must know the new rows.
 
         Raises:
             Incompatible: an identifier of another codebook.
         """
         shelf = self.shelf.with_items(added)
-        return self if shelf is self.shelf else self._remade(self.policy, self.checkpoint, shelf)
+        if shelf is self.shelf:
+            return self
+        scorer = self._relevance if relevance is None else relevance(shelf.catalogue)
+        return self._remade(self.policy, self.checkpoint, shelf, scorer)
 
     def prompts(self, contexts: Sequence[PromptContext]) -> PromptBatch:
         """The policy's view of these requests."""
@@ -143,9 +150,9 @@ class SearchEngine:
             )
         return answers
 
-    def _remade(self, policy: Policy, checkpoint: str, shelf: Shelf) -> SearchEngine:
+    def _remade(self, policy: Policy, checkpoint: str, shelf: Shelf, relevance: Relevance) -> SearchEngine:
         return SearchEngine(
-            policy, shelf.trie, shelf.catalogue, self._identifiers, self._relevance, self._encoder,
+            policy, shelf.trie, shelf.catalogue, self._identifiers, relevance, self._encoder,
             self.settings, self.score, checkpoint=checkpoint, shelf=shelf,
         )  # fmt: skip
 

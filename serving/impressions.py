@@ -12,12 +12,15 @@ import threading
 from types import TracebackType
 from typing import Self
 
+import structlog
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from schemas.codec import encode
 from schemas.errors import Unavailable
 from schemas.events import Impression
 from schemas.topics import IMPRESSIONS
+
+log = structlog.get_logger()
 
 REMEDY = "check the broker; ask again under the same X-Request-Id, it counts once"
 
@@ -38,7 +41,8 @@ class ImpressionLog:
                 "socket.keepalive.enable": True,
                 "reconnect.backoff.max.ms": 1_000,
                 "allow.auto.create.topics": False,
-                "log_level": 3,
+                "log_level": 2,  # what fails comes through `_failed`, not to stderr
+                "error_cb": _failed,
             }
         )
         self._stop = threading.Event()
@@ -49,9 +53,11 @@ class ImpressionLog:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self._producer.flush(5.0)
+        if self._producer.flush(5.0):
+            self._producer.purge()  # their requests have been given up; without this, closing waits for the broker
         self._stop.set()
         self._thread.join(timeout=5.0)
+        self._producer.close()
 
     async def write(self, impression: Impression) -> None:
         """Return when the broker has it.
@@ -63,7 +69,8 @@ class ImpressionLog:
         done: asyncio.Future[KafkaError | None] = loop.create_future()
 
         def delivered(error: KafkaError | None, _: Message) -> None:
-            loop.call_soon_threadsafe(_resolve, done, error)
+            if not loop.is_closed():
+                loop.call_soon_threadsafe(_resolve, done, error)
 
         try:
             self._producer.produce(
@@ -91,6 +98,10 @@ class ImpressionLog:
     def _collect(self) -> None:
         while not self._stop.is_set():
             self._producer.poll(0.1)
+
+
+def _failed(error: KafkaError) -> None:
+    log.warning("kafka producer", error=error.str())
 
 
 def _resolve(done: asyncio.Future[KafkaError | None], error: KafkaError | None) -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import structlog
 from kafka import KafkaConsumer
-from kafka.errors import KafkaError
+from kafka.errors import KafkaConnectionError, KafkaError
 
 log = structlog.get_logger()
 
@@ -17,7 +18,7 @@ RETRY_S = 1.0
 
 
 def read(
-    connect: Callable[[], KafkaConsumer], stop: threading.Event, poll_s: float
+    bootstrap: str, connect: Callable[[], KafkaConsumer], stop: threading.Event, poll_s: float
 ) -> Iterator[tuple[KafkaConsumer, list[Any]]]:
     """(consumer, records of a poll in order per partition) until ``stop``; a poll without records is yielded too.
 
@@ -29,6 +30,7 @@ def read(
         while not stop.is_set():
             try:
                 if consumer is None:
+                    _reachable(bootstrap)
                     consumer = connect()
                 batches = consumer.poll(timeout_ms=int(poll_s * 1000))
             except KafkaError as error:
@@ -40,6 +42,20 @@ def read(
             yield consumer, [record for records in batches.values() for record in records]
     finally:
         _close(consumer)
+
+
+def _reachable(bootstrap: str) -> None:
+    """Raises KafkaConnectionError quickly; kafka-python takes seconds over it, and leaves its sockets open."""
+    refusals = []
+    for address in bootstrap.split(","):
+        host, _, port = address.strip().rpartition(":")
+        try:
+            socket.create_connection((host.strip("[]"), int(port)), timeout=2.0).close()
+        except (OSError, ValueError) as error:
+            refusals.append(f"{address}: {error}")
+        else:
+            return
+    raise KafkaConnectionError("; ".join(refusals))
 
 
 def _close(consumer: KafkaConsumer | None) -> None:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import io
 from dataclasses import dataclass
 from pathlib import Path
+
+import numpy as np
 
 from reward.encoder import SentenceEncoder
 from reward.relevance import RelevanceScorer
@@ -24,6 +27,8 @@ from trainers.policies.base import Policy
 class Parts:
     """Immutable; `engine` puts a policy over them."""
 
+    store: Store
+    reward: RewardSettings
     catalogue: Catalogue
     identifiers: Identifiers
     relevance: RelevanceScorer
@@ -38,16 +43,33 @@ class Parts:
         """
         if not (artefacts.identifiers and artefacts.relevance):
             raise Unavailable("the run's artefacts", str(artefacts), "prepare the run with `headrace prepare`")
-        catalogue = Catalogue.load(store)
-        encoder = SentenceEncoder(Path(settings.relevance.model) if settings.relevance.model else None)
+        catalogue, encoder = Catalogue.load(store), _encoder(settings)
         return cls(
+            store=store,
+            reward=settings,
             catalogue=catalogue,
             identifiers=Identifiers.load(store, artefacts.identifiers),
             relevance=RelevanceScorer.load(store, artefacts.relevance, catalogue, encoder),
             encoder=encoder,
         )
 
-    def engine(self, policy: Policy, checkpoint: str, settings: EngineSettings, reward: RewardSettings) -> SearchEngine:
+    def relevance_over(self, catalogue: Catalogue) -> RelevanceScorer:
+        """The run's scorer over its catalogue and the items appended to it since; itself when there are none.
+
+        The new titles are embedded with an encoder of their own, because the shared one belongs to the model's thread.
+
+        Raises:
+            Unavailable, Corrupt: an artefact is missing or does not pass its check.
+        """
+        known = len(self.catalogue)
+        if len(catalogue) == known:
+            return self.relevance
+        emb_ND = np.load(io.BytesIO(self.store.read("catalogue/embeddings.npy")))
+        more_MD = _encoder(self.reward).encode(catalogue.titles[known:])
+        emb_ND = np.concatenate([emb_ND, more_MD])
+        return RelevanceScorer.load(self.store, self.relevance.version, catalogue, self.encoder, emb_ND)
+
+    def engine(self, policy: Policy, checkpoint: str, settings: EngineSettings) -> SearchEngine:
         """An engine over these parts.
 
         Raises:
@@ -55,8 +77,12 @@ class Parts:
         """
         return SearchEngine(
             policy, self.identifiers.trie, self.catalogue, self.identifiers, self.relevance, self.encoder,
-            settings, reward.serving, checkpoint=checkpoint,
+            settings, self.reward.serving, checkpoint=checkpoint,
         )  # fmt: skip
+
+
+def _encoder(settings: RewardSettings) -> SentenceEncoder:
+    return SentenceEncoder(Path(settings.relevance.model) if settings.relevance.model else None)
 
 
 def open_checkpoint(store: Store, checkpoint: str) -> tuple[Policy, int]:

@@ -57,6 +57,7 @@ class Reloader:
         metrics: Metrics, stop: threading.Event,
     ) -> None:  # fmt: skip
         self.served: Served | None = None
+        self._parts: Parts
         self._bootstrap, self._store, self._artefacts = bootstrap, store, artefacts
         self._settings, self._reward = settings, reward
         self._metrics, self._stop = metrics, stop
@@ -67,16 +68,16 @@ class Reloader:
         Raises:
             HeadraceError: the run's own artefacts cannot be loaded, or no checkpoint at all.
         """
-        parts = Parts.load(self._store, self._artefacts, self._reward)
+        self._parts = Parts.load(self._store, self._artefacts, self._reward)
         backlog: list[Any] = []
         ends: dict[TopicPartition, int] = {}
-        for consumer, records in read(self._connect, self._stop, self._settings.poll_s):
+        for consumer, records in read(self._bootstrap, self._connect, self._stop, self._settings.poll_s):
             backlog += records
             if self.served is None:
                 ends = ends or consumer.end_offsets(list(consumer.assignment()))
                 if any(consumer.position(part) < end for part, end in ends.items()):
                     continue
-                self.served = self._first(parts, backlog)
+                self.served = self._first(backlog)
                 self._show(self.served)
                 log.info("serving", checkpoint=self.served.engine.checkpoint, weights=self.served.weights.version,
                          snapshot=self.served.snapshot_version)  # fmt: skip
@@ -102,7 +103,7 @@ class Reloader:
         consumer.seek_to_beginning(*parts)
         return consumer
 
-    def _first(self, parts: Parts, backlog: Sequence[Any]) -> Served:
+    def _first(self, backlog: Sequence[Any]) -> Served:
         """The newest promoted checkpoint that is whole, else the run's frozen one. News are applied over it."""
         promoted = [p.checkpoint for p in self._decoded(backlog, PROMOTED.name)]
         for checkpoint in [*reversed(promoted), self._artefacts.frozen]:
@@ -110,7 +111,7 @@ class Reloader:
                 continue
             try:
                 policy, step = open_checkpoint(self._store, checkpoint)
-                engine = parts.engine(policy, checkpoint, self._settings.engine, self._reward)
+                engine = self._parts.engine(policy, checkpoint, self._settings.engine)
             except HeadraceError as error:
                 if checkpoint == self._artefacts.frozen:
                     raise
@@ -155,7 +156,7 @@ class Reloader:
                 expected = served.engine.shelf.codebook_version
                 refusal = Incompatible("codebook", expected, item.codebook_version, "assign it again under this run's")
                 self._refuse("items", refusal, item=item.item)
-        engine = served.engine.with_items(good)
+        engine = served.engine.with_items(good, self._parts.relevance_over)
         return served if engine is served.engine else replace(served, engine=engine)
 
     def _attempt(self, what: str, served: Served, change: Callable[[Served], Served]) -> Served:

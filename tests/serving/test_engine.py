@@ -152,7 +152,7 @@ def test_a_shared_identifier_shows_each_of_its_available_items(
     sid = tuple(shop.identifiers.sids_NL[0].tolist())
     added = ItemAdded(end + 5, "twin", "twin of the first", sid, shop.identifiers.version)
     engine = shop.engine(1, exploration=0)
-    more = engine.with_items([added])
+    more = engine.with_items([added], lambda grown: shop.truth(grown))
     request = msgspec.structs.replace(shop.requests(1)[0], items=(catalogue.items[0], "twin"), ts=end)
     assert names(more.answer([request], weights, prior)[0]) == [catalogue.items[0]]
     assert "not in the catalogue" in engine.answer([request], weights, prior)[0].notes[0]

@@ -1,0 +1,151 @@
+"""The console's API over a real database and broker: decisions with their reasons, conflicts, bounds, live training."""
+
+from __future__ import annotations
+
+import re
+import threading
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+import pytest
+import uvicorn
+
+from headrace.services.ports import free_port
+from schemas.codec import encode
+from schemas.connections import Connections
+from schemas.journal import GateDecision, StepIntent, StepResult
+from schemas.log import scan
+from schemas.topics import STEPS, WEIGHTS
+from schemas.weights import RewardWeights
+
+pytestmark = pytest.mark.services
+
+
+@pytest.fixture
+def client(fresh_topics: Connections) -> Iterator[httpx.Client]:
+    """A client of the console, which listens on a port of its own in a thread."""
+    from console.app import create_app
+
+    port = free_port()
+    app = create_app(fresh_topics)
+    web = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=port, log_level="warning"))
+    thread = threading.Thread(target=web.run)
+    thread.start()
+    try:
+        while not web.started:
+            assert thread.is_alive(), "the console did not start"
+            time.sleep(0.01)
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30.0, trust_env=False) as http:
+            yield http
+    finally:
+        web.should_exit = True
+        thread.join(timeout=15)
+        app.state.engine.dispose()
+
+
+def change(client: Any, expected: int | None = None, **changes: float) -> Any:
+    body = {"changes": changes, "author": "ann", "reason": "winter sale", "expected_version": expected}
+    return client.post("/api/weights", json=body)
+
+
+def test_a_change_is_a_new_version_with_its_reason_and_is_published(client: Any, fresh_topics: Connections) -> None:
+    """Version 1 are the defaults; order=8 makes version 2, in the history and in the topic."""
+    assert client.get("/api/weights").json() | {"order": 4.0, "version": 1} == client.get("/api/weights").json()
+    saved = change(client, 1, order=8.0).json()
+    assert saved["published"] and saved["weights"]["version"] == 2
+    active = client.get("/api/weights").json()
+    assert (active["order"], active["click"], active["author"], active["reason"]) == (8.0, 3.0, "ann", "winter sale")
+    assert [w["version"] for w in client.get("/api/weights/history").json()] == [2, 1]
+    (entry,) = scan(fresh_topics.kafka, WEIGHTS)
+    assert entry.record == RewardWeights(**{k: v for k, v in active.items() if k != "type"})
+
+
+def test_rollback_is_a_new_version_of_old_values(client: Any) -> None:
+    """After 2 and 3, going back to 2 makes 4."""
+    change(client, order=8.0)
+    change(client, order=9.0, ctr=2.0)
+    body = {"version": 2, "author": "bob", "reason": "too strong", "expected_version": 3}
+    back = client.post("/api/weights/rollback", json=body).json()["weights"]
+    assert (back["version"], back["order"], back["ctr"], back["author"]) == (4, 8.0, 1.0, "bob")
+    stale = client.post("/api/weights/rollback", json=body)
+    assert stale.status_code == 409
+    missing = client.post("/api/weights/rollback", json=body | {"version": 99, "expected_version": 4})
+    assert missing.status_code == 422 and "99" in missing.json()["error"]
+
+
+def test_a_stale_expectation_is_409_and_changes_nothing(client: Any) -> None:
+    """Two operators looked at version 1; the second is told who was quicker."""
+    assert change(client, 1, order=8.0).status_code == 200
+    refused = change(client, 1, order=2.0)
+    assert refused.status_code == 409
+    assert "version 2 by ann" in refused.json()["error"] and refused.json()["remedy"]
+    assert client.get("/api/weights").json()["order"] == 8.0
+
+
+@pytest.mark.parametrize(
+    ("body", "named", "bound"),
+    [
+        ({"changes": {"order": 101}}, "order", "0 to 100"),
+        ({"changes": {"order": -0.1}}, "order", "0 to 100"),
+        ({"changes": {"orders": 1}}, "weight", "relevance, ctr, click, order"),
+        ({"changes": {}}, "changes", "at least 1"),
+        ({"changes": {"order": "much"}}, "order", "valid number"),
+        ({"reason": ""}, "reason", "at least 1 character"),
+        ({"author": "x" * 101}, "author", "at most 100"),
+        ({"surprise": 1}, "surprise", "not permitted"),
+    ],
+)
+def test_bad_input_names_value_and_bound(client: Any, body: dict[str, Any], named: str, bound: str) -> None:
+    """422 in the one form of all errors; nothing is saved."""
+    refused = client.post("/api/weights", json={"changes": {"order": 5}, "author": "ann", "reason": "why"} | body)
+    answer = refused.json()
+    assert refused.status_code == 422, answer
+    assert named in answer["what"] and bound in answer["bound"] and answer["remedy"], answer
+    assert client.get("/api/weights").json()["version"] == 1
+
+
+def test_not_a_number_is_refused_without_a_stack_trace(client: Any) -> None:
+    """Python's JSON reads NaN; a weight must be finite."""
+    body = '{"changes": {"order": NaN}, "author": "ann", "reason": "why"}'
+    refused = client.post("/api/weights", content=body, headers={"content-type": "application/json"})
+    assert refused.status_code == 422 and "order" in refused.json()["what"]
+    assert client.post("/api/weights", content="{", headers={"content-type": "application/json"}).status_code == 422
+
+
+def test_training_shows_the_last_finished_steps_and_gate(client: Any, fresh_topics: Connections) -> None:
+    """Of five steps the last three, oldest first; a later look finds the sixth, without reading the first five again."""
+    from kafka import KafkaProducer
+
+    def result(step: int) -> StepResult:
+        return StepResult(step, 16, 8, 1, {"reward": step / 2}, 0)
+
+    gate = GateDecision("00000005-aa", "00000000-bb", True, "reward", 0.1, 0.02, 0.2, 96, "better", 0)
+    intent = StepIntent(9, {}, RewardWeights(), None, 0, 0, 0)
+    producer = KafkaProducer(bootstrap_servers=fresh_topics.kafka, acks="all")
+    try:
+        assert client.get("/api/training").json() == {"steps": [], "gate": []}
+        for record in (*(result(n) for n in range(1, 6)), gate, intent):
+            producer.send(STEPS.name, encode(record))
+        producer.flush(20)
+        seen = client.get("/api/training", params={"last": 3}).json()
+        assert [(s["step"], s["metrics"]["reward"]) for s in seen["steps"]] == [(3, 1.5), (4, 2.0), (5, 2.5)]
+        assert [g["checkpoint"] for g in seen["gate"]] == ["00000005-aa"]
+        producer.send(STEPS.name, encode(result(6)))
+        producer.flush(20)
+        assert [s["step"] for s in client.get("/api/training").json()["steps"]] == [1, 2, 3, 4, 5, 6]
+    finally:
+        producer.close()
+    for last in (0, 10_000, "all"):
+        assert client.get("/api/training", params={"last": last}).status_code == 422
+
+
+def test_the_page_needs_nothing_from_elsewhere(client: Any) -> None:
+    """One file: no address of another host, nothing to load, placeholders filled, and a policy that forbids the rest."""
+    page = client.get("/")
+    assert page.status_code == 200
+    assert re.findall(r'(?:src|href)\s*=\s*"', page.text) == []
+    assert set(re.findall(r"https?://[^\s\"']+", page.text)) == {"http://www.w3.org/2000/svg"}  # a name, never fetched
+    assert "__" not in page.text
+    assert "default-src 'none'" in page.headers["content-security-policy"]

@@ -1,0 +1,77 @@
+"""The impression log against a broker of its own, which is frozen, killed and missing."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from headrace.services import start_services
+from headrace.services.lock import hold
+from headrace.services.ports import free_port
+from headrace.supervisor import Supervisor
+from headrace.topics_admin import create_topics
+from schemas.connections import Connections
+from schemas.errors import Unavailable
+from schemas.events import Impression, ShownItem
+from schemas.log import scan
+from schemas.topics import IMPRESSIONS
+
+pytestmark = pytest.mark.services
+
+
+def page(number: int) -> Impression:
+    return Impression(number, f"r{number}", "ann", "mug", (ShownItem("a", 1, 0.5),))
+
+
+async def write_all(log: object, pages: list[Impression]) -> list[float]:
+    """Seconds each write took."""
+
+    async def one(impression: Impression) -> float:
+        begin = time.monotonic()
+        await log.write(impression)  # type: ignore[attr-defined]
+        return time.monotonic() - begin
+
+    return list(await asyncio.gather(*(one(impression) for impression in pages)))
+
+
+def test_a_frozen_broker_delays_the_answer_and_loses_nothing(tmp_path: Path, redis_url: str) -> None:
+    """The broker stands still for 3 s: writes of that time wait at least 2 s, then all 30 impressions are there, once."""
+    from serving.impressions import ImpressionLog
+
+    with hold(tmp_path), Supervisor(tmp_path) as supervisor:
+        connections = start_services(tmp_path, Connections(redis=redis_url), supervisor)
+        create_topics(connections, [IMPRESSIONS])
+        pid = supervisor.pid("kafka")
+        assert pid is not None
+
+        async def scene() -> list[float]:
+            with ImpressionLog(connections.kafka, timeout_s=30) as log:
+                await write_all(log, [page(n) for n in range(10)])
+                os.kill(pid, signal.SIGSTOP)
+                asyncio.get_running_loop().call_later(3.0, os.kill, pid, signal.SIGCONT)
+                return await write_all(log, [page(n) for n in range(10, 30)])
+
+        waited = asyncio.run(scene())
+        assert min(waited) > 2.0
+        assert sorted(entry.record.ts for entry in scan(connections.kafka, IMPRESSIONS)) == list(range(30))
+
+
+def test_no_broker_within_the_bound_is_an_error_with_the_reason() -> None:
+    """Nothing listens: after 1 s the write fails by name, and leaving does not hang."""
+    from serving.impressions import ImpressionLog
+
+    async def scene() -> None:
+        with ImpressionLog(f"127.0.0.1:{free_port()}", timeout_s=1) as log:
+            begin = time.monotonic()
+            with pytest.raises(Unavailable, match="impression is not confirmed"):
+                await log.write(page(1))
+            assert 0.9 < time.monotonic() - begin < 5
+            with pytest.raises(Unavailable, match="Kafka"):
+                log.ping(0.2)
+
+    asyncio.run(scene())

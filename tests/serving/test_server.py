@@ -1,0 +1,275 @@
+"""The server from outside: HTTP in, pages out, against a real Kafka and Redis and a real (tiny) policy."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
+from typing import Any
+
+import msgspec
+import pytest
+from kafka import KafkaProducer
+from kafka.partitioner.default import murmur2
+
+from headrace.services.ports import free_port
+from reward.counts import Counts
+from reward.settings import PosteriorSettings
+from reward.snapshot import PosteriorSnapshot
+from schemas.checkpoints import Manifest, Promotion
+from schemas.codec import encode
+from schemas.connections import Connections
+from schemas.events import Click, Impression, ItemAdded, Tick
+from schemas.log import scan
+from schemas.posteriors import SnapshotPointer
+from schemas.topics import CLICKS, IMPRESSIONS, ITEMS, PROMOTED, SNAPSHOTS, WEIGHTS, Topic
+from schemas.weights import RewardWeights
+
+Serve = Callable[..., AbstractContextManager[Any]]
+Shop = Any
+Prepared = Any
+
+pytestmark = pytest.mark.services
+
+
+class Sender:
+    """Writes records and waits for them."""
+
+    def __init__(self, kafka: str) -> None:
+        self.producer = KafkaProducer(bootstrap_servers=kafka, acks="all")
+
+    def __call__(self, topic: Topic, *records: Any, partition: int = 0) -> None:
+        for record in records:
+            raw = record if isinstance(record, bytes) else encode(record)
+            self.producer.send(topic.name, value=raw, key=b"k", partition=partition)
+        self.producer.flush(timeout=20)
+
+
+@pytest.fixture
+def send(fresh_topics: Connections) -> Any:
+    sender = Sender(fresh_topics.kafka)
+    yield sender
+    sender.producer.close()
+
+
+def promotion(manifest: Manifest) -> Promotion:
+    return Promotion(manifest.checkpoint, manifest.step, f"checkpoints/{manifest.checkpoint}", 0, "test")
+
+
+def impressions(kafka: str) -> list[tuple[int, Impression]]:
+    return [(entry.partition, entry.record) for entry in scan(kafka, IMPRESSIONS)]
+
+
+def test_page_is_logged_as_it_was_answered(serve: Serve, shop: Shop, prepared: Prepared, fresh_topics: Connections) -> None:
+    """Without a promoted checkpoint the frozen one answers; the impression says what the page said, in its user's partition."""
+    ts, only = shop.world.end_ms, shop.world.catalogue.items[:40]
+    with serve(fresh_topics) as server:
+        ready = server.wait_ready()
+        assert ready["checkpoint"] == prepared.artefacts.frozen
+        answer = server.search(q="red mug", user="ann", k=5, request_id="r1", ts=ts, items=",".join(only)).json()
+        ((partition, logged),) = impressions(fresh_topics.kafka)
+    assert partition == (murmur2(b"ann") & 0x7FFFFFFF) % 2
+    assert (logged.request_id, logged.user, logged.query, logged.ts) == ("r1", "ann", "red mug", ts)
+    assert logged.candidates == only
+    assert (logged.checkpoint, logged.weights_version, logged.snapshot_version) == (prepared.artefacts.frozen, 1, 0)
+    assert [(i.item, i.position, i.propensity) for i in logged.items] == [
+        (i["item"], i["position"], i["propensity"]) for i in answer["items"]
+    ]
+    assert len(answer["items"]) == 5 and set(answer["items"][0]["scores"]) == {"policy", "tier", "ctr", "total"}
+    assert answer["took_ms"] > 0
+
+
+def test_history_enters_the_next_impression(serve: Serve, shop: Shop, fresh_topics: Connections, send: Sender) -> None:
+    """Queries newest first, once each; clicks from the topic by event time, idempotent, bad records passed over."""
+    ts, items = shop.world.live_ms, shop.world.catalogue.items
+    with serve(fresh_topics) as server:
+        server.wait_ready()
+        assert server.app.state.server.clicks.joined.wait(20)
+        for n, query in enumerate(("mug", "lamp", "mug")):
+            assert server.search(q=query, user="ann", request_id=f"q{n}", ts=ts + n).status_code == 200
+        first, second = Click(ts + 10, "ann", items[0]), Click(ts + 11, "ann", items[1])
+        send(CLICKS, second, b"{broken", first, Tick(ts + 12), second, Click(ts + 99, "ann", items[2]), partition=1)
+        counted = "headrace_history_clicks_total 4.0"
+        server.wait(lambda: server.http.get("/metrics"), lambda r: counted in r.text)
+        assert server.search(q="sofa", user="ann", request_id="last", ts=ts + 50).status_code == 200
+    logged = {i.request_id: i for _, i in impressions(fresh_topics.kafka)}
+    assert logged["q0"].recent_queries == ()
+    assert logged["q2"].recent_queries == ("lamp", "mug")
+    assert logged["last"].recent_queries == ("mug", "lamp")
+    assert logged["last"].recent_items == (items[1], items[0])  # not the click at ts + 99, which is to come
+
+
+def test_hot_swaps_under_load_fail_no_request(
+    serve: Serve, shop: Shop, prepared: Prepared, fresh_topics: Connections, send: Sender
+) -> None:
+    """Eight clients search while checkpoints, weights, a snapshot and an item come in; every answer is of one whole state."""
+    ts, version = shop.world.end_ms, shop.identifiers.version
+    sid = tuple(shop.identifiers.sids_NL[0].tolist())
+    data = PosteriorSnapshot.build(Counts(), 77, PosteriorSettings())
+    checksum = prepared.store.write("posteriors/1.bin", data)
+    queries = [query.text for query in shop.world.queries]
+    with serve(fresh_topics, replies=10_000) as server, ThreadPoolExecutor(8) as clients:
+        server.wait_ready()
+        going = True
+
+        def client(number: int) -> list[tuple[int, str, int, int]]:
+            seen, n = [], 0
+            while going:
+                n += 1
+                response = server.search(q=queries[n % len(queries)], user=f"u{number}", request_id=f"{number}-{n}", ts=ts)
+                body = response.json()
+                seen.append(
+                    (response.status_code, body.get("checkpoint"), body.get("weights_version"), len(body.get("items", ())))
+                )
+            return seen
+
+        work = [clients.submit(client, number) for number in range(8)]
+        try:
+            send(PROMOTED, promotion(prepared.promoted[0]))
+            server.wait(lambda: server.http.get("/readyz"), lambda r: r.json().get("step") == 10)
+            send(WEIGHTS, RewardWeights(version=2, relevance=5.0))
+            send(SNAPSHOTS, SnapshotPointer(1, 77, "posteriors/1.bin", checksum, 0, 0))
+            send(ITEMS, ItemAdded(ts, shop.world.catalogue.items[0], "known", sid, version))
+            send(PROMOTED, promotion(prepared.foreign), promotion(prepared.promoted[1]), promotion(prepared.foreign))
+            state = {"step": 20, "weights_version": 2, "snapshot_version": 1}
+            server.wait(lambda: server.http.get("/readyz"), lambda r: state.items() <= r.json().items())
+        finally:
+            going = False
+        seen = [entry for job in work for entry in job.result(timeout=60)]
+        metrics = server.http.get("/metrics").text
+    assert len(seen) > 50
+    assert {status for status, *_ in seen} == {200}
+    assert {count for *_, count in seen} == {10}
+    good = {prepared.artefacts.frozen, *(manifest.checkpoint for manifest in prepared.promoted)}
+    assert {checkpoint for _, checkpoint, *_ in seen} == good
+    assert {weights for _, _, weights, _ in seen} == {1, 2}
+    assert 'headrace_served_swaps_total{what="checkpoint"} 2.0' in metrics
+    assert 'headrace_served_refused_total{what="checkpoint"} 1.0' in metrics
+    assert "headrace_served_step 20.0" in metrics
+    logged = [i.request_id for _, i in impressions(fresh_topics.kafka)]
+    assert len(logged) == len(set(logged)) == len(seen)
+
+
+def test_a_start_serves_the_newest_promotion_that_is_whole(
+    serve: Serve, prepared: Prepared, fresh_topics: Connections, send: Sender
+) -> None:
+    """The newest is of other identifiers and one is not in the store: the one before both is served, with the weights."""
+    ghost = Promotion("00000099-00000000", 99, "checkpoints/00000099-00000000", 0, "test")
+    send(PROMOTED, *(promotion(m) for m in prepared.promoted), ghost, promotion(prepared.foreign))
+    send(WEIGHTS, RewardWeights(version=5), RewardWeights(version=6))
+    with serve(fresh_topics) as server:
+        ready = server.wait_ready()
+    assert (ready["checkpoint"], ready["weights_version"]) == (prepared.promoted[1].checkpoint, 6)
+
+
+def test_a_new_item_is_found_at_once(serve: Serve, shop: Shop, fresh_topics: Connections, send: Sender) -> None:
+    """An item that the run's catalogue did not know comes in by its topic and answers a search that asks for it."""
+    ts = shop.world.end_ms
+    taken = {tuple(sid) for sid in shop.identifiers.sids_NL.tolist()}
+    first = next(iter(sorted(taken)))
+    sizes = shop.identifiers.level_sizes
+    sid = next((*first[:-1], code) for code in range(sizes[-1]) if (*first[:-1], code) not in taken)
+    with serve(fresh_topics) as server:
+        server.wait_ready()
+        send(ITEMS, ItemAdded(ts, "brand-new", "a brand new lamp", sid, shop.identifiers.version))
+        params = {"q": "lamp", "user": "ann", "items": "brand-new", "ts": ts}
+        answer = server.wait(lambda: server.search(**params), lambda r: bool(r.json()["items"])).json()
+        assert server.search(**(params | {"ts": ts - 1})).json()["reason"].endswith("available at the request's time")
+    (item,) = answer["items"]
+    assert (item["item"], item["title"], tuple(item["sid"])) == ("brand-new", "a brand new lamp", sid)
+    assert item["propensity"] == 1.0
+
+
+def test_a_repeated_request_id_is_one_page_view(serve: Serve, shop: Shop, fresh_topics: Connections) -> None:
+    """Asked again, at once or together: the same page and one impression. For another search the id is taken (409)."""
+    params = {"q": "blue chair", "user": "ann", "request_id": "same", "ts": shop.world.end_ms}
+    with serve(fresh_topics) as server:
+        server.wait_ready()
+        with ThreadPoolExecutor(4) as clients:
+            answers = [job.result().json() for job in [clients.submit(server.search, **params) for _ in range(4)]]
+        other = server.search(**(params | {"q": "another"}))
+    assert all(answer["items"] == answers[0]["items"] for answer in answers)
+    assert len(impressions(fresh_topics.kafka)) == 1
+    assert other.status_code == 409 and "same" in other.json()["error"]
+
+
+BAD = [
+    ({"q": ""}, "q", "1 to 200"),
+    ({"q": "   "}, "q", "1 to 200"),
+    ({"q": "x" * 10_000}, "q", "at most 200 characters"),
+    ({"k": 0}, "k", "1 to 100"),
+    ({"k": -3}, "k", "1 to 100"),
+    ({"k": 10_000}, "k", "1 to 100"),
+    ({"k": "many"}, "k", "integer"),
+    ({"user": ""}, "user", "1 to 128"),
+    ({"user": "u" * 129}, "user", "at most 128"),
+    ({"request_id": "r" * 129}, "X-Request-Id", "at most 128"),
+    ({"ts": -1}, "X-Headrace-Time", "0 to"),
+    ({"ts": 10**15}, "X-Headrace-Time", "0 to"),
+    ({"items": ",,"}, "items", "separated by commas"),
+    ({"items": ",".join(map(str, range(2_001)))}, "items", "at most 2000"),
+]
+
+
+def test_bad_input_names_the_bound_and_is_not_logged(serve: Serve, shop: Shop, fresh_topics: Connections) -> None:
+    """422 with value, bound and remedy for each; an empty list with its reason for a filter that leaves nothing."""
+    good = {"q": "lamp", "user": "ann", "ts": shop.world.end_ms}
+    with serve(fresh_topics) as server:
+        server.wait_ready()
+        for bad, what, bound in BAD:
+            response = server.search(**(good | bad))
+            body = response.json()
+            assert response.status_code == 422, (bad, body)
+            assert body["what"] == what and bound in body["bound"], (bad, body)
+            assert body["remedy"] and "Traceback" not in response.text
+        empty = server.search(**good, items="no-such-item").json()
+        odd = server.search(**(good | {"q": "!?% \x00 <a_3>"}))
+    assert empty["items"] == [] and "none of the 1 items" in empty["reason"]
+    assert odd.status_code == 200 and len(odd.json()["items"]) == 10
+    assert [i.query for _, i in impressions(fresh_topics.kafka)] == ["!?% \x00 <a_3>"]
+
+
+def test_real_clock_refuses_a_given_time(serve: Serve, fresh_topics: Connections) -> None:
+    """Unless the clock is simulated, nobody may choose a request's time."""
+    with serve(fresh_topics, simulated_clock=False) as server:
+        server.wait_ready()
+        assert server.search(q="lamp", user="ann", ts=5).json()["what"] == "X-Headrace-Time"
+        assert server.search(q="lamp", user="ann").status_code == 200
+    ((_, logged),) = impressions(fresh_topics.kafka)
+    assert abs(logged.ts / 1000 - time.time()) < 60
+
+
+def test_redis_away_is_said_not_hidden(serve: Serve, shop: Shop, fresh_topics: Connections) -> None:
+    """The search is answered without history, with a note and a count; /readyz says 503."""
+    away = fresh_topics.model_copy(update={"redis": f"redis://127.0.0.1:{free_port()}/0"})
+    with serve(away) as server:
+        server.wait(lambda: server.search(q="lamp", user="ann", ts=shop.world.end_ms), lambda r: r.status_code == 200, 30)
+        answer = server.search(q="mug", user="ann", ts=shop.world.end_ms).json()
+        assert len(answer["items"]) == 10 and "Redis" in answer["notes"][0]
+        ready = server.http.get("/readyz")
+        assert ready.status_code == 503 and "Redis" in ready.json()["error"]
+        assert server.http.get("/healthz").status_code == 200
+
+
+def test_broker_away_is_503_with_the_reason(serve: Serve, redis_url: str) -> None:
+    """Alive but not ready; a search is refused with the reason, not answered without a log."""
+    with serve(Connections(kafka=f"127.0.0.1:{free_port()}", redis=redis_url)) as server:
+        refused = server.search(q="lamp", user="ann", ts=5)
+        assert refused.status_code == 503 and "no checkpoint is loaded yet" in refused.json()["reason"]
+        assert server.http.get("/healthz").status_code == 200
+        assert server.http.get("/readyz").status_code == 503
+
+
+def test_artefacts_that_are_missing_end_the_server_with_their_name(
+    serve: Serve, prepared: Prepared, fresh_topics: Connections
+) -> None:
+    """A frozen checkpoint that is not in the store: the failure is kept for `run` to raise, and the page says it."""
+    lost = msgspec.structs.replace(prepared.artefacts, frozen="00000000-deadbeef")
+    with serve(fresh_topics, artefacts=lost) as server:
+        state = server.app.state.server
+        while state.failure is None:
+            time.sleep(0.05)
+        refused = server.http.get("/readyz")
+    assert "00000000-deadbeef" in str(state.failure)
+    assert refused.status_code == 503 and "a background thread failed" in refused.json()["reason"]
