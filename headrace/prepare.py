@@ -67,7 +67,6 @@ def run_prepare(folder: RunFolder, settings: Settings, tell: Tell) -> Prepared:
         settings.trainers.identifiers,
         seed=settings.seed,
         known_ms=world.live_ms,
-        encode=encoder.encode,
         progress=lambda stage, share: tell("identifiers", 0.6 + 0.3 * share, stage),
     )
     identifiers.save(store)
