@@ -69,7 +69,7 @@ class Parts:
         emb_ND = np.concatenate([emb_ND, more_MD])
         return RelevanceScorer.load(self.store, self.relevance.version, catalogue, self.encoder, emb_ND)
 
-    def engine(self, policy: Policy, checkpoint: str, settings: EngineSettings) -> SearchEngine:
+    def engine(self, policy: Policy, checkpoint: str, settings: EngineSettings, reward: RewardSettings) -> SearchEngine:
         """An engine over these parts.
 
         Raises:
@@ -77,7 +77,7 @@ class Parts:
         """
         return SearchEngine(
             policy, self.identifiers.trie, self.catalogue, self.identifiers, self.relevance, self.encoder,
-            settings, self.reward.serving, checkpoint=checkpoint,
+            settings, reward.serving, checkpoint=checkpoint,
         )  # fmt: skip
 
 

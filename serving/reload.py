@@ -111,7 +111,7 @@ class Reloader:
                 continue
             try:
                 policy, step = open_checkpoint(self._store, checkpoint)
-                engine = self._parts.engine(policy, checkpoint, self._settings.engine)
+                engine = self._parts.engine(policy, checkpoint, self._settings.engine, self._reward)
             except HeadraceError as error:
                 if checkpoint == self._artefacts.frozen:
                     raise
