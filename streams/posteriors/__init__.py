@@ -1,1 +1,1 @@
-"""Posterior CTR on the stream: counts per partition of views, merged into one immutable snapshot after another."""
+"""Counts of views per partition, and their merger into posterior snapshots: two pure cores."""

@@ -12,9 +12,9 @@ from streams.runtime.core import Agent
 
 
 def posteriors_agents(connections: Connections, settings: RewardSettings) -> list[Agent]:
-    """Counts per partition of views, and the one merger."""
-    posterior = settings.posterior
+    """Counts per partition of views, and the merger of all ``connections.partitions`` of them."""
+    posterior, sources = settings.posterior, connections.partitions
     return [
         Agent(counts_core.NAME, (VIEWS,), lambda partition: CountsCore(partition, posterior)),
-        Agent(merger_core.NAME, (DELTAS,), lambda _: MergerCore(connections.partitions, posterior)),
+        Agent(merger_core.NAME, (DELTAS,), lambda partition: MergerCore(partition, sources, posterior)),
     ]

@@ -1,12 +1,13 @@
-"""Counts of one partition of views, told to the merger at every stamp of a grid of event time.
+"""Counts of one partition of views, told as deltas each time event time passes a multiple of ``snapshot_every_s``.
 
-A view is counted once for what was examined, and by differences for what was clicked and ordered: a revision moves the
-counts, a retraction takes back exactly what it names.
+Views emitted in (previous stamp, stamp] belong to ``stamp``. A stamp closes when a later record of the partition says
+that event time has gone past it; views come in order of ``emitted_at``, so nothing can follow into a closed one.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Final
 
 import msgspec
 
@@ -22,55 +23,76 @@ from schemas.views import View
 from streams.runtime.core import Blob, Output, Record
 from streams.runtime.refusal import refuse
 
-NAME = "posteriors"
-#: Deltas in one record; more are cut into several (about 100 bytes each).
-MOST = 4_000
+NAME: Final = "posteriors"
+#: Deltas are cut into records of about this size (bytes), below the broker's and the reader's limit.
+PART_BYTES: Final = 400_000
 
 
 class _State(msgspec.Struct):
-    """``stamp``: the next grid time that is not told yet, -1 before the first record."""
-
-    now: int
-    stamp: int
-    counts: bytes
-    counters: dict[str, int]
+    emitted: int = 0  # the last stamp told
+    newest: int = 0
+    counters: dict[str, int] = {}
+    open: tuple[CountDelta, ...] = ()
 
 
 class CountsCore:
-    """One partition of search.views."""
+    """One partition of views in, `PosteriorDelta` out."""
 
     def __init__(self, partition: int, settings: PosteriorSettings) -> None:
         self._partition, self._settings = partition, settings
-        self._grid, self._bucket_ms = settings.snapshot_every_s * 1_000, settings.bucket_s * 1_000
-        self._now, self._stamp = 0, -1
-        self._counts, self._some = Counts(), False
+        self._every = settings.snapshot_every_s * 1_000
         self._outputs: list[Output] = []
-        self.counters: dict[str, int] = {}
+        self._become(_State())
+
+    def _become(self, state: _State) -> None:
+        self._state, self.counters, self._counts = state, state.counters, Counts(state.open)
 
     @property
     def watermark(self) -> int:
-        """Emission time of the newest view or tick."""
-        return self._now
+        """Event time (ms) below which no further view is emitted."""
+        return self._state.newest
 
     def apply(self, topic: str, records: Sequence[Record]) -> None:
-        """Count views; a record later than a stamp completes it."""
+        """Count views; a record that cannot be read goes to quarantine."""
         for record in records:
             try:
-                message = decode(VIEWS.kind, record.value)
+                event: View | Tick = decode(VIEWS.kind, record.value)
             except InvalidEvent as error:
-                self._count(f"quarantined.{error.reason}")
+                self._add_to(f"quarantined.{error.reason}")
                 self._outputs.append(refuse(NAME, topic, self._partition, record, error.reason, str(error)))
                 continue
-            self._pass(message.ts if isinstance(message, Tick) else message.emitted_at)
-            if isinstance(message, Tick):
-                self._count("ticks")
+            if isinstance(event, Tick):
+                self._add_to("ticks")
+                self._pass(event.ts)
             else:
-                self._count("views")
-                self._counts.add(self._deltas(message))
-                self._some = True
+                self._add_to("views")
+                self._pass(event.emitted_at)
+                self._counts.add(view_deltas(event, self._settings))
+
+    def _pass(self, now: int) -> None:
+        """Close every stamp before ``now``: one that has content, and the last, which tells that time went on."""
+        state = self._state
+        state.newest = max(state.newest, now)
+        limit = (now - 1) // self._every * self._every
+        if limit <= state.emitted:
+            return
+        deltas = self._counts.deltas()
+        if deltas:
+            self._tell(state.emitted + self._every, deltas)
+            self._counts = Counts()
+        if not deltas or limit > state.emitted + self._every:
+            self._tell(limit, ())
+        state.emitted = limit
+
+    def _tell(self, stamp: int, deltas: tuple[CountDelta, ...]) -> None:
+        parts = list(_parts(deltas))
+        for n, part in enumerate(parts, 1):
+            told = PosteriorDelta(self._partition, stamp, part, last=n == len(parts))
+            self._outputs.append(Output(DELTAS.name, str(self._partition).encode(), encode(told), 0))
+        self._add_to("stamps")
 
     def advance(self) -> None:
-        """Nothing waits for the watermark: stamps are told as they are passed."""
+        """Nothing is left to fire: stamps close as records pass them."""
 
     def drain(self) -> tuple[list[Output], list[Blob]]:
         """Outputs since the last call."""
@@ -79,41 +101,40 @@ class CountsCore:
 
     def dump(self) -> bytes:
         """The state as msgpack."""
-        return msgspec.msgpack.encode(_State(self._now, self._stamp, self._counts.dump(), self.counters))
+        self._state.open = self._counts.deltas()
+        return msgspec.msgpack.encode(self._state)
 
     def load(self, data: bytes) -> None:
         """Become what `dump` returned."""
-        state = msgspec.msgpack.decode(data, type=_State)
-        self._now, self._stamp, self.counters = state.now, state.stamp, state.counters
-        self._counts = Counts.load(state.counts)
-        self._some = bool(self._counts.deltas())
+        self._become(msgspec.msgpack.decode(data, type=_State))
 
-    def _pass(self, now: int) -> None:
-        """Tell the stamps below ``now``: the one that has content, then the last (empty ones between say nothing new)."""
-        if self._stamp < 0:
-            self._stamp = -(-now // self._grid) * self._grid
-        if self._stamp < now:
-            if self._some:
-                self._tell(self._stamp, self._counts.deltas())
-                self._counts, self._some = Counts(), False
-            last = (now - 1) // self._grid * self._grid
-            if last > self._stamp:
-                self._tell(last, ())
-            self._stamp = last + self._grid
-        self._now = max(self._now, now)
-
-    def _tell(self, stamp: int, deltas: tuple[CountDelta, ...]) -> None:
-        pieces = [deltas[n : n + MOST] for n in range(0, len(deltas), MOST)] or [()]
-        for n, piece in enumerate(pieces):
-            message = PosteriorDelta(self._partition, stamp, piece, last=n == len(pieces) - 1)
-            self._outputs.append(Output(DELTAS.name, str(self._partition).encode(), encode(message), 0))
-
-    def _deltas(self, view: View) -> Iterator[CountDelta]:
-        query, bucket = normalise(view.query), view.ts // self._bucket_ms
-        for item in view.items:
-            examined, squares = examination(item.position, self._settings.position_power) if view.revision == 1 else (0, 0)
-            if examined or item.d_clicks or item.d_orders:
-                yield CountDelta(query, item.item, bucket, examined, item.d_clicks, item.d_orders, squares)
-
-    def _count(self, name: str) -> None:
+    def _add_to(self, name: str) -> None:
         self.counters[name] = self.counters.get(name, 0) + 1
+
+
+def view_deltas(view: View, settings: PosteriorSettings) -> Iterator[CountDelta]:
+    """What a revision of a view changes: its examination at revision 1, its clicks and orders by their difference.
+
+    An item counts as clicked or ordered once in a view, however often it was (EQUATIONS 6).
+    """
+    query, bucket = normalise(view.query), view.ts // (settings.bucket_s * 1_000)
+    for entry in view.items:
+        mass, square = examination(entry.position, settings.position_power) if view.revision == 1 else (0, 0)
+        clicks = (entry.clicks > 0) - (entry.clicks - entry.d_clicks > 0)
+        orders = (entry.orders > 0) - (entry.orders - entry.d_orders > 0)
+        if mass or clicks or orders:
+            yield CountDelta(query, entry.item, bucket, mass, clicks, orders, square)
+
+
+def _parts(deltas: tuple[CountDelta, ...]) -> Iterator[tuple[CountDelta, ...]]:
+    """The deltas in pieces of bounded size; at least one piece, which may be empty."""
+    piece: list[CountDelta] = []
+    size = 0
+    for delta in deltas:
+        bytes_ = 80 + 2 * len(delta.query.encode()) + 2 * len(delta.item.encode())
+        if piece and size + bytes_ > PART_BYTES:
+            yield tuple(piece)
+            piece, size = [], 0
+        piece.append(delta)
+        size += bytes_
+    yield tuple(piece)

@@ -1,17 +1,16 @@
-"""Adds up the partitions' counts and publishes a snapshot for every stamp that all of them have told.
+"""Deltas of all partitions added up, and a snapshot published at every stamp that any of them told.
 
-Stamps are handled in their own order, whatever the order in which partitions told them, so the snapshots are the same
-in every interleaving. Each snapshot's calibrator has seen how the one before it did on what happened since.
+A stamp is built when every source has told it or a later one. The set of stamps and what each holds follow from the
+sources' own logs, so snapshots do not depend on how the sources interleave.
 """
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Sequence
+from typing import Final
 
 import msgspec
 import numpy as np
-from numpy.typing import NDArray
 
 from reward.calibration import IDENTITY, Calibrator, fit, tally
 from reward.counts import UNIT, Counts
@@ -20,125 +19,117 @@ from reward.snapshot import PosteriorSnapshot
 from schemas.codec import decode, encode
 from schemas.errors import InvalidEvent
 from schemas.posteriors import CountDelta, PosteriorDelta, SnapshotPointer
+from schemas.quarantine import Reason
 from schemas.store import sha256
 from schemas.topics import DELTAS, SNAPSHOTS
 from streams.runtime.core import Blob, Output, Record
 from streams.runtime.refusal import refuse
 
-NAME = "posteriors-merger"
-#: Partition 0 of the deltas is the only one.
-PARTITION = 0
+NAME: Final = "posteriors-merger"
 
 
 class _State(msgspec.Struct):
-    version: int
-    stamp: int
-    counts: bytes
-    told: list[int]
-    waiting: dict[int, list[list[CountDelta]]]
-    outcomes: list[list[list[int]]]
-    counters: dict[str, int]
+    told: list[int]  # per source: the last stamp told; 0 before any
+    waiting: dict[int, tuple[CountDelta, ...]] = {}
+    version: int = 0
+    snapshot: bytes = b""  # the last one published: what outcomes are compared with
+    outcomes: list[list[list[int]]] = []  # per snapshot: bins x (examined, predicted, clicks)
+    counters: dict[str, int] = {}
+    counts: tuple[CountDelta, ...] = ()
 
 
 class MergerCore:
-    """``sources`` is the number of partitions of the views; ``told[s]`` the last stamp that source s completed."""
+    """`PosteriorDelta` of ``sources`` partitions in; snapshot files and pointers, one in each partition, out."""
 
-    def __init__(self, sources: int, settings: PosteriorSettings) -> None:
-        self._settings, self._sources = settings, sources
-        self._version, self._stamp = 0, -1
-        self._counts = Counts()
-        self._told = [-1] * sources
-        self._waiting: dict[int, list[list[CountDelta]]] = {}
-        self._outcomes: deque[NDArray[np.int64]] = deque(maxlen=settings.calibration_snapshots)
-        self._before = PosteriorSnapshot.prior(settings)
+    def __init__(self, partition: int, sources: int, settings: PosteriorSettings) -> None:
+        self._partition, self._sources, self._settings = partition, sources, settings
         self._outputs: list[Output] = []
         self._blobs: list[Blob] = []
-        self.counters: dict[str, int] = {}
+        self._become(_State(told=[0] * sources))
+
+    def _become(self, state: _State) -> None:
+        self._state, self.counters, self._counts = state, state.counters, Counts(state.counts)
+        self._last = PosteriorSnapshot(state.snapshot) if state.snapshot else None
 
     @property
     def watermark(self) -> int:
-        """Stamp of the newest snapshot."""
-        return max(0, self._stamp)
+        """The stamp that every source has told."""
+        return min(self._state.told)
 
     def apply(self, topic: str, records: Sequence[Record]) -> None:
-        """Take deltas; they wait for their stamp."""
+        """Keep deltas under their stamp until it is complete."""
         for record in records:
             try:
-                delta: PosteriorDelta = decode(DELTAS.kind, record.value)
-                if not 0 <= delta.source < self._sources:
-                    bound = f"a partition below {self._sources}"
-                    raise InvalidEvent("invalid", "source", delta.source, bound)
+                told: PosteriorDelta = decode(DELTAS.kind, record.value)
+                if not 0 <= told.source < self._sources:
+                    raise InvalidEvent(Reason.INVALID, "source", told.source, f"0 to {self._sources - 1}")
             except InvalidEvent as error:
-                self._count(f"quarantined.{error.reason}")
-                self._outputs.append(refuse(NAME, topic, PARTITION, record, error.reason, str(error)))
+                self._add_to(f"quarantined.{error.reason}")
+                self._outputs.append(refuse(NAME, topic, self._partition, record, error.reason, str(error)))
                 continue
-            self._count("deltas")
-            self._waiting.setdefault(delta.stamp, []).append(list(delta.deltas))
-            if delta.last:
-                self._told[delta.source] = max(self._told[delta.source], delta.stamp)
+            state = self._state
+            state.waiting[told.stamp] = state.waiting.get(told.stamp, ()) + told.deltas
+            if told.last:
+                state.told[told.source] = max(state.told[told.source], told.stamp)
+            self._add_to("deltas")
 
     def advance(self) -> None:
-        """Publish every stamp that all sources have told."""
-        complete = min(self._told)
-        for stamp in sorted(stamp for stamp in self._waiting if stamp <= complete):
-            self._publish(stamp, [delta for piece in self._waiting.pop(stamp) for delta in piece])
+        """Build every stamp that is complete, the oldest first."""
+        complete = self.watermark
+        for stamp in sorted(stamp for stamp in self._state.waiting if stamp <= complete):
+            self._publish(stamp, self._state.waiting.pop(stamp))
 
-    def _publish(self, stamp: int, deltas: list[CountDelta]) -> None:
-        self._outcomes.append(self._outcome(deltas))
-        self._counts.add(deltas)
-        self._version, self._stamp = self._version + 1, stamp
-        calibrator = self._calibrator()
-        data = PosteriorSnapshot.build(self._counts, stamp, self._settings, calibrator)
-        self._before = PosteriorSnapshot(data)
+    def _publish(self, stamp: int, deltas: tuple[CountDelta, ...]) -> None:
+        state, settings = self._state, self._settings
+        fresh = Counts(deltas).deltas()
+        calibrator = self._calibrator(fresh)
+        self._counts.add(fresh)
+        data = PosteriorSnapshot.build(self._counts, stamp, settings, calibrator)
+        self._last, state.snapshot = PosteriorSnapshot(data), data
+        state.version += 1
         checksum = sha256(data)
-        path = f"posteriors/{self._version:08d}-{checksum[:8]}.snapshot"
+        path = f"posteriors/{state.version}-{checksum[:8]}.bin"
+        pointer = SnapshotPointer(state.version, stamp, path, checksum, calibrator.version, self._last.pairs)
         self._blobs.append(Blob(path, data))
-        pointer = SnapshotPointer(self._version, stamp, path, checksum, calibrator.version, self._before.pairs)
-        value = encode(pointer)
         for partition in range(self._sources):
-            self._outputs.append(Output(SNAPSHOTS.name, str(self._version).encode(), value, partition))
-        self._count("snapshots")
+            self._outputs.append(Output(SNAPSHOTS.name, str(state.version).encode(), encode(pointer), partition))
+        self._add_to("snapshots")
 
-    def _outcome(self, deltas: list[CountDelta]) -> NDArray[np.int64]:
-        """What happened since the snapshot before, in bins of what that one had predicted."""
-        total = np.zeros((self._settings.calibration_bins, 3), np.int64)
-        by_query: dict[str, list[CountDelta]] = {}
-        for delta in deltas:
-            by_query.setdefault(delta.query, []).append(delta)
-        for query, own in by_query.items():
-            mean_N = self._before.raw(query, [delta.item for delta in own]).mean_N
-            examined_N = np.array([delta.examined for delta in own], np.int64)
-            clicks_N = np.array([delta.clicks for delta in own], np.int64)
-            total += tally(mean_N, examined_N, clicks_N, self._settings.calibration_bins)
-        return total
-
-    def _calibrator(self) -> Calibrator:
-        if not self._outcomes:
+    def _calibrator(self, fresh: tuple[CountDelta, ...]) -> Calibrator:
+        """Fitted on what happened since each of the last snapshots, against what that snapshot had said."""
+        state, settings = self._state, self._settings
+        if self._last is None:
             return IDENTITY
-        return fit(np.sum(list(self._outcomes), axis=0), self._version, self._settings, UNIT)
+        outcome_K3 = np.zeros((settings.calibration_bins, 3), np.int64)
+        start = 0
+        while start < len(fresh):  # sorted by query: one look-up a query
+            stop = start
+            while stop < len(fresh) and fresh[stop].query == fresh[start].query:
+                stop += 1
+            group = fresh[start:stop]
+            said_N = self._last.raw(group[0].query, [delta.item for delta in group]).mean_N
+            examined_N = np.array([delta.examined for delta in group], np.int64)
+            clicks_N = np.array([delta.clicks for delta in group], np.int64)
+            outcome_K3 += tally(said_N, examined_N, clicks_N, settings.calibration_bins)
+            start = stop
+        state.outcomes.append(outcome_K3.tolist())
+        del state.outcomes[: -settings.calibration_snapshots]
+        return fit(np.array(state.outcomes, np.int64).sum(axis=0), state.version + 1, settings, UNIT)
 
     def drain(self) -> tuple[list[Output], list[Blob]]:
-        """Pointers and snapshot files since the last call."""
-        outputs, self._outputs = self._outputs, []
-        blobs, self._blobs = self._blobs, []
+        """Outputs and snapshot files since the last call."""
+        outputs, blobs = self._outputs, self._blobs
+        self._outputs, self._blobs = [], []
         return outputs, blobs
 
     def dump(self) -> bytes:
         """The state as msgpack."""
-        outcomes = [outcome.tolist() for outcome in self._outcomes]
-        state = _State(self._version, self._stamp, self._counts.dump(), self._told, self._waiting, outcomes, self.counters)
-        return msgspec.msgpack.encode(state)
+        self._state.counts = self._counts.deltas()
+        return msgspec.msgpack.encode(self._state)
 
     def load(self, data: bytes) -> None:
-        """Become what `dump` returned; the last snapshot's predictions follow from the counts."""
-        state = msgspec.msgpack.decode(data, type=_State)
-        self._version, self._stamp, self._told = state.version, state.stamp, state.told
-        self._counts, self._waiting, self.counters = Counts.load(state.counts), state.waiting, state.counters
-        kept = [np.array(outcome, np.int64) for outcome in state.outcomes]
-        self._outcomes = deque(kept, maxlen=self._settings.calibration_snapshots)
-        if self._version:
-            built = PosteriorSnapshot.build(self._counts, self._stamp, self._settings, self._calibrator())
-            self._before = PosteriorSnapshot(built)
+        """Become what `dump` returned."""
+        self._become(msgspec.msgpack.decode(data, type=_State))
 
-    def _count(self, name: str) -> None:
+    def _add_to(self, name: str) -> None:
         self.counters[name] = self.counters.get(name, 0) + 1

@@ -1,1 +1,1 @@
-"""Views become training examples: every shown item gets its reward's components, apart, with their versions."""
+"""Views become training examples: relevance tier and posterior CTR attached to every shown item."""

@@ -1,7 +1,9 @@
-"""The rewarding agent for the runtime: loads what its cores share, once a process."""
+"""The rewarding agent for the runtime: loads catalogue, scorer and snapshots from the store."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import lru_cache
 from pathlib import Path
 
 from reward.encoder import SentenceEncoder
@@ -11,25 +13,37 @@ from reward.snapshot import PosteriorSnapshot
 from schemas.artefacts import Artefacts
 from schemas.catalogue import Catalogue
 from schemas.connections import Connections
+from schemas.posteriors import SnapshotPointer
 from schemas.store import Store
 from schemas.topics import SNAPSHOTS, VIEWS
 from streams.rewarding.core import NAME, RewardingCore
 from streams.runtime.core import Agent
 
+#: Snapshots kept in memory; views of neighbouring times share one.
+KEPT = 4
+
 
 def rewarding_agent(connections: Connections, store: Store, artefacts: Artefacts, settings: RewardSettings) -> Agent:
-    """Views and snapshots in, examples out.
+    """The agent, with the relevance scorer and the catalogue that ``artefacts`` name.
 
     Raises:
-        Unavailable, Corrupt: an artefact is missing or does not pass its check.
+        Unavailable, Incompatible, Corrupt: as the artefacts' loaders.
     """
     catalogue = Catalogue.load(store)
-    encoder = SentenceEncoder(Path(settings.relevance.model) if settings.relevance.model else None)
-    relevance = RelevanceScorer.load(store, artefacts.relevance, catalogue, encoder)
+    folder = settings.relevance.model
+    encoder = SentenceEncoder(Path(folder) if folder else None)
+    scorer = RelevanceScorer.load(store, artefacts.relevance, catalogue, encoder)
+    load = snapshot_loader(store)
+    return Agent(
+        NAME, (VIEWS, SNAPSHOTS), lambda partition: RewardingCore(partition, settings.posterior, catalogue.row, scorer, load)
+    )
 
-    def build(partition: int) -> RewardingCore:
-        return RewardingCore(
-            partition, catalogue, relevance, lambda pointer: PosteriorSnapshot.read(store, pointer), settings.posterior
-        )
 
-    return Agent(NAME, (VIEWS, SNAPSHOTS), build)
+def snapshot_loader(store: Store) -> Callable[[SnapshotPointer], PosteriorSnapshot]:
+    """Reads a pointer's snapshot, the last few of them remembered."""
+
+    @lru_cache(maxsize=KEPT)
+    def load(pointer: SnapshotPointer) -> PosteriorSnapshot:
+        return PosteriorSnapshot.read(store, pointer)
+
+    return load

@@ -1,23 +1,22 @@
-"""Attaches tier, CTR, clicks and orders to every shown item, as of event time.
+"""The rewarding core: a view waits for the posterior of its own time, then becomes a training example.
 
-A view emitted at t takes the snapshot of the last stamp of the grid at or before t, and waits until a snapshot of that
-stamp or a later one has been announced. So every view gets the posterior it would have had then, in a replay too,
-however the two inputs interleave. Before the first snapshot that is version 0, the prior.
+A view emitted at e takes the newest snapshot stamped before e, which is the one at the last multiple of
+``snapshot_every_s`` below e: the counts core closes that stamp when it meets the view, so it always comes. Up to the
+first multiple there is none, and the prior stands as version 0. So a replay gives a view the posterior it had then.
 """
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Sequence
+from typing import Final, Protocol
 
 import msgspec
 import numpy as np
+from numpy.typing import NDArray
 
-from reward.relevance import RelevanceScorer
 from reward.settings import PosteriorSettings
 from reward.snapshot import PosteriorSnapshot
 from reward.text import normalise
-from schemas.catalogue import Catalogue
 from schemas.codec import decode, encode
 from schemas.errors import InvalidEvent
 from schemas.events import Tick
@@ -29,132 +28,107 @@ from schemas.views import View
 from streams.runtime.core import Blob, Output, Record
 from streams.runtime.refusal import refuse
 
-NAME = "rewarding"
-#: Reads the snapshot that a pointer names: an immutable file, so a pure function of the pointer.
-Load = Callable[[SnapshotPointer], PosteriorSnapshot]
+NAME: Final = "rewarding"
 
 
-class _Waiting(msgspec.Struct, array_like=True):
-    offset: int
-    timestamp: int
-    value: bytes
+class Tiers(Protocol):
+    """What is needed of `reward.relevance.RelevanceScorer`."""
+
+    @property
+    def version(self) -> str:
+        """Names the scorer in every example."""
+
+    def tiers(self, query: str, rows: NDArray[np.int64]) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
+        """(tier, confidence) of catalogue rows."""
 
 
 class _State(msgspec.Struct):
-    now: int
-    waiting: list[_Waiting]
-    pointers: list[SnapshotPointer]
-    counters: dict[str, int]
+    waiting: list[View] = []
+    pointers: list[SnapshotPointer] = []  # ascending; the first one may still be needed
+    newest: int = 0
+    counters: dict[str, int] = {}
 
 
 class RewardingCore:
-    """One partition of search.views, beside the same partition of posteriors.snapshots."""
+    """Views and snapshot pointers in, `TrainingExample` out.
+
+    ``rows`` maps item ids to catalogue rows; ``load(pointer)`` reads an immutable snapshot file, a pure function.
+    """
 
     def __init__(
-        self, partition: int, catalogue: Catalogue, relevance: RelevanceScorer, load: Load, settings: PosteriorSettings
+        self,
+        partition: int,
+        settings: PosteriorSettings,
+        rows: dict[str, int],
+        tiers: Tiers,
+        load: Callable[[SnapshotPointer], PosteriorSnapshot],
     ) -> None:
-        self._partition, self._catalogue, self._relevance, self._load = partition, catalogue, relevance, load
-        self._grid = settings.snapshot_every_s * 1_000
+        self._partition, self._rows, self._tiers, self._load = partition, rows, tiers, load
+        self._every = settings.snapshot_every_s * 1_000
         self._prior = PosteriorSnapshot.prior(settings)
-        self._now = 0
-        self._waiting: deque[_Waiting] = deque()
-        self._head: View | None = None
-        self._pointers: deque[SnapshotPointer] = deque()
-        self._opened: tuple[int, PosteriorSnapshot] = (0, self._prior)
         self._outputs: list[Output] = []
-        self.counters: dict[str, int] = {}
+        self._state = _State()
+        self.counters = self._state.counters
 
     @property
     def watermark(self) -> int:
-        """Emission time of the newest view or tick that was read."""
-        return self._now
+        """Event time (ms) below which every view has become an example."""
+        waiting = self._state.waiting
+        return waiting[0].emitted_at if waiting else self._state.newest
 
     def apply(self, topic: str, records: Sequence[Record]) -> None:
-        """Queue views and snapshot pointers."""
+        """Take views or pointers; what cannot be used goes to quarantine."""
         for record in records:
             try:
-                message = decode(SNAPSHOTS.kind if topic == SNAPSHOTS.name else VIEWS.kind, record.value)
+                if topic == SNAPSHOTS.name:
+                    self._take_pointer(decode(SNAPSHOTS.kind, record.value))
+                else:
+                    self._take(decode(VIEWS.kind, record.value))
             except InvalidEvent as error:
-                self._refuse(topic, record, error.reason, str(error))
-                continue
-            if isinstance(message, SnapshotPointer):
-                self._pointers.append(message)
-            elif isinstance(message, Tick):
-                self._now = max(self._now, message.ts)
-                self._count("ticks")
-            else:
-                self._now = max(self._now, message.emitted_at)
-                self._count("views")
-                self._waiting.append(_Waiting(record.offset, record.timestamp, record.value))
+                self._add_to(f"quarantined.{error.reason}")
+                self._outputs.append(refuse(NAME, topic, self._partition, record, error.reason, str(error)))
+
+    def _take_pointer(self, pointer: SnapshotPointer) -> None:
+        self._state.pointers.append(pointer)
+        self._add_to("snapshots")
+
+    def _take(self, event: View | Tick) -> None:
+        if isinstance(event, Tick):
+            self._state.newest = max(self._state.newest, event.ts)
+            self._add_to("ticks")
+            return
+        for entry in event.items:
+            if entry.item not in self._rows:
+                raise InvalidEvent(Reason.UNKNOWN_ITEM, "shown item", entry.item, "in the catalogue")
+        self._state.newest = max(self._state.newest, event.emitted_at)
+        self._state.waiting.append(event)
 
     def advance(self) -> None:
-        """Reward every view whose snapshot is known, in the order of the views."""
-        while self._waiting:
-            view = self._head or decode(VIEWS.kind, self._waiting[0].value)
-            stamp = view.emitted_at // self._grid * self._grid
-            if not self._pointers or self._pointers[-1].stamp < stamp:
-                self._head = view
-                return
-            waiting, self._head = self._waiting.popleft(), None
-            try:
-                example = self._example(view, *self._snapshot(stamp))
-            except InvalidEvent as error:
-                record = Record(waiting.offset, waiting.timestamp, None, waiting.value)
-                self._refuse(VIEWS.name, record, error.reason, str(error))
-                continue
-            self._outputs.append(Output(EXAMPLES.name, view.user.encode(), encode(example)))
-            self._count("examples")
+        """Every view whose snapshot is there becomes an example, in order."""
+        state = self._state
+        done = 0
+        for view in state.waiting:
+            stamp = (view.emitted_at - 1) // self._every * self._every
+            if stamp > 0 and (not state.pointers or state.pointers[-1].stamp < stamp):
+                break
+            # Views come in order of emitted_at: a pointer with a later one behind it, also early enough, is done with.
+            while len(state.pointers) > 1 and state.pointers[1].stamp < view.emitted_at:
+                del state.pointers[0]
+            early = state.pointers and state.pointers[0].stamp < view.emitted_at
+            self._emit(view, state.pointers[0] if early else None)
+            done += 1
+        del state.waiting[:done]
+        # Hours without a view leave pointers behind; the next view is emitted no earlier than the newest time seen.
+        while not state.waiting and len(state.pointers) > 1 and state.pointers[1].stamp < state.newest:
+            del state.pointers[0]
 
-    def drain(self) -> tuple[list[Output], list[Blob]]:
-        """Outputs since the last call."""
-        outputs, self._outputs = self._outputs, []
-        return outputs, []
-
-    def dump(self) -> bytes:
-        """The state as msgpack."""
-        return msgspec.msgpack.encode(_State(self._now, list(self._waiting), list(self._pointers), self.counters))
-
-    def load(self, data: bytes) -> None:
-        """Become what `dump` returned."""
-        state = msgspec.msgpack.decode(data, type=_State)
-        self._now, self.counters, self._head = state.now, state.counters, None
-        self._waiting, self._pointers = deque(state.waiting), deque(state.pointers)
-
-    def _snapshot(self, stamp: int) -> tuple[int, PosteriorSnapshot]:
-        """(version, snapshot) of the newest stamp at or before ``stamp``; older pointers are dropped, stamps never fall."""
-        while len(self._pointers) > 1 and self._pointers[1].stamp <= stamp:
-            self._pointers.popleft()
-        pointer = self._pointers[0]
-        if pointer.stamp > stamp:
-            return 0, self._prior
-        if self._opened[0] != pointer.version:
-            self._opened = (pointer.version, self._load(pointer))
-        return self._opened
-
-    def _example(self, view: View, version: int, snapshot: PosteriorSnapshot) -> TrainingExample:
-        items = [item.item for item in view.items]
-        unknown = [item for item in items if item not in self._catalogue.row]
-        if unknown:
-            raise InvalidEvent(Reason.UNKNOWN_ITEM, "shown item", unknown[0], "in the catalogue")
-        rows = np.array([self._catalogue.row[item] for item in items], np.int64)
-        tier_k, confidence_k = self._relevance.tiers(view.query, rows)
-        ctr_k = snapshot.ctr(normalise(view.query), items)
-        shown = tuple(
-            ExampleItem(
-                item=item.item,
-                position=item.position,
-                propensity=item.propensity,
-                tier=int(tier_k[n]),
-                tier_confidence=float(confidence_k[n]),
-                ctr=float(ctr_k.mean_N[n]),
-                ctr_variance=float(ctr_k.variance_N[n]),
-                clicks=item.clicks,
-                orders=item.orders,
-                value=item.value,
-            )
-            for n, item in enumerate(view.items)
-        )
-        return TrainingExample(
+    def _emit(self, view: View, pointer: SnapshotPointer | None) -> None:
+        snapshot, version = (self._load(pointer), pointer.version) if pointer else (self._prior, 0)
+        names = [entry.item for entry in view.items]
+        tier_N, confidence_N = self._tiers.tiers(view.query, np.array([self._rows[name] for name in names], np.int64))
+        mean_N, variance_N, _ = snapshot.ctr(normalise(view.query), names)
+        facts = zip(view.items, tier_N.tolist(), confidence_N.tolist(), mean_N.tolist(), variance_N.tolist(), strict=True)
+        example = TrainingExample(
             example_id=view.view_id,
             request_id=view.request_id,
             status=view.status,
@@ -163,8 +137,11 @@ class RewardingCore:
             emitted_at=view.emitted_at,
             user=view.user,
             query=view.query,
-            items=shown,
-            relevance_version=self._relevance.version,
+            items=tuple(
+                ExampleItem(e.item, e.position, e.propensity, tier, confidence, mean, variance, e.clicks, e.orders, e.value)
+                for e, tier, confidence, mean, variance in facts
+            ),
+            relevance_version=self._tiers.version,
             snapshot_version=version,
             recent_queries=view.recent_queries,
             recent_items=view.recent_items,
@@ -172,10 +149,22 @@ class RewardingCore:
             checkpoint=view.checkpoint,
             weights_version=view.weights_version,
         )
+        self._outputs.append(Output(EXAMPLES.name, view.user.encode(), encode(example)))
+        self._add_to(f"examples.{view.status}")
 
-    def _refuse(self, topic: str, record: Record, reason: str, detail: str) -> None:
-        self._count(f"quarantined.{reason}")
-        self._outputs.append(refuse(NAME, topic, self._partition, record, reason, detail))
+    def drain(self) -> tuple[list[Output], list[Blob]]:
+        """Outputs since the last call."""
+        outputs, self._outputs = self._outputs, []
+        return outputs, []
 
-    def _count(self, name: str) -> None:
+    def dump(self) -> bytes:
+        """The state as msgpack."""
+        return msgspec.msgpack.encode(self._state)
+
+    def load(self, data: bytes) -> None:
+        """Become what `dump` returned."""
+        self._state = msgspec.msgpack.decode(data, type=_State)
+        self.counters = self._state.counters
+
+    def _add_to(self, name: str) -> None:
         self.counters[name] = self.counters.get(name, 0) + 1
