@@ -20,7 +20,7 @@ def shown(view: OpenView) -> frozenset[str]:
 def tallies(view: OpenView) -> dict[str, tuple[int, int]]:
     """Item -> (clicks, orders not returned), for items that have any."""
     clicks = Counter(item for item, _ in view.clicks)
-    orders = Counter(item for item, _ in view.orders.values())
+    orders = Counter(item for _, _, item, _ in view.orders)
     return {item: (clicks[item], orders[item]) for item in {*clicks, *orders}}
 
 
@@ -43,8 +43,7 @@ def emit(view: OpenView, status: ViewStatus, emitted_at: int) -> Output:
         clicks, orders = (0, 0) if entry.item in told else now.get(entry.item, (0, 0))
         before_clicks, before_orders = (0, 0) if entry.item in told else view.sent.get(entry.item, (0, 0))
         told.add(entry.item)
-        # Sorted by order id, so that the sum of floats does not hang on the order in which orders were restored.
-        value = sum(v for _, (item, v) in sorted(view.orders.items()) if item == entry.item) if orders else 0.0
+        value = sum(value for _, _, item, value in view.orders if item == entry.item) if orders else 0.0
         items.append(
             ViewItem(
                 item=entry.item,

@@ -131,7 +131,7 @@ class Join:
             )
             return
         view = state.views[number]
-        view.orders[order.order_id] = (order.item, order.value)
+        view.orders.append((order.order_id, order.ts, order.item, order.value))
         view.holds += 1
         state.orders[order.order_id] = OpenOrder(order.ts, order.user, order.item, order.value, number)
         state.bucket(order.ts + self._return_ms).forgets.append(order.order_id)
@@ -159,7 +159,7 @@ class Join:
             self._refuse(waiting, Reason.OUTSIDE_WINDOW, f"{event.ts - order.ts} ms after its order")
         else:
             order.returned = event.ts
-            del self._state.views[order.view].orders[event.order_id]
+            self._state.views[order.view].orders.remove((event.order_id, order.ts, order.item, order.value))
             self._count("returns")
             return (order.view,)
         return ()

@@ -33,7 +33,7 @@ class OpenView(msgspec.Struct, array_like=True):
     user: str
     raw: bytes
     clicks: list[tuple[str, int]] = []  #: (item, ts), each once
-    orders: dict[str, tuple[str, float]] = {}  #: order id -> (item, value), those not returned
+    orders: list[tuple[str, int, str, float]] = []  #: (order id, ts, item, value), those not returned
     revision: int = 0
     sent: dict[str, tuple[int, int]] = {}  #: item -> (clicks, orders) of the last emitted revision
     holds: int = 0  #: orders that may still be returned

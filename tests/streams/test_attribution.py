@@ -210,3 +210,11 @@ def test_state_is_let_go_when_everything_is_settled() -> None:
     busy = Log()(view(), click("b", 10), order("b", 20), back("o", 30), click("z", 40)).until(600_000)
     idle = Log().until(600_000)
     assert len(busy.core.dump()) - len(idle.core.dump()) < 120  # counters
+
+
+def test_an_order_id_that_comes_again_after_it_was_forgotten_is_another_order() -> None:
+    """Return window 1 s: the id is forgotten at 21 s, and the second order at 30 s counts beside the first."""
+    rules = RULES.model_copy(update={"return_window_s": 1})
+    log = Log(AttributionCore(0, rules))(view(), click("b", 10), order("b", 20), order("b", 30)).until(400_000)
+    assert told(log) == [("r:provisional:1", 1_801, {"b": (1, 2, 1, 2)})]
+    assert log.views[0].items[1].value == 10.0

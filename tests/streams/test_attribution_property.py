@@ -118,7 +118,7 @@ def label(view: View) -> tuple[tuple[str, int, int], ...]:
     return tuple(sorted((i.item, i.clicks, i.orders) for i in view.items if i.clicks or i.orders))
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=250, deadline=None)
 @given(topic_logs(), schedules())
 def test_the_result_is_the_oracles_whatever_the_interleaving_chunks_and_restarts(
     logs: dict[str, list[Record]], schedule: list[tuple[str, int, bool]]
@@ -137,7 +137,7 @@ def test_the_result_is_the_oracles_whatever_the_interleaving_chunks_and_restarts
     assert got == {name: n for name, n in want.counters.items() if n}
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(topic_logs(), schedules())
 def test_the_topic_of_views_is_byte_identical_in_every_interleaving(
     logs: dict[str, list[Record]], schedule: list[tuple[str, int, bool]]
@@ -148,7 +148,7 @@ def test_the_topic_of_views_is_byte_identical_in_every_interleaving(
     assert [o for o in one if o.topic == VIEWS.name] == [o for o in other if o.topic == VIEWS.name]
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(topic_logs(), schedules())
 def test_emission_times_never_fall_and_no_view_follows_a_tick_it_precedes(
     logs: dict[str, list[Record]], schedule: list[tuple[str, int, bool]]
@@ -161,7 +161,7 @@ def test_emission_times_never_fall_and_no_view_follows_a_tick_it_precedes(
     assert stamps == sorted(stamps)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(topic_logs(), schedules())
 def test_every_record_is_accounted_for_once(logs: dict[str, list[Record]], schedule: list[tuple[str, int, bool]]) -> None:
     """in = impressions + clicks + orders + returns + duplicates + ticks + quarantined + pending."""
@@ -171,7 +171,7 @@ def test_every_record_is_accounted_for_once(logs: dict[str, list[Record]], sched
     assert counted == sum(map(len, logs.values()))
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(topic_logs())
 def test_differences_between_revisions_add_up_to_the_last_label(logs: dict[str, list[Record]]) -> None:
     """Whoever sums d_clicks and d_orders over a view's revisions has its present clicks and orders."""

@@ -77,22 +77,22 @@ def test_views_come_out_exactly_once_and_sigterm_ends_cleanly(
 def test_kill_9_at_random_moments_leaves_the_output_identical(
     fresh_topics: Connections, worker: Callable[..., Worker]
 ) -> None:
-    """Killed seven times, while it recovers, joins or writes, under a steady flow of events; snapshots are taken on the
+    """Killed five times, while it recovers, joins or writes, under a steady flow of events; snapshots are taken on the
     way and replayed from."""
-    rng, log = random.Random(5), event_log(2, 3_000)
+    rng, log = random.Random(5), event_log(2, 2_000)
 
     def flow() -> None:
         with feeder(fresh_topics) as send:
             for n, (topic, partition, raw) in enumerate(log):
                 send(topic, partition, raw)
                 if n % 20 == 0:
-                    time.sleep(20 * 16 / len(log))  # the whole of it in some 16 s
+                    time.sleep(20 * 12 / len(log))  # the whole of it in some 12 s
 
     thread = Thread(target=flow)
     thread.start()
     one = worker()
-    for round_ in range(7):
-        if round_ != 3:  # once before it has come to recover
+    for round_ in range(5):
+        if round_ != 2:  # once before it has come to recover
             one.ready()
         time.sleep(0.8 * rng.random())
         one.kill()
@@ -103,7 +103,7 @@ def test_kill_9_at_random_moments_leaves_the_output_identical(
     assert one.stop() == 0, one.log.read_text()[-3_000:]
     check(fresh_topics)
     replayed = [int(n) for n in re.findall(r"replayed=(\d+)", one.log.read_text())]
-    assert sum(n > 0 for n in replayed) >= 3  # the kills did hit a state worth recovering
+    assert sum(n > 0 for n in replayed) >= 2  # the kills did hit a state worth recovering
 
 
 def test_a_second_worker_joins_and_leaves_and_a_paused_one_wakes_up_to_find_its_partitions_gone(
