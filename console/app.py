@@ -9,6 +9,7 @@ import msgspec
 from fastapi import FastAPI, Query
 from fastapi.responses import HTMLResponse
 from pydantic import BaseModel, ConfigDict, Field
+from sqlalchemy import Engine
 
 from console.settings import ConsoleSettings
 from console.training import TrainingTail
@@ -44,24 +45,20 @@ class Rollback(_Decision):
 
 
 def create_app(connections: Connections, settings: ConsoleSettings | None = None) -> FastAPI:
-    """The application over the run's database and broker."""
+    """The application over the run's database and broker; ``app.state.engine`` is the database's."""
     settings = settings or ConsoleSettings()
-    engine = open_database(connections.database)
-    weights = WeightStore(engine)
-    tail = TrainingTail(connections.kafka, settings.max_steps)
+    app = FastAPI(title="Headrace console")
+    app.state.engine = open_database(connections.database)
+    handle_failures(app)
+    _add_page(app, settings)
+    _add_weights(app, app.state.engine, connections.kafka)
+    _add_training(app, TrainingTail(connections.kafka, settings.max_steps), settings)
+    return app
+
+
+def _add_page(app: FastAPI, settings: ConsoleSettings) -> None:
     page = files("console").joinpath("page.html").read_text("utf-8")
     page = page.replace("__REFRESH_MS__", str(int(settings.refresh_s * 1000))).replace("__LAST__", str(settings.last_steps))
-    app = FastAPI(title="Headrace console")
-    app.state.engine = engine
-    handle_failures(app)
-
-    def published(saved: RewardWeights) -> dict[str, Any]:
-        """What was saved is saved, whether or not the broker has it yet; the answer says which."""
-        try:
-            publish_outbox(engine, connections.kafka)
-        except Unavailable as error:
-            return {"weights": msgspec.to_builtins(saved), "published": False, "note": f"saved, not yet published: {error}"}
-        return {"weights": msgspec.to_builtins(saved), "published": True, "note": ""}
 
     @app.get("/")
     def index() -> HTMLResponse:
@@ -71,34 +68,42 @@ def create_app(connections: Connections, settings: ConsoleSettings | None = None
     def healthz() -> dict[str, str]:
         return {"status": "alive"}
 
+
+def _add_weights(app: FastAPI, engine: Engine, kafka: str) -> None:
+    weights = WeightStore(engine)
+
+    def published(saved: RewardWeights) -> dict[str, Any]:
+        """What was saved is saved, whether or not the broker has it yet; the answer says which."""
+        try:
+            publish_outbox(engine, kafka)
+        except Unavailable as error:
+            return {"weights": msgspec.to_builtins(saved), "published": False, "note": f"saved, not yet published: {error}"}
+        return {"weights": msgspec.to_builtins(saved), "published": True, "note": ""}
+
     @app.get("/api/weights")
     def active() -> Any:
         return msgspec.to_builtins(weights.active())
-
-    @app.post("/api/weights")
-    def change(asked: Change) -> dict[str, Any]:
-        saved = weights.set(asked.changes, author=asked.author, reason=asked.reason, expected_version=asked.expected_version)
-        return published(saved)
 
     @app.get("/api/weights/history")
     def history() -> Any:
         return msgspec.to_builtins(sorted(weights.history(), key=lambda w: w.version, reverse=True))
 
+    @app.post("/api/weights")
+    def change(asked: Change) -> dict[str, Any]:
+        return published(weights.set(asked.changes, asked.author, asked.reason, asked.expected_version))
+
     @app.post("/api/weights/rollback")
     def rollback(asked: Rollback) -> dict[str, Any]:
-        saved = weights.rollback(
-            asked.version, author=asked.author, reason=asked.reason, expected_version=asked.expected_version
-        )
-        return published(saved)
+        return published(weights.rollback(asked.version, asked.author, asked.reason, asked.expected_version))
 
+
+def _add_training(app: FastAPI, tail: TrainingTail, settings: ConsoleSettings) -> None:
     @app.get("/api/training")
     def training(last: Annotated[int | None, Query(description="finished steps")] = None) -> dict[str, Any]:
         wanted = settings.last_steps if last is None else last
         if not 1 <= wanted <= settings.max_steps:
             raise InvalidRequest("last", wanted, f"1 to {settings.max_steps}", "ask for fewer steps")
         return tail.read(wanted)
-
-    return app
 
 
 def run(connections: Connections, settings: ConsoleSettings | None = None) -> None:

@@ -13,6 +13,7 @@ import msgspec
 from fastapi import FastAPI, Header, Query, Request
 from fastapi.responses import Response
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from starlette.middleware.base import RequestResponseEndpoint
 
 from reward.settings import RewardSettings
 from schemas.artefacts import Artefacts
@@ -46,10 +47,15 @@ def create_app(
     app = FastAPI(title="Headrace search", lifespan=lifespan)
     app.state.server = server
     handle_failures(app)
+    _measured(app, server)
+    _add_search(app, server, settings)
+    _add_status(app, server)
+    return app
 
+
+def _add_search(app: FastAPI, server: SearchServer, settings: ServingSettings) -> None:
     @app.get("/search")
     async def search(
-        request: Request,
         q: Annotated[str, Query(description="the query")] = "",
         user: Annotated[str, Query(description="id of the user")] = "",
         k: Annotated[int | None, Query(description="items on the page")] = None,
@@ -75,6 +81,8 @@ def create_app(
         took_ms = round((time.perf_counter() - begin) * 1000, 3)
         return Response(msgspec.json.encode(msgspec.structs.replace(answer, took_ms=took_ms)), media_type=JSON)
 
+
+def _add_status(app: FastAPI, server: SearchServer) -> None:
     @app.get("/healthz")
     async def healthz() -> dict[str, str]:
         return {"status": "alive"}
@@ -95,8 +103,10 @@ def create_app(
     async def metrics() -> Response:
         return Response(generate_latest(server.metrics.registry), media_type=CONTENT_TYPE_LATEST)
 
+
+def _measured(app: FastAPI, server: SearchServer) -> None:
     @app.middleware("http")
-    async def measure(request: Request, call_next):  # type: ignore[no-untyped-def]
+    async def measure(request: Request, call_next: RequestResponseEndpoint) -> Response:
         if request.url.path != "/search":
             return await call_next(request)
         begin, status = time.perf_counter(), 500
@@ -107,8 +117,6 @@ def create_app(
             server.metrics.seconds.observe(time.perf_counter() - begin)
             server.metrics.requests.labels(str(status)).inc()
         return response
-
-    return app
 
 
 def _time(header: int | None, settings: ServingSettings) -> int:
