@@ -16,5 +16,5 @@ def posteriors_agents(connections: Connections, settings: RewardSettings) -> lis
     posterior, sources = settings.posterior, connections.partitions
     return [
         Agent(counts_core.NAME, (VIEWS,), lambda partition: CountsCore(partition, posterior)),
-        Agent(merger_core.NAME, (DELTAS,), lambda partition: MergerCore(partition, sources, posterior)),
+        Agent(merger_core.NAME, (DELTAS,), lambda _: MergerCore(sources, posterior)),
     ]

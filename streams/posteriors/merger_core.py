@@ -26,6 +26,8 @@ from streams.runtime.core import Blob, Output, Record
 from streams.runtime.refusal import refuse
 
 NAME: Final = "posteriors-merger"
+#: Of the deltas: the only one there is.
+PARTITION: Final = 0
 
 
 class _State(msgspec.Struct):
@@ -41,8 +43,8 @@ class _State(msgspec.Struct):
 class MergerCore:
     """`PosteriorDelta` of ``sources`` partitions in; snapshot files and pointers, one in each partition, out."""
 
-    def __init__(self, partition: int, sources: int, settings: PosteriorSettings) -> None:
-        self._partition, self._sources, self._settings = partition, sources, settings
+    def __init__(self, sources: int, settings: PosteriorSettings) -> None:
+        self._sources, self._settings = sources, settings
         self._outputs: list[Output] = []
         self._blobs: list[Blob] = []
         self._become(_State(told=[0] * sources))
@@ -65,7 +67,7 @@ class MergerCore:
                     raise InvalidEvent(Reason.INVALID, "source", told.source, f"0 to {self._sources - 1}")
             except InvalidEvent as error:
                 self._add_to(f"quarantined.{error.reason}")
-                self._outputs.append(refuse(NAME, topic, self._partition, record, error.reason, str(error)))
+                self._outputs.append(refuse(NAME, topic, PARTITION, record, error.reason, str(error)))
                 continue
             state = self._state
             state.waiting[told.stamp] = state.waiting.get(told.stamp, ()) + told.deltas
@@ -88,7 +90,7 @@ class MergerCore:
         self._last, state.snapshot = PosteriorSnapshot(data), data
         state.version += 1
         checksum = sha256(data)
-        path = f"posteriors/{state.version}-{checksum[:8]}.bin"
+        path = f"posteriors/{state.version:08d}-{checksum[:8]}.snapshot"
         pointer = SnapshotPointer(state.version, stamp, path, checksum, calibrator.version, self._last.pairs)
         self._blobs.append(Blob(path, data))
         for partition in range(self._sources):

@@ -35,7 +35,7 @@ def rewarding_agent(connections: Connections, store: Store, artefacts: Artefacts
     scorer = RelevanceScorer.load(store, artefacts.relevance, catalogue, encoder)
     load = snapshot_loader(store)
     return Agent(
-        NAME, (VIEWS, SNAPSHOTS), lambda partition: RewardingCore(partition, settings.posterior, catalogue.row, scorer, load)
+        NAME, (VIEWS, SNAPSHOTS), lambda partition: RewardingCore(partition, catalogue, scorer, load, settings.posterior)
     )
 
 

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from reward.settings import PosteriorSettings
 from reward.snapshot import PosteriorSnapshot
 from reward.text import normalise
+from schemas.catalogue import Catalogue
 from schemas.codec import decode, encode
 from schemas.errors import InvalidEvent
 from schemas.events import Tick
@@ -52,18 +53,18 @@ class _State(msgspec.Struct):
 class RewardingCore:
     """Views and snapshot pointers in, `TrainingExample` out.
 
-    ``rows`` maps item ids to catalogue rows; ``load(pointer)`` reads an immutable snapshot file, a pure function.
+    ``load(pointer)`` reads an immutable snapshot file: a pure function of the pointer.
     """
 
     def __init__(
         self,
         partition: int,
-        settings: PosteriorSettings,
-        rows: dict[str, int],
-        tiers: Tiers,
+        catalogue: Catalogue,
+        relevance: Tiers,
         load: Callable[[SnapshotPointer], PosteriorSnapshot],
+        settings: PosteriorSettings,
     ) -> None:
-        self._partition, self._rows, self._tiers, self._load = partition, rows, tiers, load
+        self._partition, self._rows, self._tiers, self._load = partition, catalogue.row, relevance, load
         self._every = settings.snapshot_every_s * 1_000
         self._prior = PosteriorSnapshot.prior(settings)
         self._outputs: list[Output] = []
@@ -102,6 +103,7 @@ class RewardingCore:
                 raise InvalidEvent(Reason.UNKNOWN_ITEM, "shown item", entry.item, "in the catalogue")
         self._state.newest = max(self._state.newest, event.emitted_at)
         self._state.waiting.append(event)
+        self._add_to("views")
 
     def advance(self) -> None:
         """Every view whose snapshot is there becomes an example, in order."""
@@ -150,7 +152,7 @@ class RewardingCore:
             weights_version=view.weights_version,
         )
         self._outputs.append(Output(EXAMPLES.name, view.user.encode(), encode(example)))
-        self._add_to(f"examples.{view.status}")
+        self._add_to("examples")
 
     def drain(self) -> tuple[list[Output], list[Blob]]:
         """Outputs since the last call."""
