@@ -1,0 +1,81 @@
+"""The composite reward by hand, its terms' shares, the serving score, and V1's signal with its flaw."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from reward.composite import LAMBDA, TERMS, item_reward, item_terms, serving_score, serving_terms, term_shares, v1_reward
+from reward.settings import ServingScoreSettings
+from schemas.weights import RewardWeights
+
+
+def test_the_papers_unit_weights_by_hand() -> None:
+    """Tier 3, CTR .02: 3.02 unseen; a click adds 3, an order replaces the click's 3 by 4 (orders outrank clicks)."""
+    reward = item_reward([3, 3, 3, 0], [0.02] * 4, [0, 1, 1, 0], [0, 0, 1, 1], RewardWeights())
+    assert reward.tolist() == pytest.approx([3.02, 6.02, 7.02, 4.02])
+
+
+def test_counts_are_truth_values_and_ctr_is_clipped() -> None:
+    """Two clicks are worth one; a CTR outside (0, 1) is brought inside, so that its logarithm exists."""
+    weights = RewardWeights(relevance=0, ctr=1)
+    assert item_reward(0, 0.5, 2, 0, weights) == pytest.approx(3.5)
+    assert item_reward(0, [-1.0, 2.0], 0, 0, weights).tolist() == pytest.approx([1e-6, 1 - 1e-6])
+
+
+floats = st.floats(0, 5, allow_nan=False)
+
+
+@given(
+    st.lists(st.tuples(floats, st.floats(0.01, 0.99), st.booleans(), st.booleans()), min_size=1, max_size=8), floats, floats
+)
+def test_reward_is_the_sum_of_its_terms_and_linear_in_each_weight(
+    facts: list[tuple[float, float, bool, bool]], relevance: float, ctr: float
+) -> None:
+    tier, rate, clicked, ordered = (np.array(column) for column in zip(*facts, strict=True))
+    weights = RewardWeights(relevance=relevance, ctr=ctr)
+    terms_N3 = item_terms(tier, rate, clicked, ordered, weights)
+    assert np.allclose(terms_N3[:, 0], relevance * tier) and np.allclose(terms_N3[:, 1], ctr * rate)
+    assert np.allclose(item_reward(tier, rate, clicked, ordered, weights), terms_N3.sum(axis=1))
+
+
+def test_raw_ctr_beside_clicks_does_nothing_and_the_share_says_so() -> None:
+    """One group: CTR .01 or .03, clicks 0 or 3, uncorrelated. Variances: .01 ** 2 and 1.5 ** 2; the CTR's share is their
+    ratio, 4.4e-5 of the whole."""
+    terms_BG3 = item_terms(np.ones(4), [0.01, 0.03, 0.01, 0.03], [0, 0, 1, 1], np.zeros(4), RewardWeights())[None]
+    shares = term_shares(terms_BG3)
+    assert shares["ctr"] == pytest.approx(0.01**2 / (0.01**2 + 1.5**2))
+    assert shares["relevance"] == 0
+    assert sum(shares.values()) == pytest.approx(1)
+
+
+def test_shares_are_within_groups_and_zero_for_constant_ones() -> None:
+    """A difference between groups is not a share: only what varies inside a group trains."""
+    terms_BG3 = np.zeros((2, 3, 3))
+    terms_BG3[1, :, 0] = 5.1
+    assert term_shares(terms_BG3) == dict.fromkeys(TERMS, 0.0)
+    terms_BG3[0, :, 2] = [0, 1, 2]
+    assert term_shares(terms_BG3) == {"relevance": 0.0, "ctr": 0.0, "interaction": 1.0}
+
+
+def test_serving_score_by_hand() -> None:
+    """-2 + 0.5 * 2 * 3 + 4 * 0.5 * log(.1) = 1 - 2 log 10."""
+    weights, settings = RewardWeights(relevance=2, ctr=0.5), ServingScoreSettings(relevance_scale=0.5, ctr_scale=4)
+    assert serving_score(-2.0, 3, 0.1, weights, settings) == pytest.approx(1 - 2 * math.log(10))
+    assert serving_terms([-2.0], [3], [0.1], weights, settings).shape == (1, 3)
+
+
+def test_v1_signal_by_hand_and_its_flaw() -> None:
+    """Unseen: c = log 10 three times, Ctr = 1/3, Cvr = 1, r = 2 lambda (1/3) / (4/3) = lambda / 2. That beats an item
+    shown 1,000 times and clicked 100, ordered 10: the flaw."""
+    unseen = v1_reward(0, 0, 0, LAMBDA["click"])
+    assert unseen == pytest.approx(0.5)
+    shown, clicked, ordered = math.log(1010), math.log(110), math.log(20)
+    ctr, cvr = clicked / (shown + clicked + ordered), ordered / clicked
+    good = v1_reward(100, 10, 1000, LAMBDA["click"])
+    assert good == pytest.approx(2 * ctr * cvr / (ctr + cvr))
+    assert unseen > good
