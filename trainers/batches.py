@@ -13,6 +13,9 @@ from trainers.follow import Arrival
 from trainers.settings import LearnerSettings
 from trainers.window import Window
 
+#: Steps' worth of waiting prompts beyond which revisiting gives way to catching up.
+CROWDED = 4
+
 
 @dataclass(frozen=True)
 class Batch:
@@ -27,6 +30,11 @@ class Batch:
 def draws(seed: int, counter: int) -> np.random.Generator:
     """The generator of one step: a function of the run's seed and the step's counter, so nothing needs saving."""
     return np.random.Generator(np.random.Philox(key=np.array([seed, counter], dtype=np.uint64)))
+
+
+def fresh_quota(settings: LearnerSettings) -> int:
+    """Fresh views that make a step, at least 1."""
+    return max(1, round(settings.prompts * settings.fresh_share))
 
 
 def is_held_out(request_id: str, share: float) -> bool:
@@ -44,12 +52,18 @@ def is_fresh(example: TrainingExample | None, settings: LearnerSettings) -> bool
 def choose(waiting: Iterable[Arrival], taken: dict[int, int], settings: LearnerSettings) -> tuple[dict[int, int], int]:
     """How far the next step reads: (next offset per partition, fresh views up to there).
 
-    A step takes up to ``prompts`` fresh views; when more than ``max_backlog`` wait, all that wait, the surplus going to
-    the window without a turn of its own, so that the learner stays with the present.
+    A step takes its share of fresh views, so that the rest of its prompts revisit the window. When more than
+    `CROWDED` steps' prompts wait it takes up to ``prompts``; when more than ``max_backlog`` wait, all that wait, the
+    surplus going to the window without a turn of its own, so that the learner stays with the present.
     """
     waiting = list(waiting)
     backlog = sum(is_fresh(a.example, settings) for a in waiting)
-    limit = backlog if backlog > settings.max_backlog else min(backlog, settings.prompts)
+    if backlog > settings.max_backlog:
+        limit = backlog
+    elif backlog > CROWDED * settings.prompts:
+        limit = settings.prompts
+    else:
+        limit = fresh_quota(settings)
     offsets, fresh = dict(taken), 0
     for arrival in waiting:
         new = is_fresh(arrival.example, settings)

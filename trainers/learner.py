@@ -23,7 +23,7 @@ from schemas.quarantine import Quarantined
 from schemas.store import Store
 from schemas.topics import QUARANTINE, STEPS
 from trainers import checkpoints
-from trainers.batches import choose, compose, draws
+from trainers.batches import choose, compose, draws, fresh_quota
 from trainers.exposition import Exposition
 from trainers.follow import Feed
 from trainers.journal import Journal, decisions_of, intents_after, read_topic, results_of
@@ -183,8 +183,7 @@ class Learner:
         self._exposition.close()
 
     def _enough(self) -> bool:
-        wanted = max(1, round(self._settings.prompts * self._settings.fresh_share))
-        return choose(self._feed.waiting, self._feed.taken, self._settings)[1] >= wanted
+        return choose(self._feed.waiting, self._feed.taken, self._settings)[1] >= fresh_quota(self._settings)
 
     def _present(self) -> Present:
         return Present(self._feed.weights, self._feed.snapshot)

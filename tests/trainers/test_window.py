@@ -141,10 +141,18 @@ def test_unreadable_records_move_the_offset_and_nothing_else() -> None:
     assert compose(arrivals(None), Window(2), Window(2), SETTINGS, draws(0, 0)).views == ()
 
 
-def test_a_step_reads_no_further_than_its_prompts() -> None:
-    """Five wait, four prompts: it stops before the fifth, but takes the revisions that stand before it."""
+def test_a_step_reads_no_further_than_its_share() -> None:
+    """Five wait, half of four prompts: it stops before the third, but takes the revision that stands before it."""
     waiting = [*arrivals(view(1), view(2), view(1, 2)), *arrivals(view(3), view(4), view(5), partition=1)]
-    assert choose(waiting, {0: 0, 1: 0}, SETTINGS) == ({0: 3, 1: 2}, 4)
+    assert choose(waiting, {0: 0, 1: 0}, SETTINGS) == ({0: 3, 1: 0}, 2)
+
+
+def test_a_crowd_is_taken_by_whole_steps() -> None:
+    """Sixteen wait (four steps of four): still half; with one more, all four prompts are fresh."""
+    patient = SETTINGS.model_copy(update={"max_backlog": 100})
+    records = arrivals(*(view(n) for n in range(17)))
+    assert choose(records[:16], {0: 0}, patient)[1] == 2
+    assert choose(records, {0: 0}, patient)[1] == 4
 
 
 def test_a_backlog_is_taken_whole() -> None:
