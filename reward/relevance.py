@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import zipfile
 from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any, Final
@@ -152,7 +153,7 @@ class RelevanceScorer:
             emb_ND = np.load(io.BytesIO(store.read("catalogue/embeddings.npy"))) if item_emb_ND is None else item_emb_ND
             geometry = Geometry(*(arrays.pop(name) for name in ("mean_D", "covariance_DD", "axes_DK")))
             model = TierModel(**{**arrays, "temperature": float(arrays["temperature"])})
-        except (msgspec.DecodeError, ValueError, KeyError, TypeError, EOFError) as error:
+        except (msgspec.DecodeError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
             raise Corrupt(f"{store.url}/{folder}", str(error), "train the scorer again") from error
         if header.encoder != encoder.version:
             raise Incompatible("sentence model of the scorer", header.encoder, encoder.version, "train the scorer again")

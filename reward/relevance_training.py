@@ -42,8 +42,15 @@ def train_model(
         return _untrained(features.width), empty
     x_NF, tier_N, query_N = _table(judgments, catalogue, features, queries)
     part_Q = _parts(len(queries), settings, seed)
-    fit_N, tune_N, test_N = (part_Q[query_N] == part for part in range(3))
-    model = fit(x_NF[fit_N], tier_N[fit_N], x_NF[tune_N], tier_N[tune_N], settings, seed)
+
+    def with_random(part: int) -> tuple[Arrays, Tier]:
+        own_N = part_Q[query_N] == part
+        own = [queries[q] for q in np.flatnonzero(part_Q == part)]
+        random_x = _random_pairs(judgments, catalogue, features, own, settings, seed)
+        return np.concatenate([x_NF[own_N], random_x]), np.concatenate([tier_N[own_N], np.zeros(len(random_x), np.int8)])
+
+    model = fit(*with_random(0), *with_random(1), settings, seed)
+    test_N = part_Q[query_N] == 2
     predicted, confidence = model.tiers(x_NF[test_N])
     right = predicted == tier_N[test_N]
 
@@ -83,6 +90,30 @@ def _table(
         tier += [t for _, t in pairs]
         number += [n] * len(pairs)
     return np.concatenate(x), np.array(tier, np.int8), np.array(number, np.int64)
+
+
+def _random_pairs(
+    judgments: Sequence[Judgment],
+    catalogue: Catalogue,
+    features: Features,
+    queries: Sequence[str],
+    settings: RelevanceSettings,
+    seed: int,
+) -> Arrays:
+    """Features of unjudged items drawn for these queries, as many for each as its judgments ask for.
+
+    Judges see what a search brings up; a policy that explores brings up anything.
+    """
+    rng = np.random.default_rng((seed, 1))
+    known: defaultdict[str, set[int]] = defaultdict(set)
+    for judgment in judgments:
+        known[judgment.query].add(catalogue.row[judgment.item])
+    x = [np.zeros((0, features.width), np.float32)]
+    for query in queries:
+        wanted = rng.poisson(settings.random_share * len(known[query]))
+        rows = np.setdiff1d(rng.integers(0, len(catalogue), wanted), np.array(sorted(known[query]), np.int64))
+        x.append(features.of(query, rows))
+    return np.concatenate(x)
 
 
 def _parts(queries: int, settings: RelevanceSettings, seed: int) -> NDArray[np.int64]:

@@ -13,6 +13,7 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from reward.lexicon import STOP_WORDS
 from reward.speller import Speller
 from reward.text import stems
 from schemas.catalogue import Catalogue
@@ -54,7 +55,8 @@ class WordIndex:
         df_V = np.array([present[word] for word in self._id], np.float64)
         count = max(1, len(catalogue))
         self._idf_V = np.log1p((count - df_V + 0.5) / (df_V + 0.5))
-        self._unknown_idf = float(np.log1p((count + 0.5) / 0.5))
+        # The rarest word's idf would let a word that nothing has outweigh all that something has.
+        self._unknown_idf = float(np.median(self._idf_V)) if len(df_V) else 1.0
         self.title_NW, self.brand_NW, self.category_NW, self.attributes_NW = (
             self._padded(fields[name], width) for name, width in WIDTHS.items()
         )
@@ -71,10 +73,14 @@ class WordIndex:
         return len(self._id)
 
     def query(self, text: str) -> QueryWords:
-        """The words of a query. One that no item has is spelled right if a known word is near, else unknown."""
+        """The words of a query. One that no item has is spelled right if a known word is near, else unknown.
+
+        Words that say nothing ("for", "in") are left out, unless the query has no others.
+        """
         ids: list[int] = []
         trust: list[float] = []
         words = stems(text)
+        words = [word for word in words if word not in STOP_WORDS] or words
         for word in words:
             known = word if word in self._id else self._speller.correct(word)
             ids.append(self._id[known] if known is not None else -1)

@@ -17,6 +17,12 @@ class RelevanceSettings(BaseModel):
     )
     epochs: int = Field(default=40, ge=1, le=1000, description="passes over the judgments, at most")
     penalty: float = Field(default=3e-3, ge=0, le=10, description="squared-weight penalty of the scorer")
+    random_share: float = Field(
+        default=1.0,
+        ge=0,
+        le=10,
+        description="random pairs taken as irrelevant in fitting and tuning, per judgment; judges see few",
+    )
     test_share: float = Field(default=0.15, gt=0, lt=0.5, description="share of judged queries held out for the report")
     tune_share: float = Field(default=0.15, gt=0, lt=0.5, description="share of judged queries that calibrate and choose")
     min_judgments: int = Field(default=200, ge=20, description="fewer judgments than this cannot train a scorer")

@@ -1,0 +1,155 @@
+"""The scorer learns a rule from judgments, generalises to unseen queries and typos, and knows how sure it is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from sklearn.metrics import cohen_kappa_score
+
+from reward.encoder import SentenceEncoder
+from reward.judgments import Judgment
+from reward.relevance import RelevanceScorer
+from reward.relevance_features import NAMES, Features, Geometry
+from reward.relevance_model import best_thresholds, quadratic_kappa
+from reward.settings import RelevanceSettings
+from reward.text import tokens
+from schemas.errors import Corrupt, Incompatible, InvalidData, Unavailable
+from schemas.store import Store
+
+if TYPE_CHECKING:
+    from conftest import Toy
+
+SETTINGS = RelevanceSettings(epochs=60)
+
+
+@pytest.fixture(scope="session")
+def trained(toy: Toy, encoder: SentenceEncoder) -> RelevanceScorer:
+    scorer, _ = RelevanceScorer.train(toy.judgments(24), toy.catalogue, toy.emb_ND, encoder, SETTINGS, 3)
+    return scorer
+
+
+def test_held_out_queries_agree_better_than_words_or_vectors_alone(trained: RelevanceScorer) -> None:
+    report = trained.report
+    assert report.trained and report.queries == 36 and report.test_judgments > 100
+    assert report.kappa > 0.9 and min(report.kappa - report.kappa_bm25, report.kappa - report.kappa_cosine) > 0.04
+    assert sum(map(sum, report.confusion)) == report.test_judgments
+    assert f"kappa {report.kappa:.3f}" in str(report)
+
+
+@pytest.mark.parametrize("query", ["red kettle", "RED  kettles!", "red ketle", "kettle in red"])
+def test_every_way_to_say_it_finds_the_rule(trained: RelevanceScorer, toy: Toy, query: str) -> None:
+    """Case, plural, a typo and another order. Mean absolute error below half a tier over the whole catalogue."""
+    tier_N, confidence_N = trained.tiers(query, np.arange(len(toy.catalogue)))
+    truth_N = np.array([toy.tier(("kettle", "red"), item) for item in toy.catalogue.items])
+    assert np.abs(tier_N - truth_N).mean() < 0.5
+    assert np.all((confidence_N > 0) & (confidence_N <= 1))
+    assert tier_N[truth_N == 3].min() >= 2 and tier_N[truth_N == 3].mean() > tier_N[truth_N == 2].mean() > 1
+    assert tier_N[truth_N == 0].mean() < 0.5
+
+
+def test_a_judgment_stands_before_the_scorer(toy: Toy, encoder: SentenceEncoder) -> None:
+    """A judge who calls a hammer excellent for `red kettle` is believed, for that query in any spelling of its key."""
+    hammer = next(i for i, a in zip(toy.catalogue.items, toy.catalogue.attributes, strict=True) if a["entity"] == "hammer")
+    judgments = [*toy.judgments(12), Judgment("Red KETTLE", hammer, 3)]
+    scorer, _ = RelevanceScorer.train(judgments, toy.catalogue, toy.emb_ND, encoder, SETTINGS, 3)
+    row = np.array([toy.catalogue.row[hammer]])
+    assert [array.tolist() for array in scorer.tiers("red kettle.", row)] == [[3], [1.0]]
+    assert scorer.tiers("blue kettle", row)[0].tolist() != [3]
+
+
+def test_pairs_and_rows_agree_and_places_do_not_matter(trained: RelevanceScorer, toy: Toy) -> None:
+    rng = np.random.default_rng(0)
+    queries = [f"{colour} {kind}" for kind, colour in toy.queries]
+    chosen = [queries[n] for n in rng.integers(0, len(queries), 200)]
+    rows = rng.integers(0, len(toy.catalogue), 200)
+    tier_P, confidence_P = trained.tiers_many(chosen, rows)
+    for place in range(0, 200, 17):
+        tier, confidence = trained.tiers(chosen[place], rows[place : place + 1])
+        assert tier[0] == tier_P[place] and confidence[0] == pytest.approx(confidence_P[place], abs=1e-5)
+    assert trained.tiers("red kettle", np.zeros(0, np.int64))[0].shape == (0,)
+    assert trained.tiers("", np.arange(3))[0].shape == (3,)
+
+
+def test_the_same_seed_and_any_order_of_judgments_give_the_same_scorer(toy: Toy, encoder: SentenceEncoder) -> None:
+    judgments, settings = toy.judgments(8), RelevanceSettings(epochs=3)
+    one, _ = RelevanceScorer.train(judgments, toy.catalogue, toy.emb_ND, encoder, settings, 5)
+    two, _ = RelevanceScorer.train(judgments[::-1], toy.catalogue, toy.emb_ND, encoder, settings, 5)
+    assert one.version == two.version
+
+
+def test_it_is_loaded_as_saved_and_guarded(
+    trained: RelevanceScorer, toy: Toy, encoder: SentenceEncoder, tmp_path: Path
+) -> None:
+    store = Store(str(tmp_path))
+    version = trained.save(store)
+    loaded = RelevanceScorer.load(store, version, toy.catalogue, encoder, toy.emb_ND)
+    rows = np.arange(len(toy.catalogue))
+    assert np.array_equal(loaded.tiers("green saw", rows)[1], trained.tiers("green saw", rows)[1])
+    assert (loaded.version, loaded.report) == (version, trained.report)
+    with pytest.raises(Unavailable):
+        RelevanceScorer.load(store, "none", toy.catalogue, encoder, toy.emb_ND)
+    with pytest.raises(Incompatible, match="rows of the item embeddings"):
+        RelevanceScorer.load(store, version, toy.catalogue, encoder, toy.emb_ND[:-1])
+    model = store.read(f"relevance/{version}/model.npz")
+    store.write(f"relevance/{version}/model.npz", model[: len(model) // 2])
+    with pytest.raises(Corrupt):
+        RelevanceScorer.load(store, version, toy.catalogue, encoder, toy.emb_ND)
+
+
+def test_without_judgments_it_says_that_it_goes_by_cosine(toy: Toy, encoder: SentenceEncoder) -> None:
+    """Borders .3, .45, .6: adjacent tiers are equally likely exactly there, so the expected tier crosses near them."""
+    scorer, report = RelevanceScorer.train([], toy.catalogue, toy.emb_ND, encoder, SETTINGS, 1)
+    assert not report.trained and "cosine alone" in str(report)
+    rows = np.arange(len(toy.catalogue))
+    tier_N, _ = scorer.tiers("red kettle", rows)
+    cosine_N = toy.emb_ND @ encoder.encode(["red kettle"])[0]
+    assert np.all(np.diff(tier_N[np.argsort(cosine_N)]) >= 0)
+    assert np.all(tier_N[cosine_N < 0.25] == 0) and np.all(tier_N[cosine_N > 0.65] == 3)
+
+
+def test_a_tier_outside_its_bound_is_named(toy: Toy, encoder: SentenceEncoder) -> None:
+    with pytest.raises(InvalidData, match="row 2, field 'tier'"):
+        wrong = [Judgment("a", "i000", 0), Judgment("a", "i001", 3), Judgment("a", "i002", 4)]
+        RelevanceScorer.train(wrong, toy.catalogue, toy.emb_ND, encoder, SETTINGS, 1)
+
+
+def test_features_by_hand(toy: Toy, encoder: SentenceEncoder) -> None:
+    """`blue hammer` against a red hammer: hammer is covered, blue is not, and contradicts the item's colour."""
+    features = Features(toy.catalogue, toy.emb_ND, encoder, Geometry.fit(toy.emb_ND, 4), 10)
+    kinds = [(a["entity"], a["colour"]) for a in toy.catalogue.attributes]
+    plain_red = next(
+        n for n, kind in enumerate(kinds) if kind == ("hammer", "red") and "blue" not in toy.catalogue.titles[n]
+    )
+    rows = np.array([plain_red, kinds.index(("hammer", "blue")), kinds.index(("kettle", "blue"))])
+    x_NF = features.of("blue hammer", rows)
+    column = {name: x_NF[:, n] for n, name in enumerate(NAMES)}
+    holds = [{*tokens(t), *a.values()} for t, a in zip(toy.catalogue.titles, toy.catalogue.attributes, strict=True)]
+    # idf = log(1 + (N - df + .5) / (df + .5)); a title that names blue as a trim covers it, so such red hammers are out.
+    df = [sum(word in words for words in holds) for word in ("blue", "hammer")]
+    blue, hammer = np.log1p((180 - df[0] + 0.5) / (df[0] + 0.5)), np.log1p((180 - df[1] + 0.5) / (df[1] + 0.5))
+    assert column["covered_any"] == pytest.approx([hammer / (blue + hammer), 1, blue / (blue + hammer)])
+    assert column["attribute_conflict"] == pytest.approx([blue / (blue + hammer), 0, hammer / (blue + hammer)])
+    assert column["neighbours"].tolist() == [0, 1, 0]
+    assert column["last_word"].tolist() == [1, 1, 0] and column["first_word"].tolist() == [0, 1, 1]
+    assert column["cosine"] == pytest.approx(toy.emb_ND[rows] @ encoder.encode(["blue hammer"])[0])
+    assert x_NF.shape == (3, features.width)
+
+
+@given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3)), min_size=2, max_size=60))
+def test_kappa_is_scikit_learns(pairs: list[tuple[int, int]]) -> None:
+    predicted, true = zip(*pairs, strict=True)
+    if len(set(predicted)) == 1 and set(predicted) == set(true):
+        return  # undefined there, 0 here
+    expected = cohen_kappa_score(predicted, true, weights="quadratic", labels=[0, 1, 2, 3])
+    assert quadratic_kappa(predicted, true) == pytest.approx(expected)
+
+
+def test_thresholds_part_what_can_be_parted() -> None:
+    tier_N = np.repeat(np.arange(4), 25).astype(np.int8)
+    score_N = tier_N * 2.0 + np.linspace(0, 1, 100)
+    assert quadratic_kappa(np.digitize(score_N, best_thresholds(score_N, tier_N)), tier_N) > 0.98
