@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from reward.relevance import RelevanceScorer
-
 from reward.encoder import SentenceEncoder
+from reward.relevance import RelevanceScorer
 from reward.settings import PosteriorSettings, RewardSettings
 from reward.snapshot import PosteriorSnapshot
 from schemas.artefacts import Artefacts
