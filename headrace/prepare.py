@@ -13,7 +13,6 @@ from typing import Any
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
-from reward.relevance import RelevanceScorer
 
 from headrace.context import with_context
 from headrace.folder import RunFolder
@@ -21,6 +20,7 @@ from headrace.settings import Settings
 from headrace.world import World
 from headrace.worlds import open_run_world
 from reward.encoder import SentenceEncoder
+from reward.relevance import RelevanceScorer
 from schemas.artefacts import Artefacts
 from schemas.events import Impression
 from schemas.store import Store

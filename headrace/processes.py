@@ -13,7 +13,7 @@ from schemas.errors import Unavailable
 from schemas.store import Store
 
 
-def run_worker(name: str, folder: RunFolder, settings: Settings) -> None:
+def run_worker(name: str, folder: RunFolder, settings: Settings, instance: str | None = None) -> None:
     """Run a stream worker; exit status 1 when it failed, so that whoever supervises it starts it again."""
     from streams import worker
 
@@ -21,7 +21,8 @@ def run_worker(name: str, folder: RunFolder, settings: Settings) -> None:
         worker.agents_of(name, settings.connections, Store(settings.store), Artefacts(), settings.streams, settings.reward)
     store = Store(settings.store)
     artefacts = Artefacts() if name == "attribution" else _artefacts(store)
-    sys.exit(worker.run_worker(name, settings.connections, artefacts, settings.streams, settings.reward, store))
+    status = worker.run_worker(name, settings.connections, artefacts, settings.streams, settings.reward, store, instance)
+    sys.exit(status)
 
 
 def run_learner(folder: RunFolder, settings: Settings) -> None:

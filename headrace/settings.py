@@ -40,7 +40,6 @@ class Settings(BaseSettings):
         env_nested_delimiter="__",
         extra="forbid",
         frozen=True,
-        nested_model_default_partial_update=True,
     )
 
     kafka: str = Field("", description="Kafka bootstrap servers; empty: an embedded broker is started")

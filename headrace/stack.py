@@ -9,8 +9,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from schemas.database import open_database
-
 from headrace.folder import RunFolder
 from headrace.services import start_services
 from headrace.services.child import Child
@@ -19,6 +17,7 @@ from headrace.services.ports import free_port
 from headrace.settings import FILE_VARIABLE, Settings
 from headrace.supervisor import Supervisor
 from headrace.topics_admin import create_topics
+from schemas.database import open_database
 
 #: Stream workers, in the order of the data's way.
 WORKERS = ("attribution", "posteriors", "rewarding", "keywords")
@@ -45,8 +44,9 @@ class Stack:
         return f"http://127.0.0.1:{self.settings.console.port}"
 
     def start_workers(self) -> None:
-        """Start the stream workers."""
-        self.supervisor.start(*(self._child(f"worker-{name}", "worker", name) for name in WORKERS), wait=False)
+        """Start the stream workers, one of each, under names that make a restarted one take its partitions back at once."""
+        workers = (self._child(f"worker-{name}", "worker", name, "--instance", name) for name in WORKERS)
+        self.supervisor.start(*workers, wait=False)
 
     def start_learner(self) -> None:
         """Start the learner."""

@@ -55,7 +55,9 @@ STEPS = Topic(
 )
 QUARANTINE = Topic("headrace.quarantine", "agent", Quarantined, purpose="records that could not be used, with reasons")
 COMMITS = Topic("headrace.commits", "agent", Commit, cleanup="compact", retention_s=FOREVER, purpose="agents' commits")
-STATES = Topic("headrace.states", "agent", SnapshotPart, retention_s=FOREVER, purpose="agents' dumped states")
+STATES = Topic(
+    "headrace.states", "agent", SnapshotPart, cleanup="compact", retention_s=FOREVER, purpose="agents' dumped states"
+)
 
 #: Inputs that whoever owns the clock sends ticks to.
 INPUTS: Final = (IMPRESSIONS, CLICKS, ORDERS)

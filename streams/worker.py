@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
@@ -31,9 +30,9 @@ def run_worker(
 ) -> int:
     """Run one worker until SIGTERM (returns 0) or a failure (returns 1).
 
-    ``store`` defaults to the one of ``connections``. ``instance`` (default: ``HEADRACE_INSTANCE``) is a name that no other
-    process of the same worker has at the same time: with it a restart takes its partitions back at once. Without one,
-    several may be started freely.
+    ``store`` defaults to the one of ``connections``. ``instance`` is a name that no other process of the same
+    worker has at the same time: with it a restart takes its partitions back at once. Without one, several may be started
+    freely.
 
     Raises:
         InvalidRequest: no such worker.
@@ -44,13 +43,11 @@ def run_worker(
     if name == "keywords":
         from streams.keywords.agent import run as run_keywords
 
-        return run_keywords(connections, store, artefacts, settings.keywords)
+        return run_keywords(connections, store, artefacts, settings.keywords, instance=instance)
     agents = agents_of(name, connections, store, artefacts, settings, reward)
     from streams.runtime.process import run
 
-    return run(
-        agents, connections, store, settings.runtime, f"headrace-{name}", instance or os.environ.get("HEADRACE_INSTANCE")
-    )
+    return run(agents, connections, store, settings.runtime, f"headrace-{name}", instance)
 
 
 def agents_of(

@@ -42,11 +42,19 @@ def up(
 def worker(
     name: Annotated[str, typer.Argument(help="attribution, posteriors, rewarding or keywords")],
     run: RunOption = None,
+    instance: Annotated[
+        str | None,
+        typer.Option(
+            help="Name of this process that no other worker of the kind has: a restart under it takes its partitions back "
+            "at once.",
+            show_default=False,
+        ),
+    ] = None,
 ) -> None:
     """Run one stream worker. Start as many as the topics have partitions."""
     from headrace.processes import run_worker
 
-    run_worker(name, *open_run(run))
+    run_worker(name, *open_run(run), instance)
 
 
 def learn(run: RunOption = None) -> None:

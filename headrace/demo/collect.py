@@ -168,6 +168,7 @@ def _weights_story(change: RewardWeights | None, reached: tuple[float, int] | No
 
 def _keywords(settings: Settings, live: LiveLog) -> dict[str, float]:
     from redis import Redis
+
     from streams.keywords.store import RedisKeywordStore
 
     with Redis.from_url(settings.redis) as client:

@@ -17,10 +17,14 @@ HOUR_S = 3_600
 OVERHEAD_S = {"shop": 100.0, "folder": 270.0}
 #: Share of the rest that the warm start gets.
 WARM_SHARE = 0.32
+#: Searches a wall second that the demo asks of a machine with two cores, at most those of the settings.
+SEARCHES_PER_S = 32
 
 
 def demo_settings(data: str, minutes: float, seed: int, items: int | None) -> tuple[Settings, float]:
     """Settings of a demo, and the wall minutes of its live stream.
+
+    What was typed goes over file and environment, and these over the demo's own values.
 
     Raises:
         InvalidSetting: ``items`` for a data folder, which has its own catalogue.
@@ -32,10 +36,8 @@ def demo_settings(data: str, minutes: float, seed: int, items: int | None) -> tu
     warm_s = round(WARM_SHARE * rest_s, 1)
     base = load_settings()
     changes: dict[str, Any] = {
-        "data": data,
-        "seed": seed,
         "now_ms": int(time.time() * 1000),
-        "shop": _shop(base, seed, items, rest_s - warm_s),
+        "shop": {"seed": seed, "live_requests": min(base.shop.live_requests, int((rest_s - warm_s) * SEARCHES_PER_S))},
         "delivery": {"lateness_s": HOUR_S, "round_span_s": 3_000, "tick_s": HOUR_S},
         "streams": {"attribution": {"lateness_s": HOUR_S, "tick_grid_s": 600}},
         "reward": {"posterior": {"snapshot_every_s": 3 * HOUR_S, "bucket_s": 6 * HOUR_S}},
@@ -47,28 +49,15 @@ def demo_settings(data: str, minutes: float, seed: int, items: int | None) -> tu
             "learner": {"seed": seed, "checkpoint_every_s": 8.0},
         },
     }
-    return load_settings(**_merged(base, changes)), (rest_s - warm_s) / 60
-
-
-def _shop(base: Settings, seed: int, items: int | None, live_s: float) -> dict[str, Any]:
-    """The shop: as many searches as two cores answer beside the learner, at most those of the settings."""
-    asked = min(base.shop.live_requests, int(live_s * SEARCHES_PER_S))
-    return {"seed": seed, "live_requests": asked} | ({"items": items} if items else {})
-
-
-#: Searches a wall second that the demo asks of a machine with two cores.
-SEARCHES_PER_S = 32
-
-
-def _merged(base: Settings, changes: dict[str, Any]) -> dict[str, Any]:
-    """``changes`` over the defaults, below what file and environment say."""
+    typed: dict[str, Any] = {"data": data, "seed": seed} | ({"shop": {"items": items}} if items else {})
     given = base.model_dump(exclude_unset=True)
+    return load_settings(**_over(_over(changes, given), typed)), (rest_s - warm_s) / 60
 
-    def over(low: dict[str, Any], high: dict[str, Any]) -> dict[str, Any]:
-        merged = dict(low)
-        for name, value in high.items():
-            below = merged.get(name)
-            merged[name] = over(below, value) if isinstance(below, dict) and isinstance(value, dict) else value
-        return merged
 
-    return over(changes, given)
+def _over(low: dict[str, Any], high: dict[str, Any]) -> dict[str, Any]:
+    """Both, section by section; where both name a field, ``high`` has it."""
+    merged = dict(low)
+    for name, value in high.items():
+        below = merged.get(name)
+        merged[name] = _over(below, value) if isinstance(below, dict) and isinstance(value, dict) else value
+    return merged

@@ -12,8 +12,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from reward.weights import WeightStore
-from schemas.database import open_database
 
 from headrace.evaluation.arms import Offline
 from headrace.evaluation.lists import PAGE_METRICS, Judge
@@ -23,9 +21,11 @@ from headrace.settings import Settings
 from headrace.world import Request, World
 from headrace.worlds import open_run_world
 from reward.text import normalise
+from reward.weights import WeightStore
 from schemas import log
 from schemas.artefacts import Artefacts
 from schemas.codec import decode
+from schemas.database import open_database
 from schemas.errors import InvalidEvent, Unavailable
 from schemas.events import Click, Impression
 from schemas.topics import IMPRESSIONS, PROMOTED

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import signal
+from collections.abc import Callable
+from functools import partial
 from typing import Any, Final
 
 import faust
@@ -43,10 +45,12 @@ def run(
     settings: KeywordSettings | None = None,
     writer: KeywordWriter | None = None,
     app_id: str = APP_ID,
+    instance: str | None = None,
 ) -> int:
     """Run until SIGTERM or SIGINT (returns 0) or a failure (returns 1).
 
-    ``writer`` takes the place of the catalogue's own. ``app_id`` is the consumer group.
+    ``writer`` takes the place of the catalogue's own. ``app_id`` is the consumer group; ``instance``, when given, a name
+    of this process in it that no other has at the same time: a restart under it takes its partitions back at once.
 
     Raises:
         Unavailable: the broker or the topics do not come up, or the catalogue is not in the store.
@@ -56,7 +60,8 @@ def run(
     await_topics(connections, (), 300.0)  # topics are made together; sending to or reading a missing one blocks
     with Redis.from_url(connections.redis) as client:
         refresher = Refresher(RedisKeywordStore(client, settings), writer, settings)
-        return asyncio.run(_serve(connections, store, settings, refresher, writer, app_id))
+        build = partial(new_app, connections, settings, app_id, instance)
+        return asyncio.run(_serve(build, store, refresher, writer, settings.concurrency))
 
 
 def catalogue_writer(store: Store, artefacts: Artefacts, settings: KeywordSettings) -> CatalogueWriter:
@@ -68,9 +73,16 @@ def catalogue_writer(store: Store, artefacts: Artefacts, settings: KeywordSettin
     return CatalogueWriter(catalogue, lexicon, settings.writer)
 
 
-def new_app(connections: Connections, settings: KeywordSettings, app_id: str) -> Any:
+class FilelessApp(faust.App):  # type: ignore[misc]
+    """Faust would make folders for tables in the working directory; there are no tables."""
+
+    def _create_directories(self) -> None:
+        """No state is kept in files."""
+
+
+def new_app(connections: Connections, settings: KeywordSettings, app_id: str, instance: str | None) -> Any:
     """The Faust app, not started: its own consumer and commits, no tables, no web server."""
-    return faust.App(
+    return FilelessApp(
         app_id,
         broker=";".join(f"kafka://{address.strip()}" for address in connections.kafka.split(",")),
         store="memory://",
@@ -81,25 +93,21 @@ def new_app(connections: Connections, settings: KeywordSettings, app_id: str) ->
         broker_session_timeout=settings.session_timeout_s,
         broker_heartbeat_interval=min(1.0, settings.session_timeout_s / 5),
         broker_rebalance_timeout=max(10.0, settings.session_timeout_s),
+        consumer_group_instance_id=instance,
         web_enabled=False,
         autodiscover=False,
     )
 
 
 async def _serve(
-    connections: Connections,
-    store: Store,
-    settings: KeywordSettings,
-    refresher: Refresher,
-    writer: KeywordWriter,
-    app_id: str,
+    build: Callable[[], Any], store: Store, refresher: Refresher, writer: KeywordWriter, concurrency: int
 ) -> int:
+    app = build()  # inside the loop: Faust binds to it
     stop = asyncio.Event()
     failures: list[BaseException | None] = []
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    app = new_app(connections, settings, app_id)
 
     async def keywords(stream: Any) -> None:
         # Acknowledged by hand: Faust would take a record that failed, or was cut off by the end, for read.
@@ -118,10 +126,10 @@ async def _serve(
             if isinstance(writer, CatalogueWriter):
                 await asyncio.to_thread(_learn, writer, store, pointers)
 
-    app.agent(_topic(app, IMPRESSIONS.name), name="keywords", concurrency=settings.concurrency)(keywords)
+    app.agent(_topic(app, IMPRESSIONS.name), name="keywords", concurrency=concurrency)(keywords)
     app.agent(_topic(app, SNAPSHOTS.name, acks=False), name="keywords-clicks")(clicks)
     starting = asyncio.create_task(app.start())
-    logger.info("worker starts", app=app_id, writer=writer.version)
+    logger.info("worker starts", app=app.conf.id, writer=writer.version)
     while not stop.is_set():
         if app._crashed.is_set() or (starting.done() and starting.exception() is not None):
             failures.append(app._crash_reason or starting.exception())
