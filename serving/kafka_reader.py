@@ -15,6 +15,8 @@ log = structlog.get_logger()
 
 #: Pause before another attempt at a broker that does not answer (s).
 RETRY_S = 1.0
+#: Longest wait for a clean end of the group membership (ms); without it the group drops us a little later.
+CLOSE_MS = 2_000
 
 
 def read(
@@ -62,6 +64,7 @@ def _close(consumer: KafkaConsumer | None) -> None:
     if consumer is None:
         return
     try:
-        consumer.close()
+        # Leaving the group waits for an answer that, after the broker was away, may never come.
+        consumer.close(timeout_ms=CLOSE_MS)
     except KafkaError as error:
         log.warning("kafka consumer did not close cleanly", error=str(error))

@@ -20,6 +20,7 @@ from headrace.supervisor import Supervisor
 from schemas.connections import Connections
 from schemas.errors import Unavailable
 from schemas.topics import TOPICS
+from streams.runtime.log import LogReader
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -73,7 +74,7 @@ def connections(kafka: str, redis_url: str, tmp_path: Path) -> Connections:
 
 @pytest.fixture
 def fresh_topics(connections: Connections) -> Connections:
-    """`connections` whose broker has every topic of the registry, empty: deleted and made anew before the test.
+    """`connections` whose broker has every topic of the registry, empty and led: deleted and made anew before the test.
 
     Topic names are constants that workers use, so they cannot be prefixed; deleting fifteen topics takes well below a
     second. A consumer or worker of an earlier test must be closed by then. Group ids and transactional ids outlive the
@@ -91,6 +92,10 @@ def fresh_topics(connections: Connections) -> Connections:
             if not isinstance(error.__cause__, UnknownTopicOrPartitionError):
                 raise
     create_topics(connections, TOPICS)
+    reader = LogReader(connections.kafka, 30)  # a partition made anew refuses its first requests until it has a leader
+    for topic in TOPICS:
+        for partition in range(topic.partitions or connections.partitions):
+            assert reader.bounds(topic.name, partition) == (0, 0)
     return connections
 
 

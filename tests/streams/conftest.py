@@ -17,7 +17,7 @@ from confluent_kafka import Producer
 from headrace.process import Process
 from headrace.services.kafka import kafka_child
 from schemas.connections import Connections
-from schemas.topics import INPUTS, TOPICS
+from schemas.topics import INPUTS
 from streams.accounting import standing
 from streams.runtime.log import LogReader
 
@@ -55,16 +55,6 @@ class Worker:
         """SIGTERM, and its exit code."""
         self.process.send_signal(signal.SIGTERM)
         return self.process.wait(20)
-
-
-@pytest.fixture
-def fresh_topics(fresh_topics: Connections) -> Connections:
-    """The topics are not only known but led: a topic deleted and made again refuses its first records for a moment."""
-    reader = LogReader(fresh_topics.kafka, 30)
-    for topic in TOPICS:
-        for partition in range(topic.partitions or fresh_topics.partitions):
-            assert reader.bounds(topic.name, partition) == (0, 0)
-    return fresh_topics
 
 
 @pytest.fixture
