@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 
 from headrace.folder import RunFolder
@@ -73,9 +73,23 @@ def _kill_all(process: subprocess.Popen[bytes], place: Path) -> list[str]:
     for name in VICTIMS:
         time.sleep(2)
         [pid_file] = place.glob(f"runs/*/pids/{name}")
-        os.kill(json.loads(pid_file.read_text())["pid"], signal.SIGKILL)
+        while not _kill(json.loads(pid_file.read_text())):
+            assert process.poll() is None and time.monotonic() < deadline + 60, f"{name} does not run"
+            time.sleep(0.1)
         killed.append(name)
     return killed
+
+
+def _kill(noted: dict[str, float]) -> bool:
+    """False when that process has ended and a successor is not noted yet: its pid may be somebody else's."""
+    try:
+        victim = psutil.Process(int(noted["pid"]))
+        if abs(victim.create_time() - noted["started"]) < 0.05:
+            victim.kill()
+            return True
+    except psutil.NoSuchProcess:
+        pass
+    return False
 
 
 @pytest.mark.slow

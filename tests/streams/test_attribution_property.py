@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import sys
 from collections import Counter
-from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -18,9 +16,7 @@ from schemas.views import View
 from streams.attribution.core import AttributionCore
 from streams.runtime.core import Output, Record
 from streams.settings import AttributionSettings
-
-sys.path.insert(0, str(Path(__file__).parent))
-from attribution_oracle import whole_log
+from tests.streams.attribution_oracle import whole_log
 
 START = 1_000_000
 RULES = AttributionSettings(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -15,9 +14,7 @@ from schemas.store import Store
 from schemas.topics import CLICKS, SNAPSHOTS
 from streams.accounting import totals
 from streams.lag import lags
-
-sys.path.insert(0, str(Path(__file__).parent))
-from conftest import Worker, committed, feeder
+from tests.streams.conftest import Worker, committed, feeder
 
 pytestmark = pytest.mark.services
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import random
 import re
 import signal
-import sys
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -24,11 +23,9 @@ from streams.producing import EventProducer
 from streams.runtime.core import Record
 from streams.runtime.log import LogReader
 from streams.ticks import send_tick
-
-sys.path.insert(0, str(Path(__file__).parent))
-from attribution_worker import RULES
-from conftest import Worker, caught_up, committed, feeder
-from event_log import START, event_log
+from tests.streams.attribution_worker import RULES
+from tests.streams.conftest import Worker, caught_up, committed, feeder
+from tests.streams.event_log import START, event_log
 
 pytestmark = pytest.mark.services
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -25,10 +24,8 @@ from streams.lag import lags
 from streams.producing import EventProducer
 from streams.replay import replay_file, replay_topic
 from streams.ticks import run_ticks
-
-sys.path.insert(0, str(Path(__file__).parent))
-from conftest import Worker, caught_up, committed
-from event_log import START
+from tests.streams.conftest import Worker, caught_up, committed
+from tests.streams.event_log import START
 
 pytestmark = pytest.mark.services
 
