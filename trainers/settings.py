@@ -29,6 +29,9 @@ class LossSettings(BaseModel):
     w_position: float = Field(1.0, ge=0, le=100, description="weight of the position advantage; 1 is Eq. 17")
     delta: float = Field(1e-6, gt=0, le=1, description="added to a group's standard deviation (Eq. 11, 15)")
     clip: float = Field(0.2, gt=0, lt=1, description="half width of GRPO's clipped ratio (Eq. 12)")
+    entropy: float = Field(
+        0.0, ge=0, le=100, description="reward units per nat: rollouts are worth R - entropy * log pi; 0 is the paper"
+    )
     beta_sft: float = Field(0.1, ge=0, le=100, description="weight of the cross-entropy of the first target")
 
 

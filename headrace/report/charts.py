@@ -36,9 +36,13 @@ def lines(
         axes.plot(xs, ys, label=name.replace("_", " "), color=COLOURS.get(name), linewidth=1.6)
         if bands and name in bands:
             axes.fill_between(xs, *bands[name], color=COLOURS.get(name), alpha=0.15, linewidth=0)
+    together: dict[float, list[str]] = {}  # labels at one place share a line of text
     for label, at in (marks or {}).items():
+        together.setdefault(at, []).append(label)
+    for at, labels in together.items():
         axes.axvline(at, color="#444", linewidth=0.8, linestyle=":")
-        axes.annotate(label, (at, 1.0), xycoords=("data", "axes fraction"), fontsize=7, rotation=90, va="top", ha="right")
+        text = ", ".join(labels)
+        axes.annotate(text, (at, 1.0), xycoords=("data", "axes fraction"), fontsize=7, rotation=90, va="top", ha="right")
     axes.set_xlabel(x)
     axes.set_ylabel(y)
     if len(series) > 1:
