@@ -11,14 +11,14 @@ from typing import Any
 
 import structlog
 from kafka import KafkaConsumer
-from kafka.errors import KafkaError
+from kafka.errors import KafkaError, UnknownTopicOrPartitionError
 
 from schemas.codec import decode
 from schemas.errors import InvalidEvent, Unavailable
 from schemas.events import Click
 from schemas.topics import CLICKS
 from serving.history import ClickWriter
-from serving.kafka_reader import RETRY_S, read
+from serving.kafka_reader import CLOSE_MS, RETRY_S, read
 from serving.metrics import Metrics
 from serving.settings import ServingSettings
 
@@ -50,15 +50,21 @@ class ClickFollower:
             self._writer.close()
 
     def _connect(self) -> KafkaConsumer:
-        return KafkaConsumer(
-            CLICKS.name,
+        consumer = KafkaConsumer(
             bootstrap_servers=self._bootstrap,
             group_id=self._settings.click_group,
             auto_offset_reset="latest",
             enable_auto_commit=False,
             isolation_level="read_committed",
             fetch_max_wait_ms=100,
+            metadata_max_age_ms=10_000,  # new partitions are taken within that time
         )
+        # A member that joins before it knows the topic's partitions is assigned none, and stays without.
+        if not consumer.partitions_for_topic(CLICKS.name):
+            consumer.close(timeout_ms=CLOSE_MS)
+            raise UnknownTopicOrPartitionError(CLICKS.name)
+        consumer.subscribe([CLICKS.name])
+        return consumer
 
     def _write(self, clicks: list[Click]) -> bool:
         """True when written; False when stopped before."""
