@@ -12,7 +12,7 @@ from reward.judgments import TIERS
 from reward.settings import RelevanceSettings
 
 BATCH: Final = 256
-LEARNING_RATE: Final = 2e-3
+LEARNING_RATE: Final = 1e-3
 #: Epochs without a better log-loss on the tuning share, after which training ends.
 PATIENCE: Final = 6
 

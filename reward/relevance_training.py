@@ -42,15 +42,13 @@ def train_model(
         return _untrained(features.width), empty
     x_NF, tier_N, query_N = _table(judgments, catalogue, features, queries)
     part_Q = _parts(len(queries), settings, seed)
-
-    def with_random(part: int) -> tuple[Arrays, Tier]:
-        own_N = part_Q[query_N] == part
-        own = [queries[q] for q in np.flatnonzero(part_Q == part)]
-        random_x = _random_pairs(judgments, catalogue, features, own, settings, seed)
-        return np.concatenate([x_NF[own_N], random_x]), np.concatenate([tier_N[own_N], np.zeros(len(random_x), np.int8)])
-
-    model = fit(*with_random(0), *with_random(1), settings, seed)
-    test_N = part_Q[query_N] == 2
+    fit_N, tune_N, test_N = (part_Q[query_N] == part for part in range(3))
+    own = [queries[q] for q in np.flatnonzero(part_Q == 0)]
+    random_x = _random_pairs(judgments, catalogue, features, own, settings, seed)
+    fit_x = np.concatenate([x_NF[fit_N], random_x])
+    fit_tier = np.concatenate([tier_N[fit_N], np.zeros(len(random_x), np.int8)])
+    # Calibration and borders are for the kind of pair that judges see: random ones would move every border down.
+    model = fit(fit_x, fit_tier, x_NF[tune_N], tier_N[tune_N], settings, seed)
     predicted, confidence = model.tiers(x_NF[test_N])
     right = predicted == tier_N[test_N]
 

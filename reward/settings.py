@@ -13,15 +13,15 @@ class RelevanceSettings(BaseModel):
     model: str = Field(default="", description="folder of a sentence model (MiniLM layout); empty: the one in the wheel")
     hidden: int = Field(default=48, ge=4, le=1024, description="units of the scorer's hidden layer")
     projection: int = Field(
-        default=24, ge=0, le=256, description="dimensions of the embeddings' interaction; 0 leaves it out"
+        default=0, ge=0, le=256, description="axes of the embeddings whose products join the features; 0 for none"
     )
     epochs: int = Field(default=40, ge=1, le=1000, description="passes over the judgments, at most")
     penalty: float = Field(default=3e-3, ge=0, le=10, description="squared-weight penalty of the scorer")
     random_share: float = Field(
-        default=1.0,
+        default=0.3,
         ge=0,
         le=10,
-        description="random pairs taken as irrelevant in fitting and tuning, per judgment; judges see few",
+        description="random pairs taken as irrelevant in fitting, per judgment; judges see few",
     )
     test_share: float = Field(default=0.15, gt=0, lt=0.5, description="share of judged queries held out for the report")
     tune_share: float = Field(default=0.15, gt=0, lt=0.5, description="share of judged queries that calibrate and choose")

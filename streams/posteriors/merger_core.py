@@ -100,7 +100,7 @@ class MergerCore:
     def _calibrator(self, fresh: tuple[CountDelta, ...]) -> Calibrator:
         """Fitted on what happened since each of the last snapshots, against what that snapshot had said."""
         state, settings = self._state, self._settings
-        if self._last is None:
+        if self._last is None or not self._last.pairs:  # before any evidence it said the prior: no fault of the posterior
             return IDENTITY
         outcome_K3 = np.zeros((settings.calibration_bins, 3), np.int64)
         start = 0

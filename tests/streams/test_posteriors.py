@@ -202,3 +202,12 @@ def test_the_calibrator_sees_outcomes_against_the_snapshot_before_and_keeps_a_wi
     pointers = [decode(SNAPSHOTS.kind, o.value) for o in core.drain()[0]]
     assert [pointer.calibrator_version for pointer in pointers] == [0, 2, 3, 4, 5, 6]
     assert len(msgspec.msgpack.decode(core.dump())["outcomes"]) == 3
+
+
+def test_what_an_empty_snapshot_said_is_no_outcome() -> None:
+    """Stamp 10,000 is empty and says the prior; the views after it must not be held against the posterior."""
+    core = MergerCore(1, SETTINGS)
+    core.apply(DELTAS.name, records(count([view("r1", 15_000, clicked=3), view("r2", 25_000), Tick(30_001)])))
+    core.advance()
+    pointers = [decode(SNAPSHOTS.kind, o.value) for o in core.drain()[0]]
+    assert [(pointer.stamp, pointer.calibrator_version) for pointer in pointers] == [(10_000, 0), (20_000, 0), (30_000, 3)]
