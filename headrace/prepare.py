@@ -8,6 +8,7 @@ from __future__ import annotations
 import io
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -56,7 +57,8 @@ def run_prepare(folder: RunFolder, settings: Settings, tell: Tell) -> Prepared:
     world = open_run_world(settings)
     catalogue = world.catalogue
     checksum = catalogue.save(store)
-    encoder = SentenceEncoder(threads=2)
+    model = settings.reward.relevance.model
+    encoder = SentenceEncoder(Path(model) if model else None, threads=2)
     emb_ND = _embed(encoder, catalogue.titles, store, tell)
     queries = sorted({e.query for e in world.history() if isinstance(e, Impression)})
     identifiers = build_identifiers(

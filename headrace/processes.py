@@ -29,10 +29,8 @@ def run_learner(folder: RunFolder, settings: Settings) -> None:
     """Run the learner until SIGTERM or Ctrl-C."""
     from trainers.learner import run
 
-    store, stop = Store(settings.store), Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
-    run(settings.connections, store, _artefacts(store), settings.trainers, stop, settings.reward)
+    store = Store(settings.store)
+    run(settings.connections, store, _artefacts(store), settings.trainers, _until_stopped(), settings.reward)
 
 
 def run_server(folder: RunFolder, settings: Settings) -> None:
@@ -48,6 +46,20 @@ def run_console(folder: RunFolder, settings: Settings) -> None:
     from console.app import run
 
     run(settings.connections, settings.console)
+
+
+def run_clock(every_s: float, folder: RunFolder, settings: Settings) -> None:
+    """Send ticks until SIGTERM or Ctrl-C."""
+    from streams.ticks import run_ticks
+
+    run_ticks(settings.connections, _until_stopped(), every_s)
+
+
+def _until_stopped() -> Event:
+    stop = Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    return stop
 
 
 def _artefacts(store: Store) -> Artefacts:

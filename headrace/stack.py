@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -21,6 +21,8 @@ from schemas.database import open_database
 
 #: Stream workers, in the order of the data's way.
 WORKERS = ("attribution", "posteriors", "rewarding", "keywords")
+#: Environment variable of a worker's Prometheus port.
+METRICS_PORT = "HEADRACE_STREAMS__RUNTIME__METRICS_PORT"
 #: Torch is loaded in these; glibc otherwise keeps an arena per thread, tens of MB each.
 LEAN = {"MALLOC_ARENA_MAX": "2", "OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
 
@@ -45,8 +47,10 @@ class Stack:
 
     def start_workers(self) -> None:
         """Start the stream workers, one of each, under names that make a restarted one take its partitions back at once."""
-        workers = (self._child(f"worker-{name}", "worker", name, "--instance", name) for name in WORKERS)
-        self.supervisor.start(*workers, wait=False)
+        port = self.settings.streams.runtime.metrics_port
+        for n, name in enumerate(WORKERS):
+            own = {METRICS_PORT: str(port + n)} if port else {}  # one machine: each needs a port of its own
+            self.supervisor.start(self._child(f"worker-{name}", "worker", name, "--instance", name, env=own), wait=False)
 
     def start_learner(self) -> None:
         """Start the learner."""
@@ -60,11 +64,11 @@ class Stack:
         """Start the console."""
         self.supervisor.start(self._child("console", "console", ready=f"{self.console}/healthz"))
 
-    def _child(self, name: str, *command: str, ready: str = "") -> Child:
+    def _child(self, name: str, *command: str, ready: str = "", env: Mapping[str, str] | None = None) -> Child:
         return Child(
             name,
             (sys.executable, "-m", "headrace.cli", *command, "--run", str(self.folder.root)),
-            env={FILE_VARIABLE: str(self.folder.settings_file), **LEAN},
+            env={FILE_VARIABLE: str(self.folder.settings_file), **LEAN, **(env or {})},
             ready=(lambda: answers(ready)) if ready else None,
             ready_timeout_s=120.0,
         )

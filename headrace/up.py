@@ -20,7 +20,7 @@ from schemas.store import Store
 LOOK_S = 0.5
 
 
-def run_up(run: Path | None, data: str, seed: int, items: int | None) -> None:
+def run_up(run: Path | None, data: str | None, seed: int | None, items: int | None) -> None:
     """Start everything; see `headrace up --help`.
 
     Raises:
@@ -58,8 +58,9 @@ def run_up(run: Path | None, data: str, seed: int, items: int | None) -> None:
         clock.join(timeout=5)
 
 
-def _new(data: str, seed: int, items: int | None) -> Settings:
-    base = load_settings(data=data, seed=seed, now_ms=int(time.time() * 1000))
+def _new(data: str | None, seed: int | None, items: int | None) -> Settings:
+    typed = {name: value for name, value in (("data", data), ("seed", seed)) if value is not None}
+    base = load_settings(**typed, now_ms=int(time.time() * 1000))
     if items is None:
         return base
     return base.model_copy(update={"shop": base.shop.model_copy(update={"items": items})})

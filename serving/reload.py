@@ -97,7 +97,7 @@ class Reloader:
         for followed in FOLLOWED:
             if 0 not in (consumer.partitions_for_topic(followed.name) or ()):
                 consumer.close()
-                raise UnknownTopicOrPartitionError(f"{followed.name}; create the topics with `headrace topics`")
+                raise UnknownTopicOrPartitionError(f"{followed.name}; create the topics with `headrace topics --create`")
         parts = [TopicPartition(followed.name, 0) for followed in FOLLOWED]
         consumer.assign(parts)
         consumer.seek_to_beginning(*parts)

@@ -31,10 +31,10 @@ def test_the_file_has_the_documented_form() -> None:
 
 
 def test_every_process_of_the_product_has_a_service() -> None:
-    """Kafka, Redis, PostgreSQL, four workers, learner, server, console, Prometheus, Grafana, and two that run once."""
+    """Kafka, Redis, PostgreSQL, four workers, ticks, learner, server, console, Prometheus, Grafana, and two that run once."""
     others = {"kafka", "redis", "postgres", "prometheus", "grafana"}
     assert set(SERVICES) == others | set(OURS)
-    assert set(OURS) == {*NAMES, "learner", "server", "console", "topics", "prepare"}
+    assert set(OURS) == {*NAMES, "ticks", "learner", "server", "console", "topics", "prepare"}
 
 
 @pytest.mark.parametrize("name", sorted(OURS))
@@ -70,7 +70,7 @@ def test_the_mounted_settings_load_and_agree_with_the_ports(monkeypatch: pytest.
 
     scraped = yaml.safe_load((ROOT / "deploy" / "prometheus.yml").read_text())["scrape_configs"]
     workers, learner, server = scraped
-    assert workers["dns_sd_configs"][0]["names"] == list(NAMES)
+    assert workers["dns_sd_configs"][0]["names"] == [n for n in NAMES if n != "keywords"]  # it has no port of its own
     assert workers["dns_sd_configs"][0]["port"] == settings.streams.runtime.metrics_port
     assert learner["static_configs"] == [{"targets": [f"learner:{settings.trainers.learner.metrics_port}"]}]
     assert server["static_configs"] == [{"targets": [f"server:{settings.serving.port}"]}]

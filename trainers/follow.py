@@ -131,7 +131,7 @@ class Feed:
     def _partitions(self, topic: str) -> list[int]:
         found = self._consumer.partitions_for_topic(topic)
         if not found:
-            raise Unavailable(f"topic {topic}", "it does not exist", "create the topics with `headrace topics`")
+            raise Unavailable(f"topic {topic}", "it does not exist", "create the topics with `headrace topics --create`")
         return sorted(found)
 
     def _example(self, record: Any) -> TrainingExample | None:

@@ -22,7 +22,7 @@ JsonOption = Annotated[Path | None, typer.Option("--json", help="Also write the 
 
 
 def open_run(run: Path | None) -> tuple[RunFolder, Settings]:
-    """The run and its settings. HEADRACE_SETTINGS, when set, names the settings instead of the folder.
+    """The run and its settings. HEADRACE_SETTINGS, or a deployment's environment, goes without a folder.
 
     Raises:
         Unavailable: no such run.
@@ -35,6 +35,8 @@ def open_run(run: Path | None) -> tuple[RunFolder, Settings]:
 
     if run is None and (path := os.environ.get(FILE_VARIABLE)):
         return RunFolder(Path(path).resolve().parent), load_settings()
+    if run is None and os.environ.get("HEADRACE_KAFKA") and os.environ.get("HEADRACE_STORE"):
+        return RunFolder.new(), load_settings()  # a deployment: everything is named by the environment
     folder = RunFolder(run.resolve()) if run else RunFolder.latest()
     if not folder.settings_file.is_file():
         raise Unavailable(f"run {folder.root}", "it has no settings.json", "start one with `headrace up` or `headrace demo`")

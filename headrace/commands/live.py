@@ -18,9 +18,9 @@ def register(app: typer.Typer) -> None:
 
 
 def demo(
-    data: DataOption = "shop",
+    data: DataOption = None,
     minutes: Annotated[float, typer.Option("--minutes", min=0.2, max=600, help="Wall minutes, everything together.")] = 5.0,
-    seed: SeedOption = 1,
+    seed: SeedOption = None,
     items: ItemsOption = None,
     report: Annotated[Path | None, typer.Option("--report", help="Folder of the report; default runs/<time>/.")] = None,
     keep: Annotated[bool, typer.Option("--keep", help="Stay up after the report, until Ctrl-C.")] = False,

@@ -9,9 +9,14 @@ import typer
 
 from headrace.commands.common import RunOption, open_run
 
-DataOption = Annotated[str, typer.Option("--data", help="`shop`, or the path of a data folder (docs/data.md).")]
+DataOption = Annotated[
+    str | None,
+    typer.Option("--data", help="`shop` (default), or the path of a data folder (docs/data.md).", show_default=False),
+]
 ItemsOption = Annotated[int | None, typer.Option("--items", min=100, help="Items of the catalogue.", show_default=False)]
-SeedOption = Annotated[int, typer.Option("--seed", min=0, help="Seed of every random number.")]
+SeedOption = Annotated[
+    int | None, typer.Option("--seed", min=0, help="Seed of every random number; default 1.", show_default=False)
+]
 
 
 def register(app: typer.Typer) -> None:
@@ -22,12 +27,13 @@ def register(app: typer.Typer) -> None:
     app.command()(serve)
     app.command(name="console")(console_page)
     app.command()(prepare)
+    app.command()(ticks)
 
 
 def up(
     run: Annotated[Path | None, typer.Option("--run", help="Run folder, made when missing; default runs/<time>/.")] = None,
-    data: DataOption = "shop",
-    seed: SeedOption = 1,
+    data: DataOption = None,
+    seed: SeedOption = None,
     items: ItemsOption = None,
 ) -> None:
     """Start all services and workers, and keep them up until Ctrl-C.
@@ -89,3 +95,16 @@ def prepare(run: RunOption = None) -> None:
         return
     with Story().errand() as tell:
         run_prepare(*open_run(run), tell)
+
+
+def ticks(
+    every: Annotated[float, typer.Option("--every", min=0.1, max=3600, help="Seconds between two ticks.")] = 1.0,
+    run: RunOption = None,
+) -> None:
+    """Send the present time to every event topic, so that silence closes windows too. One such process is enough.
+
+    `headrace up` does this by itself.
+    """
+    from headrace.processes import run_clock
+
+    run_clock(every, *open_run(run))

@@ -9,6 +9,7 @@ import typer
 from rich.table import Table
 
 from headrace.commands.common import JsonOption, RunOption, console, emit, open_run
+from schemas.weights import RewardWeights
 
 app = typer.Typer(help="Show and change the reward weights; a change acts on the next search and the next gradient step.")
 
@@ -47,11 +48,34 @@ def set_weights(
     engine = open_database(settings.database)
     weights = WeightStore(engine).set(_parse(changes), author=getpass.getuser(), reason=why, expected_version=expect)
     publish_outbox(engine, settings.kafka)
+    _say(weights)
+    emit(weights, json)
+
+
+@app.command()
+def rollback(
+    version: Annotated[int, typer.Argument(help="The version whose weights come back.")],
+    why: Annotated[str, typer.Option("--why", help="The reason, kept with the version.")] = "rolled back",
+    run: RunOption = None,
+    json: JsonOption = None,
+) -> None:
+    """Bring an earlier version's weights back, as a new version."""
+    from reward.weights import WeightStore, publish_outbox
+    from schemas.database import open_database
+
+    _, settings = open_run(run)
+    engine = open_database(settings.database)
+    weights = WeightStore(engine).rollback(version, author=getpass.getuser(), reason=why)
+    publish_outbox(engine, settings.kafka)
+    _say(weights)
+    emit(weights, json)
+
+
+def _say(weights: RewardWeights) -> None:
     console.print(
         f"version {weights.version}: relevance {weights.relevance:g}, ctr {weights.ctr:g}, "
         f"click {weights.click:g}, order {weights.order:g}"
     )
-    emit(weights, json)
 
 
 def _parse(changes: list[str]) -> dict[str, float]:

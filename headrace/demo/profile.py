@@ -21,7 +21,7 @@ WARM_SHARE = 0.32
 SEARCHES_PER_S = 32
 
 
-def demo_settings(data: str, minutes: float, seed: int, items: int | None) -> tuple[Settings, float]:
+def demo_settings(data: str | None, minutes: float, seed: int | None, items: int | None) -> tuple[Settings, float]:
     """Settings of a demo, and the wall minutes of its live stream.
 
     What was typed goes over file and environment, and these over the demo's own values.
@@ -29,12 +29,13 @@ def demo_settings(data: str, minutes: float, seed: int, items: int | None) -> tu
     Raises:
         InvalidSetting: ``items`` for a data folder, which has its own catalogue.
     """
+    base = load_settings()
+    data, seed = data if data is not None else base.data, seed if seed is not None else base.seed
     shop = data == "shop"
     if items is not None and not shop:
         raise InvalidSetting("--items", items, "left out with --data PATH", "the folder's catalogue is used whole")
     rest_s = max(25.0, minutes * 60 - OVERHEAD_S["shop" if shop else "folder"])
     warm_s = round(WARM_SHARE * rest_s, 1)
-    base = load_settings()
     changes: dict[str, Any] = {
         "now_ms": int(time.time() * 1000),
         "shop": {"seed": seed, "live_requests": min(base.shop.live_requests, int((rest_s - warm_s) * SEARCHES_PER_S))},

@@ -50,7 +50,9 @@ class DemoResult:
     why: str = ""
 
 
-def run_demo(data: str, minutes: float, seed: int, items: int | None, report: Path | None, keep: bool) -> DemoResult:
+def run_demo(
+    data: str | None, minutes: float, seed: int | None, items: int | None, report: Path | None, keep: bool
+) -> DemoResult:
     """Run the demo; see `headrace demo --help`.
 
     Raises:
@@ -62,7 +64,7 @@ def run_demo(data: str, minutes: float, seed: int, items: int | None, report: Pa
     target = (report or folder.root).resolve()
     folder.create()
     configure_logs(folder.logs / "headrace.log")
-    story.say(f"[bold]Headrace[/] demo, data {data}, seed {seed}; run folder {folder.root}")
+    story.say(f"[bold]Headrace[/] demo, data {settings.data}, seed {settings.seed}; run folder {folder.root}")
     with ExitStack() as context:
         stack = services(story, context, folder, settings)
         world = learn_from_live(stack)

@@ -73,7 +73,7 @@ class KafkaSink:
             except KafkaException as error:
                 raise Unavailable(f"Kafka at {self._bootstrap}", str(error), "check that the broker is up") from error
             if found.error is not None or not found.partitions:
-                raise Unavailable(f"topic {topic}", str(found.error), "create the topics with `headrace topics`")
+                raise Unavailable(f"topic {topic}", str(found.error), "create the topics with `headrace topics --create`")
             self._partitions[topic] = len(found.partitions)
         return self._partitions[topic]
 

@@ -136,7 +136,7 @@ def await_topics(connections: Connections, agents: Sequence[Agent], timeout_s: f
             detail = str(error)
         if time.monotonic() > deadline:
             raise Unavailable(
-                f"Kafka at {connections.kafka}", detail, "start the broker, create the topics: `headrace topics`"
+                f"Kafka at {connections.kafka}", detail, "start the broker, create the topics: `headrace topics --create`"
             )
         logger.info("waiting for the broker and its topics", detail=detail)
         time.sleep(0.5)
