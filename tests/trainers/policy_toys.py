@@ -7,13 +7,12 @@ import tempfile
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from transformers.models.bart.configuration_bart import BartConfig
-from transformers.models.bart.modeling_bart import BartForConditionalGeneration
 
 from trainers.identifiers.trie import Trie
 from trainers.policies.bart import BartPolicy
@@ -22,6 +21,9 @@ from trainers.policies.base import PromptBatch, PromptContext
 from trainers.policies.prompts import PromptBuilder
 from trainers.policies.settings import PolicySettings, PromptSettings
 from trainers.policies.tokenizer import PromptTokenizer
+
+if TYPE_CHECKING:
+    from transformers.models.bart.modeling_bart import BartForConditionalGeneration
 
 SIZES = (4, 3, 3, 2, 2)
 WIDTH = 8  # of the toy sentence embedding
@@ -92,7 +94,11 @@ def children(sids: Sequence[Sequence[int]], prefix: Sequence[int]) -> list[int]:
 
 
 def transformers_twin(policy: BartPolicy) -> BartForConditionalGeneration:
-    """transformers' own model with this policy's weights."""
+    """transformers' own model with this policy's weights. Imported here: a learner process of the tests has no use for it,
+    and would start seconds later."""
+    from transformers.models.bart.configuration_bart import BartConfig
+    from transformers.models.bart.modeling_bart import BartForConditionalGeneration
+
     with tempfile.TemporaryDirectory() as folder:
         policy.model.shape.save(Path(folder))
         twin = BartForConditionalGeneration(BartConfig.from_pretrained(folder))
