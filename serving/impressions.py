@@ -93,7 +93,9 @@ class ImpressionLog:
         except KafkaException as error:
             raise Unavailable("Kafka", str(error), "check that the broker is up and HEADRACE_KAFKA names it") from error
         if found.error is not None:
-            raise Unavailable(f"topic {IMPRESSIONS.name}", found.error.str(), "create the topics with `headrace topics --create`")
+            raise Unavailable(
+                f"topic {IMPRESSIONS.name}", found.error.str(), "create the topics with `headrace topics --create`"
+            )
 
     def _collect(self) -> None:
         while not self._stop.is_set():
