@@ -30,7 +30,7 @@ class LossSettings(BaseModel):
     delta: float = Field(1e-6, gt=0, le=1, description="added to a group's standard deviation (Eq. 11, 15)")
     clip: float = Field(0.2, gt=0, lt=1, description="half width of GRPO's clipped ratio (Eq. 12)")
     entropy: float = Field(
-        0.0, ge=0, le=100, description="reward units per nat: rollouts are worth R - entropy * log pi; 0 is the paper"
+        2.0, ge=0, le=100, description="reward units per nat: rollouts are worth R - entropy * log pi; 0 is the paper"
     )
     beta_sft: float = Field(0.1, ge=0, le=100, description="weight of the cross-entropy of the first target")
 
@@ -42,11 +42,13 @@ class LearnerSettings(BaseModel):
 
     loss: LossSettings = Field(LossSettings(), description="the objective")
     temperature: float = Field(
-        3.0, gt=0, le=100, description="logits are divided by it; the tempered policy is sampled and is what is trained"
+        1.0, gt=0, le=100, description="logits are divided by it; the tempered policy is sampled and is what is trained"
     )
     group: int = Field(16, ge=2, le=1024, description="rollouts per prompt, G")
     prompts: int = Field(16, ge=1, le=4096, description="page views per step, B")
-    fresh_share: float = Field(0.5, gt=0, le=1, description="share of a step's prompts that are new views; the rest: window")
+    fresh_share: float = Field(
+        0.25, gt=0, le=1, description="share of a step's prompts that are new views; the rest: window"
+    )
     window_size: int = Field(4096, ge=1, le=10_000_000, description="recent views kept for revisiting with fresh rollouts")
     max_backlog: int = Field(
         256, ge=1, le=1_000_000, description="fresh views waiting beyond which the surplus goes to the window"

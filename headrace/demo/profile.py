@@ -16,7 +16,9 @@ HOUR_S = 3_600
 #: Seconds of a demo that are neither warm start nor live stream: services, identifiers, drain, evaluation, report.
 OVERHEAD_S = {"shop": 100.0, "folder": 270.0}
 #: Share of the rest that the warm start gets.
-WARM_SHARE = 0.32
+WARM_SHARE = 0.15
+#: A young shop: a short log, few labels, and a quarter of the queries not asked before. What an online learner is for.
+YOUNG = {"history_impressions": 2_000, "judged_share": 0.2, "new_query_share": 0.25}
 #: Searches a wall second that the demo asks of a machine with two cores, at most those of the settings.
 SEARCHES_PER_S = 32
 
@@ -38,7 +40,8 @@ def demo_settings(data: str | None, minutes: float, seed: int | None, items: int
     warm_s = round(WARM_SHARE * rest_s, 1)
     changes: dict[str, Any] = {
         "now_ms": int(time.time() * 1000),
-        "shop": {"seed": seed, "live_requests": min(base.shop.live_requests, int((rest_s - warm_s) * SEARCHES_PER_S))},
+        "shop": YOUNG
+        | {"seed": seed, "live_requests": min(base.shop.live_requests, int((rest_s - warm_s) * SEARCHES_PER_S))},
         "delivery": {"lateness_s": HOUR_S, "round_span_s": 3_000, "tick_s": HOUR_S},
         "streams": {"attribution": {"lateness_s": HOUR_S, "tick_grid_s": 600}},
         "reward": {"posterior": {"snapshot_every_s": 3 * HOUR_S, "bucket_s": 6 * HOUR_S}},
