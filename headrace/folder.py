@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import datetime as dt
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from headrace.settings import FILE_VARIABLE, Settings, load_settings
+from headrace.settings import Settings, load_settings
 from schemas.errors import Unavailable
 
 
@@ -68,5 +67,4 @@ class RunFolder:
 
     def settings(self) -> Settings:
         """The settings this run was started with; the environment still goes over them."""
-        os.environ[FILE_VARIABLE] = str(self.settings_file)
-        return load_settings()
+        return load_settings(self.settings_file)

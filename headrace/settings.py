@@ -7,6 +7,7 @@ Environment: ``HEADRACE_KAFKA=host:9092``, or nested as ``HEADRACE_TRAINERS__LEA
 from __future__ import annotations
 
 import os
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any, Literal
 
@@ -30,6 +31,8 @@ from trainers.settings import TrainerSettings
 
 #: Names the settings file.
 FILE_VARIABLE = "HEADRACE_SETTINGS"
+#: The file that is being loaded: pydantic asks for the sources without saying for whom.
+_file: ContextVar[str] = ContextVar("file", default="")
 
 
 class Settings(BaseSettings):
@@ -85,21 +88,22 @@ class Settings(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Arguments over environment over file."""
         sources: list[PydanticBaseSettingsSource] = [init_settings, env_settings]
-        if path := os.environ.get(FILE_VARIABLE):
+        if path := _file.get() or os.environ.get(FILE_VARIABLE):
             source = TomlConfigSettingsSource if path.endswith(".toml") else JsonConfigSettingsSource
             sources.append(source(settings_cls, Path(path)))
         return tuple(sources)
 
 
-def load_settings(**changes: Any) -> Settings:
-    """Settings from file and environment, with ``changes`` over both.
+def load_settings(file: Path | None = None, /, **changes: Any) -> Settings:
+    """Settings from file and environment, with ``changes`` over both. ``file``: instead of the one HEADRACE_SETTINGS names.
 
     Raises:
         InvalidSetting: names the first field, its value and its bound.
     """
-    path = os.environ.get(FILE_VARIABLE)
+    path = str(file or os.environ.get(FILE_VARIABLE, ""))
     if path and not Path(path).is_file():
         raise InvalidSetting(FILE_VARIABLE, path, "an existing file", "name a settings file, or unset it")
+    token = _file.set(path)
     try:
         return Settings(**changes)
     except ValidationError as error:
@@ -108,3 +112,5 @@ def load_settings(**changes: Any) -> Settings:
         raise InvalidSetting(
             f"setting {name}", first.get("input"), first["msg"], "correct it in file or environment"
         ) from error
+    finally:
+        _file.reset(token)

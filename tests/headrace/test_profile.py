@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
-from headrace.demo.profile import demo_settings
+from headrace.demo.profile import OVERHEAD_S, SEARCHES_PER_S, demo_settings
+from headrace.folder import RunFolder
+from headrace.settings import load_settings
 from headrace.shop.settings import ShopSettings
 from schemas.errors import InvalidSetting
 
@@ -17,11 +21,21 @@ def test_typed_over_environment_over_the_demos_own_over_defaults(monkeypatch: py
     settings, minutes = demo_settings("shop", 4, seed=9, items=400)
     assert (settings.shop.items, settings.shop.seed, settings.seed) == (400, 9, 9)
     assert (settings.shop.users, settings.shop.queries) == (77, ShopSettings().queries)
-    # 240 s less 100 s of overhead leave 140 s; 32 % of them warm the model up, 95.2 s are live at 32 searches a second.
-    assert minutes * 60 == pytest.approx(95.2)
-    assert settings.trainers.warm_start.seconds == pytest.approx(44.8)
-    assert settings.shop.live_requests == 3_046
+    # What four minutes leave beside the overhead is split between warm start and live stream.
+    live_s = minutes * 60
+    assert settings.trainers.warm_start.seconds + live_s == pytest.approx(240 - OVERHEAD_S["shop"])
+    assert settings.shop.live_requests == int(live_s * SEARCHES_PER_S) < ShopSettings().live_requests
     assert (settings.streams.attribution.tick_grid_s, settings.streams.attribution.lateness_s) == (30, 3_600)
+
+
+def test_a_runs_settings_are_its_own_and_leave_no_trace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a run was started with, the environment over it; the next settings loaded know nothing of that run."""
+    before = load_settings()
+    folder = RunFolder(tmp_path)
+    folder.save(before.model_copy(update={"seed": 77, "data": "/some/folder"}))
+    monkeypatch.setenv("HEADRACE_DATA", "shop")
+    assert (folder.settings().seed, folder.settings().data) == (77, "shop")
+    assert load_settings() == before
 
 
 def test_the_catalogue_of_a_data_folder_has_its_own_size() -> None:
