@@ -14,7 +14,7 @@ from schemas.errors import InvalidSetting
 
 HOUR_S = 3_600
 #: Seconds of a demo that are neither warm start nor live stream: services, identifiers, drain, evaluation, report.
-OVERHEAD_S = {"shop": 100.0, "folder": 270.0}
+OVERHEAD_S = {"shop": 120.0, "folder": 270.0}
 #: Share of the rest that the warm start gets.
 WARM_SHARE = 0.15
 #: A young shop: a short log, few labels, and a quarter of the queries not asked before. What an online learner is for.
@@ -50,7 +50,7 @@ def demo_settings(data: str | None, minutes: float, seed: int | None, items: int
         "trainers": {
             "warm_start": {"seconds": warm_s},
             "policy": {"threads": 1},
-            "learner": {"seed": seed, "checkpoint_every_s": 8.0},
+            "learner": {"seed": seed, "checkpoint_every_s": 8.0, "held_out_share": 0.1},
         },
     }
     typed: dict[str, Any] = {"data": data, "seed": seed} | ({"shop": {"items": items}} if items else {})
