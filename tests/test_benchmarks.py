@@ -1,0 +1,77 @@
+"""A benchmark ends, its two sides agree, and its JSON has the form that is promised to readers."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+from benchmarks import advantages, common, trie
+
+FIELDS = {"case": str, "ours": float, "peer": float, "peer_name": str, "ratio": float, "unit": str, "repeats": int}
+
+
+def checked(file: Path, name: str) -> list[str]:
+    """The cases of a result whose form is right."""
+    result = json.loads(file.read_text())
+    assert set(result) == {"name", "machine", "rows"} and result["name"] == name and result["machine"]
+    for row in result["rows"]:
+        assert {key: type(value) for key, value in row.items()} == FIELDS
+        assert row["ours"] > 0 and row["peer"] > 0 and row["ratio"] > 0 and row["repeats"] >= 5
+    return [row["case"] for row in result["rows"]]
+
+
+def test_advantages(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "new" / "advantages.json"
+    advantages.main(["--quick", "--groups", "32", "--json", str(file)])
+    assert checked(file, "advantages") == ["32 groups"]
+    assert "32 groups" in capsys.readouterr().out
+
+
+def test_trie(tmp_path: Path) -> None:
+    file = tmp_path / "trie.json"
+    trie.main(["--quick", "--sids", "3000", "--json", str(file)])
+    masks = [f"allowed mask, 4096 prefixes, level {level} of 5" for level in range(1, 6)]
+    assert checked(file, "trie") == [*masks, "build, 3k SIDs"]
+
+
+def test_the_loop_by_hand() -> None:
+    """One target 1 1 1 1 1. Rollout 1 matches tokens 1 and 3, rollout 2 none.
+
+    Rollout 1 gains 2, 0, 2, 0, 0, rollout 2 nothing: of two values that differ the z-scores are 1 and -1, of equal ones 0.
+    Gates: matches before, by their number: 1, 1/1, 1/2, 2/3, 2/4 and 1, 0, 0, 0, 0.
+    """
+    position, gates, item = advantages.loop([[[1, 0, 1, 0, 0], [0] * 5]], [[[1] * 5]], [[3.0, 3.0]])
+    assert position[0][0] == pytest.approx([1, 0, 1, 0, 0], abs=1e-5)
+    assert position[0][1] == pytest.approx([-1, 0, -1, 0, 0], abs=1e-5)
+    assert gates == [[[1, 1, 1 / 2, 2 / 3, 2 / 4], [1, 0, 0, 0, 0]]] and item == [[0, 0]]
+
+
+def test_a_difference_between_the_two_sides_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    batch = advantages.make_batch(4, seed=0)
+    advantages.check(batch)
+    position_BGL, gate_BGL, item_BG = advantages.ours(batch)
+    monkeypatch.setattr(advantages, "ours", lambda _: (position_BGL, gate_BGL + 0.01, item_BG))
+    with pytest.raises(AssertionError, match="gates"):
+        advantages.check(batch)
+
+
+def test_a_ratio_above_one_is_ours() -> None:
+    """Pairs (1, 4), (2, 4), (4, 4) of seconds and twice more the middle one: ratios 4, 2, 1, 2, 2."""
+    pairs = [(1.0, 4.0), (2.0, 4.0), (4.0, 4.0), (2.0, 4.0), (2.0, 4.0)]
+    row = common.row("a", pairs, "b", "s")
+    assert (row.ours, row.peer, row.ratio, row.repeats) == (2, 4, 2, 5)
+    assert common.row("a", pairs, "b", "1/s", higher_is_better=True).ratio == 0.5
+    with pytest.raises(ValueError, match="at least 5"):
+        common.row("a", pairs[:4], "b", "s")
+
+
+@pytest.fixture(autouse=True)
+def threads() -> Iterator[None]:
+    """Benchmarks hold torch to one thread; other tests keep theirs."""
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
