@@ -90,7 +90,9 @@ class RelevanceScorer:
         header = _Header(
             encoder.version, settings.cached_queries, report, sorted({(j.query, j.item, j.tier) for j in known})
         )
-        return cls(model, geometry, header, catalogue, item_emb_ND, encoder), report
+        # As it will be read back: an int where a float belongs would be written otherwise, and give another version.
+        header = msgspec.json.decode(msgspec.json.encode(header), type=_Header)
+        return cls(model, geometry, header, catalogue, item_emb_ND, encoder), header.report
 
     def tiers(self, query: str, rows: Ints) -> tuple[Tier, Confidence]:
         """(tier_N, confidence_N) of catalogue rows; confidence is the tier's probability, 1 for a judgment."""

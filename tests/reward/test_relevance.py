@@ -22,7 +22,7 @@ from schemas.errors import Corrupt, Incompatible, InvalidData, Unavailable
 from schemas.store import Store
 
 if TYPE_CHECKING:
-    from conftest import Toy
+    from tests.reward.conftest import Toy
 
 SETTINGS = RelevanceSettings(epochs=60)
 
@@ -100,7 +100,7 @@ def test_it_is_loaded_as_saved_and_guarded(
         RelevanceScorer.load(store, version, toy.catalogue, encoder, toy.emb_ND)
 
 
-def test_without_judgments_it_says_that_it_goes_by_cosine(toy: Toy, encoder: SentenceEncoder) -> None:
+def test_without_judgments_it_says_that_it_goes_by_cosine(toy: Toy, encoder: SentenceEncoder, tmp_path: Path) -> None:
     """Borders .3, .45, .6: adjacent tiers are equally likely exactly there, so the expected tier crosses near them."""
     scorer, report = RelevanceScorer.train([], toy.catalogue, toy.emb_ND, encoder, SETTINGS, 1)
     assert not report.trained and "cosine alone" in str(report)
@@ -109,6 +109,9 @@ def test_without_judgments_it_says_that_it_goes_by_cosine(toy: Toy, encoder: Sen
     cosine_N = toy.emb_ND @ encoder.encode(["red kettle"])[0]
     assert np.all(np.diff(tier_N[np.argsort(cosine_N)]) >= 0)
     assert np.all(tier_N[cosine_N < 0.25] == 0) and np.all(tier_N[cosine_N > 0.65] == 3)
+    store = Store(str(tmp_path))
+    loaded = RelevanceScorer.load(store, scorer.save(store), toy.catalogue, encoder, toy.emb_ND)
+    assert loaded.tiers("red kettle", rows)[0].tolist() == tier_N.tolist()
 
 
 def test_a_tier_outside_its_bound_is_named(toy: Toy, encoder: SentenceEncoder) -> None:
