@@ -14,7 +14,7 @@ from schemas.errors import InvalidSetting
 
 HOUR_S = 3_600
 #: Seconds of a demo that are neither warm start nor live stream: services, identifiers, drain, evaluation, report.
-OVERHEAD_S = {"shop": 120.0, "folder": 270.0}
+OVERHEAD_S = {"shop": 120.0, "folder": 360.0}
 #: Share of the rest that the warm start gets.
 WARM_SHARE = 0.15
 #: Steps a second that the warm start does on an idle core. It is given steps, so that a loaded machine does not weaken it.
