@@ -103,7 +103,10 @@ def test_the_counter_makes_the_draws(store: Store) -> None:
 
 @pytest.mark.parametrize("learner", ["tpma", "grpo"])
 def test_learning_raises_the_reward_of_what_is_retrieved(store: Store, learner: str) -> None:
-    """60 steps on 12 views: the composite reward of the first five identifiers rises clearly over the warm start's."""
+    """60 steps on 12 views: the composite reward of the first five identifiers rises clearly over the warm start's.
+
+    A single look at five identifiers of 12 views moves by some .1 from step to step; the mean of the last six does not.
+    """
     settings = SETTINGS.model_copy(
         update={"loss": LossSettings(learner=learner), "warm_start_weight": 0.0}  # type: ignore[arg-type]
     )
@@ -116,11 +119,13 @@ def test_learning_raises_the_reward_of_what_is_retrieved(store: Store, learner: 
             list_rewards(state.policy, views, parts.trie, parts.builder, parts.rewards, RewardWeights(), PRIOR, gate).mean()
         )
 
-    before = value()
+    before, late = value(), []
     for step in range(1, 61):
         chosen = tuple(views[(6 * step + n) % 12] for n in range(6))
         take_step(parts, state, Batch(chosen, 6, 0, 0), intent(step), draws(0, step))
-    assert value() > before + 0.3
+        if step >= 30 and step % 6 == 0:
+            late.append(value())
+    assert np.mean(late) > before + 0.3
 
 
 def test_sft_learns_the_targets_and_takes_no_rollouts(store: Store) -> None:
