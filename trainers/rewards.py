@@ -1,6 +1,6 @@
 """The composite reward of every generated identifier (EQUATIONS 3), its components kept apart.
 
-An identifier may hold several items: it is worth its best item among those available to the request. Each (request,
+An identifier may hold several items: it is worth its best item in the shop at the request's time. Each (request,
 item) pair is scored once, however many rollouts produced it. Letters: B requests, G identifiers each, P pairs.
 """
 
@@ -67,9 +67,18 @@ class RewardModel:
     def __init__(self, catalogue: Catalogue, trie: Trie, tiers: Tiers) -> None:
         self._catalogue, self._trie, self._tiers = catalogue, trie, tiers
 
-    def available(self, view: TrainingExample) -> NDArray[np.bool_]:
-        """bool [N]: in the shop at the view's time, and among its candidates where it named some."""
+    def in_shop(self, view: TrainingExample) -> NDArray[np.bool_]:
+        """bool [N]: in the shop at the view's time. What a generated identifier is scored by.
+
+        A request's own candidates limit what may be returned, not what is worth learning: beside a small set nearly every
+        rollout would be worth nothing, and its group would teach nothing.
+        """
         mask_N: NDArray[np.bool_] = self._catalogue.available_from_N <= view.ts
+        return mask_N
+
+    def available(self, view: TrainingExample) -> NDArray[np.bool_]:
+        """bool [N]: what a search for this view may return: in the shop, and among its candidates where it named some."""
+        mask_N = self.in_shop(view)
         if view.candidates:
             wanted_N = np.zeros(len(self._catalogue), dtype=np.bool_)
             wanted_N[[self._catalogue.row[item] for item in view.candidates if item in self._catalogue.row]] = True
@@ -95,7 +104,7 @@ class RewardModel:
         """Per distinct leaf the terms and row of its best available item."""
         terms_U3, row_U = np.zeros((len(leaf_U), len(TERMS))), np.full(len(leaf_U), -1, dtype=np.int64)
         place_P, row_P = self._trie.items_of(leaf_U)
-        keep_P = self.available(view)[row_P]
+        keep_P = self.in_shop(view)[row_P]
         place_P, row_P = place_P[keep_P], row_P[keep_P]
         if len(row_P) == 0:
             return terms_U3, row_U

@@ -78,11 +78,14 @@ def test_unavailable_items_do_not_count() -> None:
     assert rewards.metrics()["unavailable"] == 0.5
 
 
-def test_candidates_filter_and_do_not_renormalise() -> None:
-    """With candidates 1 and 3, identifier 0/1 is worth item 1 alone and item 2's nothing; an unknown name is ignored."""
-    judge = model(FixedTiers(3, 1, 3, 2, 0))
-    rewards = judge.score([shown(("i0", 1, 0), candidates=("i1", "i3", "gone"))], leaves(0, 2, 3), WEIGHTS, PRIOR)
-    np.testing.assert_allclose(rewards.reward_BG, [[1 + CTR, 0, 2 + CTR]])
+def test_candidates_limit_what_is_returned_not_what_is_worth_learning() -> None:
+    """The same identifiers are worth the same with and without candidates; a search for the view may return items 1 and 3."""
+    judge = model(FixedTiers(2, 1, 3, 0, 0))
+    free, bound = shown(("i0", 1, 0)), shown(("i0", 1, 0), candidates=("i1", "i3", "gone"))
+    rewards = judge.score([free, bound], np.concatenate([leaves(0, 2, 3)] * 2), WEIGHTS, PRIOR)
+    np.testing.assert_array_equal(rewards.reward_BG[0], rewards.reward_BG[1])
+    assert np.flatnonzero(judge.available(bound)).tolist() == [1, 3]
+    assert judge.available(free).all()
 
 
 def test_each_pair_is_scored_once() -> None:
