@@ -40,7 +40,6 @@ SMALL = {
     "HEADRACE_TRAINERS__GATE__MIN_VIEWS": "8",
     # Whether a few seconds of learning are an improvement is not the claim here; that a promotion reaches searches is.
     "HEADRACE_TRAINERS__GATE__MARGIN": "1",
-    "HEADRACE_TRAINERS__WARM_START__SECONDS": "10",
     "HEADRACE_TRAINERS__LEARNER__HELD_OUT_SHARE": "0.1",
 }
 
@@ -49,7 +48,7 @@ SMALL = {
 def demo(tmp_path_factory: pytest.TempPathFactory) -> tuple[RunFolder, dict, list[str]]:
     """A demo whose processes are killed with -9 one after the other during the live stream; run folder, report, killed."""
     place = tmp_path_factory.mktemp("demo")
-    command = [sys.executable, "-m", "headrace.cli", "demo", "--minutes", "2.5", "--items", "300", "--seed", "3"]
+    command = [sys.executable, "-m", "headrace.cli", "demo", "--minutes", "2.75", "--items", "300", "--seed", "3"]
     with (place / "out.log").open("wb") as out:
         process = subprocess.Popen(
             [*command, "--report", str(place / "report")], cwd=place, stdout=out, stderr=out, env={**os.environ, **SMALL}
