@@ -30,7 +30,7 @@ def run_learner(folder: RunFolder, settings: Settings) -> None:
     from trainers.learner import run
 
     store = Store(settings.store)
-    run(settings.connections, store, _artefacts(store), settings.trainers, _until_stopped(), settings.reward)
+    run(settings.connections, store, _artefacts(store), settings.trainers, until_stopped(), settings.reward)
 
 
 def run_server(folder: RunFolder, settings: Settings) -> None:
@@ -52,10 +52,11 @@ def run_clock(every_s: float, folder: RunFolder, settings: Settings) -> None:
     """Send ticks until SIGTERM or Ctrl-C."""
     from streams.ticks import run_ticks
 
-    run_ticks(settings.connections, _until_stopped(), every_s)
+    run_ticks(settings.connections, until_stopped(), every_s)
 
 
-def _until_stopped() -> Event:
+def until_stopped() -> Event:
+    """An event that SIGTERM or Ctrl-C sets. Call it in the main thread."""
     stop = Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())

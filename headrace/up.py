@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 import time
 from pathlib import Path
 from threading import Event, Thread
@@ -10,6 +9,7 @@ from threading import Event, Thread
 from headrace.errand import run_errand
 from headrace.folder import RunFolder
 from headrace.logs import configure_logs
+from headrace.processes import until_stopped
 from headrace.settings import Settings, load_settings
 from headrace.stack import open_stack
 from headrace.story import Story
@@ -27,9 +27,7 @@ def run_up(run: Path | None, data: str | None, seed: int | None, items: int | No
         Conflict: another process holds the run folder; the message names it.
         ServiceFailed: a process ended again and again.
     """
-    story, stop = Story(), Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
+    story, stop = Story(), until_stopped()
     folder = RunFolder(run.resolve()) if run else RunFolder.new()
     settings = folder.settings() if folder.settings_file.is_file() else _new(data, seed, items)
     folder.create()

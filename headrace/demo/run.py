@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import signal
 import subprocess
 import sys
 import time
@@ -11,6 +10,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 from headrace.demo.collect import collect
@@ -19,6 +19,7 @@ from headrace.demo.watch import Watch, wait_until_taken
 from headrace.errand import run_errand
 from headrace.folder import RunFolder
 from headrace.logs import configure_logs
+from headrace.processes import until_stopped
 from headrace.report.page import render
 from headrace.report.tables import quality_table
 from headrace.settings import Settings
@@ -32,6 +33,7 @@ from headrace.worlds import open_run_world
 from schemas.artefacts import Artefacts
 from schemas.errors import InvalidData
 from schemas.store import Store
+from streams.ticks import run_ticks
 
 #: What the operator decides half-way: clicks and orders count more against relevance.
 CHANGE = ("click=5", "order=8")
@@ -223,4 +225,8 @@ def write_report(report: dict[str, Any], target: Path) -> None:
 def _wait(story: Story, stack: Stack) -> None:
     stack.start_console()
     story.say(f"Search: {stack.server}/search?q=...&user=me   Console: {stack.console}   Ctrl-C stops everything.")
-    signal.sigwait({signal.SIGINT, signal.SIGTERM})
+    stop = until_stopped()
+    clock = Thread(target=run_ticks, args=(stack.settings.connections, stop), name="ticks", daemon=True)
+    clock.start()  # from here on the wall's clock closes the windows
+    stop.wait()
+    clock.join(timeout=5)
