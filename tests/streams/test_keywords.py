@@ -189,12 +189,12 @@ def test_each_query_is_written_once_and_again_when_old(redis_url: str) -> None:
         asyncio.run(take(impression("Sofa"), impression("sofa"), impression(" sofa "), encode(Tick(5)), impression("?")))
         assert asked.asked == ["sofa"] and store.refreshed() == 1
         asyncio.run(take(impression("bad"), b"{", b'{"type":"impression","v":9}', impression("sofa")))
-        assert asked.asked == ["sofa", "bad"]
+        assert asked.asked == ["sofa", "bad"]  # "sofa" is remembered: it asks nobody
         counters = {"refreshed": 1, "failed": 1, "skipped.unreadable": 1, "skipped.unknown_version": 1}
         assert store.counters() == counters
         now[0] = 15_001
         asyncio.run(take(impression("bad"), impression("sofa")))
-        assert asked.asked[2:] == ["bad", "sofa"]
+        assert sorted(asked.asked[2:]) == ["bad", "sofa"]  # two tasks, two threads: either may be first
 
 
 @pytest.mark.services
