@@ -78,7 +78,8 @@ class RelevanceScorer:
         """Fit on judged queries, calibrate on others, report on others still. Deterministic given ``seed``.
 
         Judgments of items outside the catalogue are left out. With fewer than ``settings.min_judgments`` left there is
-        nothing to train on: tiers then go by the embeddings' cosine alone, and the report's ``trained`` says so.
+        nothing to train on: tiers then go by the embeddings' cosine alone, and the report's ``trained`` says so. Where the
+        titles are only ids, every tier is 0, and ``textless`` says so.
 
         Raises:
             InvalidData: a tier outside 0 to 3.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 
-class RelevanceReport(msgspec.Struct, frozen=True):
+class RelevanceReport(msgspec.Struct, frozen=True, omit_defaults=True):
     """Held-out agreement with judgments. Kappa is quadratic: 1 agreement, 0 chance. Prints as one sentence."""
 
     trained: bool  #: False: too few judgments, tiers go by cosine alone and nothing below is measured
@@ -19,8 +19,20 @@ class RelevanceReport(msgspec.Struct, frozen=True):
     kappa_bm25: float  #: best thresholds on BM25
     kappa_cosine: float  #: best thresholds on the embeddings' cosine
     confusion: tuple[tuple[int, ...], ...]  #: [true tier][predicted tier]
+    textless: bool = False  #: True: not trained, and the titles tell items apart by their ids alone: every tier is 0
+
+    @property
+    def doubt(self) -> str:
+        """Why the tiers are to be taken as a guess; empty when the scorer beats both simple ones on unseen queries."""
+        if not self.trained:
+            return f"{str(self)[:1].upper()}{str(self)[1:]}."
+        if self.kappa <= max(0.0, self.kappa_bm25, self.kappa_cosine):
+            return f"A weak relevance scorer: {self}. Take its tiers as a guess."
+        return ""
 
     def __str__(self) -> str:
+        if self.textless:
+            return f"no relevance: {self.judgments} judgments, and titles that say nothing but an id; every tier is 0"
         if not self.trained:
             return f"relevance by cosine alone: {self.judgments} judgments are too few to train a scorer"
         return (

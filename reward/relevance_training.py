@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Final
 
 import numpy as np
@@ -14,12 +15,15 @@ from reward.relevance_features import NAMES, Features
 from reward.relevance_model import TierModel, best_thresholds, confusion, fit, log_loss, quadratic_kappa
 from reward.relevance_report import RelevanceReport
 from reward.settings import RelevanceSettings
+from reward.text import tokens
 from schemas.catalogue import Catalogue
 from schemas.errors import InvalidData
 
 #: Logits of the four tiers are linear in the cosine when nothing can be trained: borders near .3, .45 and .6.
 UNTRAINED_SLOPE: Final = 12.0
 UNTRAINED_BORDERS: Final = (0.30, 0.45, 0.60)
+#: No expected tier is as high: a model with these borders says 0 of everything.
+NO_BORDERS: Final = (4.0, 4.0, 4.0)
 
 Arrays = NDArray[np.float32]
 Tier = NDArray[np.int8]
@@ -30,6 +34,9 @@ def train_model(
 ) -> tuple[TierModel, RelevanceReport]:
     """The model and its held-out report. ``judgments`` have normalised queries and items of the catalogue.
 
+    Too few judgments: tiers go by the cosine of query and title; where titles are only ids that would be noise, and
+    every tier is 0 with the confidence of a guess.
+
     Raises:
         InvalidData: a tier outside 0 to 3.
     """
@@ -38,8 +45,9 @@ def train_model(
             raise InvalidData("judgments", n, "tier", judgment.tier, f"0 to {TIERS - 1}")
     queries = sorted({j.query for j in judgments})
     if len(judgments) < settings.min_judgments or len(queries) < 10:
-        empty = RelevanceReport(False, len(judgments), len(queries), 0, 0, 0, 0, 0, 0, 0, ())
-        return _untrained(features.width), empty
+        textless = not tell_apart(catalogue)
+        empty = RelevanceReport(False, len(judgments), len(queries), 0, 0, 0, 0, 0, 0, 0, (), textless)
+        return _ignorant(features.width) if textless else _untrained(features.width), empty
     x_NF, tier_N, query_N = _table(judgments, catalogue, features, queries)
     part_Q = _parts(len(queries), settings, seed)
     fit_N, tune_N, test_N = (part_Q[query_N] == part for part in range(3))
@@ -72,6 +80,15 @@ def train_model(
         confusion=tuple(tuple(row) for row in table.tolist()),
     )
     return model, report
+
+
+def tell_apart(catalogue: Catalogue) -> bool:
+    """Whether the titles hold more than ids: with each item's id taken out of its title, at least two still differ."""
+    left = {
+        tuple(word for word in tokens(title) if word not in tokens(item))
+        for item, title in zip(catalogue.items, catalogue.titles, strict=True)
+    }
+    return len(left) > 1
 
 
 def _table(
@@ -126,6 +143,17 @@ def _calibration_error(confidence_N: NDArray[np.float32], right_N: NDArray[np.bo
     bin_N = np.minimum((confidence_N * 10).astype(np.int64), 9)
     gap_10 = np.bincount(bin_N, weights=confidence_N.astype(np.float64) - right_N, minlength=10)
     return float(np.abs(gap_10).sum() / max(1, len(right_N)))
+
+
+def _ignorant(width: int) -> TierModel:
+    """Every tier is as likely as the others (confidence 1/4), and 0 is said."""
+    model = _untrained(width)
+    return replace(
+        model,
+        weight_HT=np.zeros_like(model.weight_HT),
+        bias_T=np.zeros_like(model.bias_T),
+        threshold_3=np.array(NO_BORDERS),
+    )
 
 
 def _untrained(width: int) -> TierModel:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import given
@@ -16,6 +18,7 @@ from reward.judgments import Judgment
 from reward.relevance import RelevanceScorer
 from reward.relevance_features import NAMES, Features, Geometry
 from reward.relevance_model import best_thresholds, quadratic_kappa
+from reward.relevance_report import RelevanceReport
 from reward.settings import RelevanceSettings
 from reward.text import tokens
 from schemas.errors import Corrupt, Incompatible, InvalidData, Unavailable
@@ -155,3 +158,28 @@ def test_thresholds_part_what_can_be_parted() -> None:
     tier_N = np.repeat(np.arange(4), 25).astype(np.int8)
     score_N = tier_N * 2.0 + np.linspace(0, 1, 100)
     assert quadratic_kappa(np.digitize(score_N, best_thresholds(score_N, tier_N)), tier_N) > 0.98
+
+
+def test_without_judgments_titles_of_mere_ids_give_no_tier(toy: Toy, encoder: SentenceEncoder, tmp_path: Path) -> None:
+    """The title "hotel 17" is as close to the query "hotel 17" as text can be, and it says nothing about relevance."""
+    items = tuple(str(n) for n in range(len(toy.catalogue)))
+    nameless = replace(toy.catalogue, items=items, titles=tuple(f"hotel {item}" for item in items))
+    emb_ND = encoder.encode(list(nameless.titles))
+    scorer, report = RelevanceScorer.train([], nameless, emb_ND, encoder, SETTINGS, 1)
+    assert (report.trained, report.textless) == (False, True) and "every tier is 0" in report.doubt
+    tier_N, confidence_N = scorer.tiers("hotel 17", np.arange(len(items)))
+    assert set(tier_N.tolist()) == {0} and np.allclose(confidence_N, 0.25)
+    one_named = replace(nameless, titles=("grand hotel by the sea", *nameless.titles[1:]))
+    _, report = RelevanceScorer.train([], one_named, emb_ND, encoder, SETTINGS, 1)
+    assert not report.textless and "cosine alone" in report.doubt
+    store = Store(str(tmp_path))
+    loaded = RelevanceScorer.load(store, scorer.save(store), nameless, encoder, emb_ND)
+    assert loaded.report == scorer.report and loaded.tiers("x", np.arange(3))[0].tolist() == [0, 0, 0]
+
+
+def test_a_scorer_that_beats_nothing_says_so() -> None:
+    good = RelevanceReport(True, 300, 50, 60, 0.6, 0.7, 0.8, 0.1, 0.3, 0.4, ())
+    assert good.doubt == ""
+    for weak in (msgspec.structs.replace(good, kappa=0.4), msgspec.structs.replace(good, kappa_bm25=0.7)):
+        assert "guess" in weak.doubt
+    assert "guess" in RelevanceReport(True, 200, 200, 30, -0.04, 0.3, 1.4, 0.0, -0.1, -0.2, ()).doubt
