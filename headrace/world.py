@@ -49,6 +49,11 @@ class World(Protocol):
     end_ms: int  #: after the last live request
 
     @property
+    def notes(self) -> tuple[str, ...]:
+        """Sentences that every report on this world has to say; none for a simulator, which knows the whole truth."""
+        ...
+
+    @property
     def catalogue(self) -> Catalogue:
         """All items, those that appear later included."""
         ...
@@ -63,17 +68,24 @@ class World(Protocol):
         ...
 
     def requests(self) -> Iterator[Request]:
-        """Live requests in time order, all in ``[live_ms, end_ms)``; empty for a log without a simulator."""
+        """Live requests in time order, all in ``[live_ms, end_ms)``."""
         ...
 
     def feedback(self, request: Request, shown: Sequence[str]) -> Outcome:
-        """What the user does with the list ``shown`` (first is position 1). Random numbers belong to (request, item)."""
+        """What the user does with the list ``shown`` (first is position 1); the same each time it is asked.
+
+        Random numbers belong to (request, item); a log answers with what it recorded.
+        """
         ...
 
     def tiers(self, query: str, items: Sequence[str]) -> NDArray[np.int8]:
-        """True relevance tiers [N] of ``items``; for evaluation only."""
+        """True relevance tiers [N] of ``items``, 0 where nobody knows; for evaluation only."""
+        ...
+
+    def labelled(self, request: Request) -> bool:
+        """Whether the true tier of anything that the request may show is known; for evaluation only."""
         ...
 
     def click_probability(self, request: Request, items: Sequence[str]) -> NDArray[np.float64]:
-        """Probability [N] of a click on an examined item (before position); for evaluation only."""
+        """Probability [N] of a click on an examined item (before position), a logged click as 0 or 1; for evaluation only."""
         ...

@@ -1,6 +1,7 @@
-"""A folder with a shop's own data: its log is the history, its simulator (if it has one) the people who shop live.
+"""A folder with a shop's own data: its log is the history, its simulator the people who shop live.
 
-The simulator keeps its own times and ids; requests and outcomes are moved and renamed here.
+Without a simulator the log's later page views are the live part, as in any logged world. The simulator keeps its own times
+and ids; requests and outcomes are moved and renamed here.
 """
 
 from __future__ import annotations
@@ -14,20 +15,21 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from headrace.adapters.folder_log import FolderLog, ImpressionLine, ItemAddedLine
+from headrace.adapters.folder_log import FolderLog, ImpressionLine
+from headrace.adapters.log_split import LogSplit, split_log
 from headrace.adapters.logged import LoggedWorld, shift_ms
 from headrace.adapters.reading import RawId
 from headrace.adapters.simulator import load_simulator
-from headrace.adapters.tables import Queries, read_items, read_judgments, read_queries
+from headrace.adapters.tables import read_items, read_judgments, read_queries
 from headrace.shop.settings import DAY_MS, ShopSettings
-from headrace.world import Event, Outcome, Request
+from headrace.world import Outcome, Request
 from schemas.catalogue import Catalogue
 from schemas.errors import InvalidValue
 from schemas.events import Click, Order
 
 
 class FolderWorld(LoggedWorld):
-    """The shop in ``folder``; see docs/data.md. With a ``simulate.py`` it has a live part, else it is replay only."""
+    """The shop in ``folder``; see docs/data.md. With a ``simulate.py`` people of it shop live, else the log answers."""
 
     def __init__(self, folder: Path, settings: ShopSettings, now_ms: int) -> None:
         self._settings, self._seed = settings.folder, settings.seed
@@ -44,18 +46,28 @@ class FolderWorld(LoggedWorld):
             end = max(border, min(border + int(self._settings.live_days * DAY_MS), log.last_ms))
         self._shift = shift_ms(end, now_ms, settings.quiet_days)
         catalogue = _with_arrivals(catalogue, log.arrivals(catalogue), self._shift)
-        events = list(self._history_of(log, border, self._queries, catalogue))
-        super().__init__(folder.name, catalogue, ordinary, events, border + self._shift)
+        views = log.views(lambda line: self._used(line, border), self._shift, self._queries, catalogue)
+        if self._simulator is None:
+            split = split_log(views, self._settings, self._seed)
+        else:
+            split = LogSplit(tuple(views), (), border + self._shift, end + self._shift)
+        super().__init__(folder.name, catalogue, ordinary, split)
         self.held_out = held_out  #: labels of queries kept apart for evaluation
         self._tier.update({(judgment.query, judgment.item): judgment.tier for judgment in held_out})
-        self.start_ms, self.drift_ms, self.end_ms = self._raw_start + self._shift, end + self._shift, end + self._shift
+        self.start_ms = self._raw_start + self._shift
         if self._simulator is not None and self._simulator.drift_ms is not None and self._simulator.drift_ms < end:
             self.drift_ms = self._simulator.drift_ms + self._shift
         self._live: dict[str, dict[str, Any]] = {}
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """None with a simulator, else those of a log."""
+        return () if self._simulator is not None else super().notes
+
     def requests(self) -> Iterator[Request]:
-        """Searches of the simulator after the history's days, of a sample of its users, at moved times."""
+        """Searches of the simulator after the history's days, of a sample of its users, at moved times; else of the log."""
         if self._simulator is None:
+            yield from super().requests()
             return
         for raw in self._simulator.world.requests():
             ts = int(raw["ts"]) + self._shift
@@ -70,7 +82,7 @@ class FolderWorld(LoggedWorld):
             yield request
 
     def feedback(self, request: Request, shown: Sequence[str]) -> Outcome:
-        """What the simulator's user does; see `World.feedback`."""
+        """What the simulator's user does, else what the log says; see `World.feedback`."""
         if self._simulator is None:
             return super().feedback(request, shown)
         clicks, orders = [], []
@@ -85,8 +97,12 @@ class FolderWorld(LoggedWorld):
                 raise InvalidValue("outcome of simulate.py", kind, "click or order", "correct World.feedback")
         return Outcome(tuple(clicks), tuple(orders), ())
 
+    def labelled(self, request: Request) -> bool:
+        """With a simulator always: tiers without a judgment are 0 to it too."""
+        return self._simulator is not None or super().labelled(request)
+
     def click_probability(self, request: Request, items: Sequence[str]) -> NDArray[np.float64]:
-        """The simulator's own probability [N] of a click on an examined item."""
+        """The simulator's own probability [N] of a click on an examined item, else the logged click as 0 or 1."""
         if self._simulator is None:
             return super().click_probability(request, items)
         return np.asarray(self._simulator.world.click_prob(self._at(request), self._raw_ids(items))[0], dtype=np.float64)
@@ -105,16 +121,9 @@ class FolderWorld(LoggedWorld):
         digest = hashlib.blake2b(f"{self._seed}:{user}".encode(), digest_size=8).digest()
         return int.from_bytes(digest, "little") < share * 2**64
 
-    def _history_of(self, log: FolderLog, border: int, queries: Queries, catalogue: Catalogue) -> Iterator[Event]:
-        """Page views of sampled users before ``border``, and all that became of them."""
-        logged: set[RawId] = set()
-        for row, line in log.lines:
-            if isinstance(line, ItemAddedLine) or not self._sampled(line.user, self._settings.history_users):
-                continue
-            if isinstance(line, ImpressionLine) and line.ts < border:
-                logged.add(line.imp)
-            if line.imp in logged:
-                yield log.event(row, line, self._shift, queries, catalogue)
+    def _used(self, line: ImpressionLine, border: int) -> bool:
+        """With a simulator: page views of sampled users before ``border``. A log alone has bounds of its own."""
+        return self._simulator is None or (line.ts < border and self._sampled(line.user, self._settings.history_users))
 
 
 def _with_arrivals(catalogue: Catalogue, times: dict[int, int], shift: int) -> Catalogue:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import math
+from collections import defaultdict
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
 
+from headrace.adapters.log_split import LoggedView
 from headrace.adapters.reading import RawId, one_of, read_lines
 from headrace.adapters.tables import Queries
-from headrace.world import Event
+from headrace.world import Outcome
 from schemas.catalogue import Catalogue
 from schemas.errors import InvalidData
 from schemas.events import Click, Impression, Order, Return, ShownItem
@@ -73,12 +76,28 @@ class FolderLog:
         self.first_ms = min(line.ts for _, line in self.lines)
         self.last_ms = max(line.ts for _, line in self.lines)
 
-    def event(self, row: int, line: Line, shift_ms: int, queries: Queries, catalogue: Catalogue) -> Event:
-        """A line as an event, moved by ``shift_ms``. New items are no events: see `arrivals`."""
-        if isinstance(line, ImpressionLine):
-            return self._impression(row, line, shift_ms, queries, catalogue)
+    def views(
+        self, wanted: Callable[[ImpressionLine], bool], shift_ms: int, queries: Queries, catalogue: Catalogue
+    ) -> list[LoggedView]:
+        """The wanted page views in the file's order, moved by ``shift_ms``, each with what became of it.
+
+        Lines about other views are left out. New items are no part of a view: see `arrivals`.
+        """
+        pages = {
+            line.imp: self._impression(row, line, shift_ms, queries, catalogue)
+            for row, line in self.lines
+            if isinstance(line, ImpressionLine) and wanted(line)
+        }
+        later: defaultdict[RawId, list[Click | Order | Return]] = defaultdict(list)
+        for row, line in self.lines:
+            if isinstance(line, ClickLine | OrderLine | ReturnLine) and line.imp in pages:
+                later[line.imp].append(self._reaction(row, line, shift_ms, catalogue))
+        return [LoggedView(page, _outcome(later[imp])) for imp, page in pages.items()]
+
+    def _reaction(
+        self, row: int, line: ClickLine | OrderLine | ReturnLine, shift_ms: int, catalogue: Catalogue
+    ) -> Click | Order | Return:
         self.check_item(row, line.item, catalogue)
-        assert not isinstance(line, ItemAddedLine)
         ts, user, request, item = line.ts + shift_ms, f"u{line.user}", f"r{line.imp}", str(line.item)
         order_id = f"o-{request}-{item}"
         if isinstance(line, ReturnLine):
@@ -117,3 +136,11 @@ class FolderLog:
         shown = tuple(ShownItem(str(item), n, max(each, 1e-12)) for n, item in enumerate(line.items, start=1))
         text = queries.text[line.query_id]
         return Impression(line.ts + shift_ms, f"r{line.imp}", f"u{line.user}", text, shown, str(line.session))
+
+
+def _outcome(events: list[Click | Order | Return]) -> Outcome:
+    return Outcome(
+        tuple(event for event in events if isinstance(event, Click)),
+        tuple(event for event in events if isinstance(event, Order)),
+        tuple(event for event in events if isinstance(event, Return)),
+    )

@@ -1,23 +1,24 @@
 """KuaiSearch files: items, users, what was recalled and ranked for real queries, and human relevance scores.
 
-``time_index`` has no published unit: its order is kept and it is spread evenly over the history's days. Items that the
+``time_index`` has no published unit: its order is kept and it is spread evenly over `shop.folder.history_days`. Items that the
 lists name and items.jsonl lacks (it does in the published sample) get "item" and their id as title; a judged title
 becomes an item of its own, since relevance.jsonl names no ids.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import msgspec
 import numpy as np
 
+from headrace.adapters.log_split import LoggedView, split_log
 from headrace.adapters.logged import LoggedWorld
 from headrace.adapters.reading import read_lines
 from headrace.shop.settings import DAY_MS, ShopSettings
-from headrace.world import Event
+from headrace.world import Outcome
 from reward.judgments import Judgment
 from schemas.catalogue import Catalogue
 from schemas.errors import InvalidData
@@ -104,7 +105,7 @@ class _Page(NamedTuple):
 
 
 def read_kuaisearch(folder: Path, now_ms: int, settings: ShopSettings) -> LoggedWorld:
-    """The files as a world, replay only. Lists of recall.jsonl come first; rank.jsonl adds the pages it alone has.
+    """The files as a world. Lists of recall.jsonl come first; rank.jsonl adds the pages it alone has.
 
     Raises:
         InvalidData: a file is missing or a line is not as documented.
@@ -117,22 +118,26 @@ def read_kuaisearch(folder: Path, now_ms: int, settings: ShopSettings) -> Logged
     if not pages:
         raise InvalidData(str(folder), None, "recall.jsonl and rank.jsonl", "empty", "at least one list")
     labels = list(_labels(folder / "relevance.jsonl"))
-    catalogue, by_title = _catalogue(items, pages, prices, labels)
+    end_ms = now_ms - int(settings.quiet_days * DAY_MS)
+    views = _views(pages, end_ms, int(settings.folder.history_days * DAY_MS), prices)
+    log = split_log(list(views), settings.folder, settings.seed)
+    shown = (entry.item for view in log.history + log.live for entry in view.impression.items)
+    catalogue, by_title = _catalogue(items, shown, prices, labels)
     judgments = tuple(Judgment(label.query, by_title[label.item_title], label.score) for label in labels)
-    live_ms = now_ms - int(settings.quiet_days * DAY_MS)
-    events = list(_events(pages, live_ms, int(settings.folder.history_days * DAY_MS), prices))
-    return LoggedWorld(folder.name, catalogue, judgments, events, live_ms)
+    return LoggedWorld(folder.name, catalogue, judgments, log)
 
 
 def _pages(folder: Path, prices: dict[int, float]) -> list[_Page]:
     pages: dict[tuple[int, int, str, int], _Page] = {}
-    for _, row in read_lines(folder / "recall.jsonl", _Recall):
+    for number, row in read_lines(folder / "recall.jsonl", _Recall):
+        _check_query(folder / "recall.jsonl", number, row.query)
         if row.impressed_item_ids:
             page = _Page(row.time_index, row.user_id, row.session_id, row.query, list(dict.fromkeys(row.impressed_item_ids)),
                          set(row.clicked_item_ids), set(row.purchased_item_ids))  # fmt: skip
             pages[row.user_id, row.session_id, row.query, row.time_index] = page
     recalled = set(pages)
-    for _, row in read_lines(folder / "rank.jsonl", _Rank):
+    for number, row in read_lines(folder / "rank.jsonl", _Rank):
+        _check_query(folder / "rank.jsonl", number, row.query)
         prices[row.target_item_id] = row.target_item_price
         key = (row.user_id, row.session_id, row.query, row.time_index)
         if key in recalled:
@@ -147,6 +152,11 @@ def _pages(folder: Path, prices: dict[int, float]) -> list[_Page]:
     return sorted(pages.values(), key=lambda page: (page.time_index, page.user, page.session, page.query))
 
 
+def _check_query(path: Path, row: int, query: str) -> None:
+    if not query.strip():
+        raise InvalidData(str(path), row, "query", query, "a text that is not empty")
+
+
 def _labels(path: Path) -> Iterator[_Relevance]:
     for row, label in read_lines(path, _Relevance):
         if not 0 <= label.score <= 3:
@@ -155,14 +165,14 @@ def _labels(path: Path) -> Iterator[_Relevance]:
 
 
 def _catalogue(
-    items: dict[int, _Item], pages: list[_Page], prices: dict[int, float], labels: list[_Relevance]
+    items: dict[int, _Item], shown: Iterable[str], prices: dict[int, float], labels: list[_Relevance]
 ) -> tuple[Catalogue, dict[str, str]]:
-    """The catalogue, and the item id of every judged title."""
+    """The catalogue (items of the file, then what is ``shown``, then judged titles), and the item id of every judged title."""
     rows: dict[str, tuple[str, str, str, float]] = {}  # id -> title, category, brand, price
     for item, row in items.items():
         rows[str(item)] = (row.item_title, row.category_level1_name, row.brand_name, prices.get(item, 0.0))
-    for item in (item for page in pages for item in page.items[:LONGEST_LIST]):
-        rows.setdefault(str(item), (f"item {item}", "", "", prices.get(item, 0.0)))
+    for name in shown:
+        rows.setdefault(name, (f"item {name}", "", "", prices.get(int(name), 0.0)))
     by_title = {title: item for item, (title, *_) in rows.items()}
     for label in labels:
         if label.item_title not in by_title:
@@ -181,17 +191,20 @@ def _catalogue(
     return catalogue, by_title
 
 
-def _events(pages: list[_Page], live_ms: int, span_ms: int, prices: dict[int, float]) -> Iterator[Event]:
+def _views(pages: list[_Page], end_ms: int, span_ms: int, prices: dict[int, float]) -> Iterator[LoggedView]:
     first, last = pages[0].time_index, pages[-1].time_index
     for number, page in enumerate(pages):
-        ts = live_ms - span_ms + int((page.time_index - first) / max(1, last - first) * (span_ms - 2 * ORDER_AFTER_MS))
+        ts = end_ms - span_ms + int((page.time_index - first) / max(1, last - first) * (span_ms - 2 * ORDER_AFTER_MS))
         user, request = f"u{page.user}", f"k{number}"
         shown = tuple(ShownItem(str(item), n) for n, item in enumerate(page.items[:LONGEST_LIST], start=1))
-        yield Impression(ts, request, user, page.query, shown, str(page.session))
-        for entry in shown:
-            item = int(entry.item)
-            if item in page.clicked or item in page.purchased:  # an order has a click before it
-                yield Click(ts + CLICK_AFTER_MS, user, entry.item, request, entry.position)
-            if item in page.purchased:
-                order: Any = prices.get(item, 0.0)
-                yield Order(ts + ORDER_AFTER_MS, user, entry.item, f"o-{request}-{item}", float(order))
+        clicks = tuple(
+            Click(ts + CLICK_AFTER_MS, user, entry.item, request, entry.position)
+            for entry in shown
+            if int(entry.item) in page.clicked | page.purchased  # an order has a click before it
+        )
+        orders = tuple(
+            Order(ts + ORDER_AFTER_MS, user, entry.item, f"o-{request}-{entry.item}", float(prices.get(int(entry.item), 0)))
+            for entry in shown
+            if int(entry.item) in page.purchased
+        )
+        yield LoggedView(Impression(ts, request, user, page.query, shown, str(page.session)), Outcome(clicks, orders, ()))

@@ -35,7 +35,7 @@ def open_world(data: str, settings: ShopSettings, now_ms: int, seed: int, items:
     if "items.parquet" in names:
         return FolderWorld(folder, settings, now_ms)
     if names & {"views.jsonl", "views.jsonl.zst"}:
-        return read_trivago(folder, now_ms, settings.quiet_days)
+        return read_trivago(folder, now_ms, settings)
     if "items.jsonl" in names:
         return read_kuaisearch(folder, now_ms, settings)
     known = "a folder with items.parquet, with views.jsonl(.zst), or with items.jsonl"

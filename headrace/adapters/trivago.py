@@ -7,15 +7,18 @@ belong to no list are left out: nobody knows what was shown.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Iterable
 from pathlib import Path
 
 import msgspec
 import numpy as np
 
+from headrace.adapters.log_split import LoggedView, split_log
 from headrace.adapters.logged import LoggedWorld, shift_ms
 from headrace.adapters.reading import one_of, read_lines
-from headrace.world import Event
+from headrace.shop.settings import ShopSettings
+from headrace.world import Outcome
 from schemas.catalogue import Catalogue
 from schemas.errors import InvalidData
 from schemas.events import Click, Impression, Order, ShownItem
@@ -74,8 +77,8 @@ class _Clickout(msgspec.Struct, tag_field="type", tag="clickout", forbid_unknown
 _Line = _Query | _Impression | _Click | _Clickout
 
 
-def read_trivago(folder: Path, now_ms: int, quiet_days: float) -> LoggedWorld:
-    """The log as a world, replay only; its catalogue is every item that a view shows, without text or tiers.
+def read_trivago(folder: Path, now_ms: int, settings: ShopSettings) -> LoggedWorld:
+    """The log as a world; its catalogue is every item that a used view shows, without text or tiers.
 
     Raises:
         InvalidData: a file is missing or a line is not as documented.
@@ -90,10 +93,16 @@ def read_trivago(folder: Path, now_ms: int, quiet_days: float) -> LoggedWorld:
     events_path = one_of(folder, "events.jsonl.zst", "events.jsonl")
     lines = list(read_lines(events_path, _Line))
     end = max([view.ts for view in views.values()] + [line.ts for _, line in lines]) + 1
-    shift = shift_ms(end, now_ms, quiet_days)
-    events: list[Event] = [_impression(view, shift) for view in views.values()]
-    events += _interactions(events_path, lines, views, shift)
-    return LoggedWorld(folder.name, _catalogue(views), (), events, end + shift)
+    shift = shift_ms(end, now_ms, settings.quiet_days)
+    clicks, orders = _interactions(events_path, lines, views, shift)
+    logged = [
+        LoggedView(_impression(view, shift), Outcome(tuple(clicks[number]), tuple(orders[number]), ()))
+        for number, view in views.items()
+    ]
+    log = split_log(logged, settings.folder, settings.seed)
+    used = {view.impression.request_id for view in log.history + log.live}
+    catalogue = _catalogue(view for view in views.values() if _request_id(view.view) in used)
+    return LoggedWorld(folder.name, catalogue, (), log)
 
 
 def _check_view(path: Path, row: int, view: _View, views: dict[int, _View]) -> None:
@@ -116,10 +125,19 @@ def _text(view: _View) -> str:
 
 def _impression(view: _View, shift: int) -> Impression:
     shown = tuple(ShownItem(str(item), n) for n, item in enumerate(view.items, start=1))
-    return Impression(view.ts + shift, f"v{view.view}", view.user, _text(view), shown, view.session)
+    return Impression(view.ts + shift, _request_id(view.view), view.user, _text(view), shown, view.session)
 
 
-def _interactions(path: Path, lines: list[tuple[int, _Line]], views: dict[int, _View], shift: int) -> Iterator[Event]:
+def _request_id(view: int) -> str:
+    return f"v{view}"
+
+
+def _interactions(
+    path: Path, lines: list[tuple[int, _Line]], views: dict[int, _View], shift: int
+) -> tuple[defaultdict[int, list[Click]], defaultdict[int, list[Order]]]:
+    """First clicks and first click-outs of each view, by view and in the file's order."""
+    clicks: defaultdict[int, list[Click]] = defaultdict(list)
+    orders: defaultdict[int, list[Order]] = defaultdict(list)
     clicked: set[tuple[int, int]] = set()
     ordered: set[tuple[int, int]] = set()
     for row, line in lines:
@@ -129,17 +147,19 @@ def _interactions(path: Path, lines: list[tuple[int, _Line]], views: dict[int, _
             raise InvalidData(str(path), row, "view", line.view, "one of the views file")
         if line.item not in views[line.view].items:
             raise InvalidData(str(path), row, "item", line.item, f"shown by view {line.view}")
-        pair, ts, item = (line.view, line.item), line.ts + shift, str(line.item)
+        pair, ts, item, request = (line.view, line.item), line.ts + shift, str(line.item), _request_id(line.view)
         if pair not in clicked:
             clicked.add(pair)
-            yield Click(ts, line.user, item, f"v{line.view}", views[line.view].items.index(line.item) + 1)
+            position = views[line.view].items.index(line.item) + 1
+            clicks[line.view].append(Click(ts, line.user, item, request, position))
         if isinstance(line, _Clickout) and pair not in ordered:
             ordered.add(pair)
-            yield Order(ts + 1, line.user, item, f"o-v{line.view}-{item}", line.price)
+            orders[line.view].append(Order(ts + 1, line.user, item, f"o-{request}-{item}", line.price))
+    return clicks, orders
 
 
-def _catalogue(views: dict[int, _View]) -> Catalogue:
-    price = {item: price for view in views.values() for item, price in zip(view.items, view.prices, strict=True)}
+def _catalogue(views: Iterable[_View]) -> Catalogue:
+    price = {item: price for view in views for item, price in zip(view.items, view.prices, strict=True)}
     n = len(price)
     return Catalogue(
         items=tuple(str(item) for item in price),

@@ -24,6 +24,16 @@ class FolderSettings(_Settings):
     live_days: float = Field(default=10.0, gt=0, le=3650, description="length of the live part (days)")
     history_users: Share = Field(default=0.3, description="share of users whose history is replayed")
     live_users: Share = Field(default=0.1, description="share of users who shop live")
+    log_history_share: Share = Field(
+        default=0.6,
+        description="a log without simulator: share of its page views, the first in time, that are history; later: live",
+    )
+    log_history_views: int = Field(
+        default=5_000, ge=0, le=50_000_000, description="most page views of its history; beyond, users are drawn by the seed"
+    )
+    log_live_views: int = Field(
+        default=2_000, ge=0, le=50_000_000, description="most page views asked live; beyond, users are drawn by the seed"
+    )
 
 
 class ShopSettings(_Settings):

@@ -36,6 +36,7 @@ class ShopWorld:
     """The shop of ``settings`` whose present is ``now_ms`` (event time, ms)."""
 
     name = "shop"
+    notes: tuple[str, ...] = ()
 
     def __init__(self, settings: ShopSettings, now_ms: int) -> None:
         self.settings = settings
@@ -119,6 +120,10 @@ class ShopWorld:
     def tiers(self, query: str, items: Sequence[str]) -> NDArray[np.int8]:
         """True tiers [N]; see `headrace.shop.queries`."""
         return tier_of(self._known(query), self.columns, self._rows(items))
+
+    def labelled(self, request: Request) -> bool:
+        """Every tier is known here."""
+        return True
 
     def click_probability(self, request: Request, items: Sequence[str]) -> NDArray[np.float64]:
         """Probability [N] of a click on an examined item at the request's time."""

@@ -23,6 +23,7 @@ from schemas.events import Click, Impression, Order, Return
 START = 1_704_067_200_000
 NOW = 1_790_000_000_000
 SETTINGS = ShopSettings(folder=FolderSettings(history_days=3, live_days=4, history_users=1, live_users=1))
+WHOLE = ShopSettings(folder=FolderSettings(log_history_share=1))
 
 ITEMS = {
     "item_id": [11, 12, 13],
@@ -93,8 +94,8 @@ def _open(folder: Path, settings: ShopSettings = SETTINGS) -> FolderWorld:
     return world
 
 
-def test_a_folder_without_a_simulator_is_replayed_whole_at_moved_times(tmp_path):
-    world = _open(_write(tmp_path / "mine"))
+def test_a_folder_without_a_simulator_is_a_log_at_moved_times(tmp_path):
+    world = _open(_write(tmp_path / "mine"), WHOLE)
     shift = world.start_ms - (START + 1_000)
     assert shift % DAY_MS == 0 and NOW - 6 * DAY_MS < world.end_ms <= NOW - 5 * DAY_MS
     first, click, order, second, back, third = world.history()
@@ -179,17 +180,40 @@ def test_text_ids_work_as_well_as_numbers(tmp_path):
     queries = {"query_id": ["q"], "query": ["thing"]}
     judgments = {"query_id": ["q"], "item_id": ["b"], "tier": [2]}
     events = [{"ts": START, "type": "impression", "imp": "v", "user": "me", "query_id": "q", "items": ["b", "a"]}]
-    world = _open(_write(tmp_path / "mine", items=items, queries=queries, judgments=judgments, events=events))
+    world = _open(_write(tmp_path / "mine", items=items, queries=queries, judgments=judgments, events=events), WHOLE)
     assert [shown.item for shown in next(world.history()).items] == ["b", "a"]
     assert world.tiers("thing", ["a", "b"]).tolist() == [0, 2]
     assert world.catalogue.prices_N.tolist() == [0, 0]
 
 
-def test_a_log_cannot_answer_new_searches(tmp_path):
-    world = _open(_write(tmp_path / "mine"))
-    for ask in (world.feedback, world.click_probability):
-        with pytest.raises(InvalidValue, match=r"simulate\.py"):
-            ask(Request("r", world.end_ms, "u7", "", "bolt"), ["11"])
+def test_without_a_simulator_the_log_answers_its_later_page_views(tmp_path):
+    """Half of three page views is one; the second and third are asked. The first one's return stays with the history."""
+    folder = _write(tmp_path / "mine")
+    world = _open(folder, SETTINGS.model_copy(update={"folder": FolderSettings(log_history_share=0.5)}))
+    shift = world.start_ms - (START + 1_000)
+    assert [type(event) for event in world.history()] == [Impression, Click, Order, Return]
+    assert list(world.requests()) == [
+        Request("r2", START + 2 * DAY_MS + shift, "u7", "2", "door", ("12",)),
+        Request("r3", START + 5 * DAY_MS + shift, "u8", "3", "bolt", ("11",)),
+    ]
+    assert [world.labelled(request) for request in world.requests()] == [True, True]
+    everything = _open(folder, SETTINGS.model_copy(update={"folder": FolderSettings(log_history_share=0)}))
+    first = next(iter(everything.requests()))
+    assert everything.feedback(first, ["12"]).clicks == (Click(first.ts + 4_000, "u7", "12", "r1", 1),)
+    assert everything.click_probability(first, ["11", "12"]).tolist() == [0.0, 1.0]
+    assert everything.feedback(first, ["11"]) == ((), (), ())
+
+
+def test_a_simulator_refuses_a_request_that_is_not_its_own(tmp_path):
+    world = _open(_write(tmp_path / "mine", simulator=True))
+    assert world.notes == ()
+    with pytest.raises(InvalidValue, match=r"requests\(\)"):
+        world.feedback(Request("r", world.end_ms, "u7", "", "bolt"), ["11"])
+
+
+def test_the_log_may_name_a_click_before_its_page_view(tmp_path):
+    folder = _write(tmp_path / "mine", events=EVENTS[::-1])
+    assert list(_open(folder, WHOLE).history()) == list(_open(_write(tmp_path / "other"), WHOLE).history())
 
 
 def _without(table: dict, name: str) -> dict:
@@ -250,10 +274,10 @@ def test_a_file_that_is_not_parquet_is_named(tmp_path):
 def test_plain_jsonl_is_read_like_zstd(tmp_path):
     folder = _write(tmp_path / "mine")
     packed = folder / "stream" / "events.jsonl.zst"
-    expected = list(_open(folder).history())
+    expected = list(_open(folder, WHOLE).history())
     (folder / "stream" / "events.jsonl").write_bytes(zstandard.decompress(packed.read_bytes(), max_output_size=10**6))
     packed.unlink()
-    assert list(_open(folder).history()) == expected
+    assert list(_open(folder, WHOLE).history()) == expected
 
 
 def test_the_embedded_shop_takes_seed_and_size(tmp_path):

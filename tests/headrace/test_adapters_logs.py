@@ -9,12 +9,14 @@ import pytest
 import zstandard
 
 from headrace.adapters.opening import open_world
-from headrace.shop.settings import DAY_MS, ShopSettings
+from headrace.shop.settings import DAY_MS, FolderSettings, ShopSettings
 from schemas.errors import InvalidData
 from schemas.events import Click, Impression, Order
 
 T = 1_541_548_939_000
 NOW = 1_790_000_000_000
+#: The whole log as history; what of it is live is checked in test_adapters_live.py.
+WHOLE = ShopSettings(folder=FolderSettings(log_history_share=1))
 
 VIEW = {"view": 5, "ts": T, "user": "A", "session": "s", "platform": "AU", "device": "tablet", "city": "Bendigo, Australia",
         "filters": [], "context": {}, "items": [31, 32, 33], "prices": [77, 89, 82]}  # fmt: skip
@@ -49,7 +51,7 @@ def _hotels(folder: Path, views: list[dict] = VIEWS, events: list[dict] = HOTEL_
 
 def test_hotel_lists_become_views_first_clicks_and_orders(tmp_path):
     """The click before any list and the query lines say nothing about a list; a second look is no second click."""
-    world = open_world(str(_hotels(tmp_path / "hotels")), ShopSettings(), NOW, 1)
+    world = open_world(str(_hotels(tmp_path / "hotels")), WHOLE, NOW, 1)
     shift = world.start_ms - T
     assert shift % DAY_MS == 0 and world.end_ms <= NOW - 5 * DAY_MS
     first, click, order, second, out, bought, third = world.history()
@@ -79,7 +81,7 @@ def test_hotel_lists_become_views_first_clicks_and_orders(tmp_path):
 )
 def test_broken_hotel_files_are_named_by_row_and_field(tmp_path, views, events, row, field):
     with pytest.raises(InvalidData) as caught:
-        open_world(str(_hotels(tmp_path / "hotels", views, events)), ShopSettings(), NOW, 1)
+        open_world(str(_hotels(tmp_path / "hotels", views, events)), WHOLE, NOW, 1)
     assert (caught.value.row, caught.value.field) == (row, field)
 
 
@@ -109,7 +111,7 @@ def _kuai(folder: Path, **changes: list[dict]) -> Path:
 
 def test_kuaisearch_lists_are_pages_in_the_order_of_their_time_index(tmp_path):
     """100 and 300 are the ends of the three days; an order without a click gets one; rank.jsonl adds its own page."""
-    world = open_world(str(_kuai(tmp_path / "kuai")), ShopSettings(), NOW, 1)
+    world = open_world(str(_kuai(tmp_path / "kuai")), WHOLE, NOW, 1)
     live = NOW - 5 * DAY_MS
     first, one, two, bought, second, hat = world.history()
     assert first == Impression(live - 3 * DAY_MS, "k0", "u9", "dress", first.items, "1")
@@ -118,11 +120,11 @@ def test_kuaisearch_lists_are_pages_in_the_order_of_their_time_index(tmp_path):
     assert bought == Order(first.ts + 60_000, "u9", "1", "o-k0-1", 0.0)
     assert second.ts == live - 120_000 and [shown.item for shown in second.items] == ["3", "4"]
     assert hat == Click(second.ts + 5_000, "u8", "3", "k1", 1)
-    assert world.live_ms == world.end_ms == live
+    assert second.ts < world.live_ms == world.end_ms == second.ts + 1
 
 
 def test_kuaisearch_items_come_from_the_file_the_lists_and_the_judged_titles(tmp_path):
-    world = open_world(str(_kuai(tmp_path / "kuai")), ShopSettings(), NOW, 1)
+    world = open_world(str(_kuai(tmp_path / "kuai")), WHOLE, NOW, 1)
     assert dict(zip(world.catalogue.items, world.catalogue.titles, strict=True)) == {
         "1": "red dress", "2": "item 2", "3": "item 3", "4": "item 4", "judged-4": "green hat"
     }  # fmt: skip
@@ -132,7 +134,7 @@ def test_kuaisearch_items_come_from_the_file_the_lists_and_the_judged_titles(tmp
 
 def test_a_page_that_both_files_have_is_taken_once(tmp_path):
     again = {**RANK, "user_id": 9, "session_id": 1, "query": "dress", "time_index": 100, "target_item_id": 2}
-    world = open_world(str(_kuai(tmp_path / "kuai", rank=[again])), ShopSettings(), NOW, 1)
+    world = open_world(str(_kuai(tmp_path / "kuai", rank=[again])), WHOLE, NOW, 1)
     assert sum(isinstance(event, Impression) for event in world.history()) == 1
 
 
@@ -142,13 +144,15 @@ def test_a_page_that_both_files_have_is_taken_once(tmp_path):
         ({"items": [{**ITEM, "item_id": "one"}]}, "items.jsonl", "item_id"),
         ({"users": [{**USER, "shoe": 1}]}, "users.jsonl", "shoe"),
         ({"recall": [{**RECALL, "impressed_item_ids": 3}]}, "recall.jsonl", "impressed_item_ids"),
+        ({"rank": [{**RANK, "query": ""}]}, "rank.jsonl", "query"),
         ({"rank": [{**RANK, "query": None}]}, "rank.jsonl", "query"),
+        ({"recall": [{**RECALL, "query": " "}]}, "recall.jsonl", "query"),
         ({"relevance": [{**SCORE, "score": 4}]}, "relevance.jsonl", "score"),
     ],
 )
 def test_broken_kuaisearch_files_are_named_by_row_and_field(tmp_path, changes, file, field):
     with pytest.raises(InvalidData) as caught:
-        open_world(str(_kuai(tmp_path / "kuai", **changes)), ShopSettings(), NOW, 1)
+        open_world(str(_kuai(tmp_path / "kuai", **changes)), WHOLE, NOW, 1)
     assert (Path(caught.value.file).name, caught.value.row, caught.value.field) == (file, 1, field)
 
 
@@ -157,4 +161,4 @@ def test_a_missing_kuaisearch_file_is_named(tmp_path, name):
     folder = _kuai(tmp_path / "kuai")
     (folder / f"{name}.jsonl").unlink()
     with pytest.raises(InvalidData, match=f"{name}.jsonl"):
-        open_world(str(folder), ShopSettings(), NOW, 1)
+        open_world(str(folder), WHOLE, NOW, 1)
