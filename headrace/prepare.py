@@ -44,6 +44,7 @@ class Prepared(msgspec.Struct, frozen=True):
     relevance: dict[str, Any]
     warm_start: dict[str, float]
     seconds: dict[str, float]
+    notes: tuple[str, ...] = ()  #: what was not done as usual, and what was left out; the story and the report say it
 
 
 def run_prepare(folder: RunFolder, settings: Settings, tell: Tell) -> Prepared:
@@ -84,7 +85,8 @@ def run_prepare(folder: RunFolder, settings: Settings, tell: Tell) -> Prepared:
     frozen, metrics = _warm_start(world, settings, store, identifiers, encoder, relevance, tell)
     seconds["warm_start"] = time.monotonic() - started
     Artefacts(checksum, identifiers.version, relevance, frozen).save(store)
-    return Prepared(quality, msgspec.to_builtins(report), metrics, seconds)
+    notes = (*world.notes, report.doubt) if report.doubt else world.notes
+    return Prepared(quality, msgspec.to_builtins(report), metrics, seconds, notes)
 
 
 def _embed(encoder: SentenceEncoder, titles: tuple[str, ...], store: Store, tell: Tell) -> NDArray[np.float32]:

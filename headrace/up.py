@@ -37,9 +37,11 @@ def run_up(run: Path | None, data: str | None, seed: int | None, items: int | No
         if not Store(stack.settings.store).exists(PATH):
             with story.errand() as tell:
                 arguments = ("prepare", "--run", str(folder.root))
-                run_errand(
+                prepared = run_errand(
                     arguments, folder.logs / "prepare.log", lambda s, share, note: tell(s.replace("_", " "), share, note)
                 )
+            for note in prepared["notes"]:
+                story.say(note)
         with story.stage("start", "Workers, learner, search server and console"):
             stack.start_workers()
             stack.start_learner()

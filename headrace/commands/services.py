@@ -93,8 +93,11 @@ def prepare(run: RunOption = None) -> None:
     if is_errand():
         give_result(run_prepare(*open_run(run), tell_parent))
         return
-    with Story().errand() as tell:
-        run_prepare(*open_run(run), tell)
+    story = Story()
+    with story.errand() as tell:
+        prepared = run_prepare(*open_run(run), tell)
+    for note in prepared.notes:
+        story.say(note)
 
 
 def ticks(

@@ -31,7 +31,7 @@ from headrace.story import Story
 from headrace.world import World
 from headrace.worlds import open_run_world
 from schemas.artefacts import Artefacts
-from schemas.errors import InvalidData
+from schemas.errors import InvalidSetting
 from schemas.store import Store
 from streams.ticks import run_ticks
 
@@ -99,8 +99,15 @@ def services(story: Story, context: ExitStack, folder: RunFolder, settings: Sett
 
 
 def learn_from_live(stack: Stack) -> World:
-    """Open the world, and keep its logged past from the learner: the warm start has that."""
+    """Open the world, and keep its logged past from the learner: the warm start has that.
+
+    Raises:
+        InvalidSetting: nobody shops live in this world.
+    """
     world, settings = open_run_world(stack.settings), stack.settings
+    if next(world.requests(), None) is None:
+        name, share = "shop.folder.log_history_share", settings.shop.folder.log_history_share
+        raise InvalidSetting(name, share, "low enough to leave page views for the live part", "lower it, or log more")
     learner = settings.trainers.learner.model_copy(update={"learn_from_ms": world.live_ms})
     trainers = settings.trainers.model_copy(update={"learner": learner})
     stack.settings = settings.model_copy(update={"trainers": trainers})
@@ -119,6 +126,8 @@ def prepare(story: Story, stack: Stack) -> dict[str, Any]:
         )
     prepared: dict[str, Any] = result
     story.seconds.update(prepared["seconds"])
+    for note in prepared["notes"]:
+        story.say(note)
     return prepared
 
 
@@ -154,8 +163,6 @@ def _identifiers(store: Store) -> dict[str, tuple[int, ...]]:
 
 def live(story: Story, stack: Stack, driver: Driver, minutes: float) -> LiveLog:
     """People shop; half-way the operator changes the weights by the command line."""
-    if next(driver.world.requests(), None) is None:
-        raise InvalidData(stack.settings.data, None, "simulate.py", "missing", "there, so that people can shop live")
     watch = Watch(stack, driver)
     started = time.monotonic()
     with story.live() as table:

@@ -33,11 +33,14 @@ class Judge:
 
         ``reward_per_search``: mean over the shown items of R_item (EQUATIONS 3) at `JUDGING`, with the true tier, the true
         click probability as CTR, and the drawn click and order. ``ndcg10``: gain 2^tier - 1 against the best ten that the
-        request could have been shown. ``hr10``, ``mrr10``: a click in the first ten. An empty page is worth 0.
+        request could have been shown; NaN when no tier of these is known. ``hr10``, ``mrr10``: a click in the first ten.
+        An empty page is worth 0.
         """
         shown = list(shown[:K])
+        labelled = self.world.labelled(request)
         if not shown:
-            return dict.fromkeys(PAGE_METRICS, 0.0), Outcome((), (), ())
+            nothing = dict.fromkeys(PAGE_METRICS, 0.0)
+            return nothing if labelled else nothing | {"ndcg10": float("nan")}, Outcome((), (), ())
         outcome = self.world.feedback(request, shown)
         clicked, ordered = {c.item for c in outcome.clicks}, {o.item for o in outcome.orders}
         tier_k = self.world.tiers(request.query, shown)
@@ -48,7 +51,7 @@ class Judge:
             float(item_reward(tier_k, ctr_k, click_1k[0], order_k, JUDGING).mean()),
             float(len(outcome.clicks)),
             float(len(outcome.orders)),
-            float(ndcg(_gain(tier_k)[None], _gain(self.possible(request))[None], K)[0]),
+            float(ndcg(_gain(tier_k)[None], _gain(self.possible(request))[None], K)[0]) if labelled else float("nan"),
             float(hit_rate(click_1k, K)[0]),
             float(reciprocal_rank(click_1k, K)[0]),
         )

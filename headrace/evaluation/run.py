@@ -77,7 +77,7 @@ def run_evaluation(
     online = offline.engine(promoted[-1]) if promoted else frozen
     rates = {"frozen": offline.valid_rate(frozen, impressions), "online": offline.valid_rate(online, impressions)}
     tell("intervals", 0.95)
-    return _summary(values, asked, rates, settings.seed)
+    return _summary(values, asked, rates, settings.seed) | {"note": " ".join((NOTE, *world.notes))}
 
 
 def _served(settings: Settings, world: World, requests: dict[str, Request]) -> list[tuple[Impression, Request]]:
@@ -123,26 +123,41 @@ def _remember(judge: Judge, asked: Sequence[Request], lexical: LexicalSearch, se
     return {metric: np.array([row[metric] for row in rows]) for metric in PAGE_METRICS}
 
 
+def known_mean(values: NDArray[np.float64]) -> float | None:
+    """Mean over the pages whose value is known (not NaN); None when there is none."""
+    known = values[~np.isnan(values)]
+    return float(known.mean()) if len(known) else None
+
+
+def known_paired(
+    ours: NDArray[np.float64], theirs: NDArray[np.float64], clusters: Sequence[str], seed: int
+) -> dict[str, Any] | None:
+    """Interval over the pages where both are known; None with fewer than two queries: nothing to resample."""
+    known = ~(np.isnan(ours) | np.isnan(theirs))
+    labels = [cluster for cluster, keep in zip(clusters, known, strict=True) if keep]
+    if len(set(labels)) < 2:
+        return None
+    return paired_bootstrap(ours[known], theirs[known], labels, seed=seed)._asdict()
+
+
 def _summary(values: dict[str, Values], asked: Sequence[Request], rates: dict[str, float], seed: int) -> dict[str, Any]:
     order = [name for name in ("frozen", "online", "bm25", "click_memory") if name in values]
     clusters = [normalise(r.query) for r in asked]
 
     def against(other: str) -> dict[str, Any]:
-        pairs = {m: paired_bootstrap(values["online"][m], values[other][m], clusters, seed=seed) for m in PAGE_METRICS}
-        return {m: interval._asdict() for m, interval in pairs.items()}
+        return {m: known_paired(values["online"][m], values[other][m], clusters, seed) for m in PAGE_METRICS}
 
     edges = np.linspace(0, len(asked), PIECES + 1).astype(int)
     pieces = [slice(a, b) for a, b in pairwise(edges) if b > a]
     return {
         "arms": {
-            name: {m: float(values[name][m].mean()) for m in PAGE_METRICS} | {"valid_sid_rate": rates.get(name)}
+            name: {m: known_mean(values[name][m]) for m in PAGE_METRICS} | {"valid_sid_rate": rates.get(name)}
             for name in order
         },
         "paired": against("frozen") | {"valid_sid_rate": None},
         "paired_against": {name: against(name) for name in order if name not in ("online", "frozen")},
         "searches": len(asked),
         "queries": len(set(clusters)),
-        "note": NOTE,
         "progress": {
             "x": [float((p.start + p.stop) / 2) for p in pieces],
             "reward": {name: [float(values[name]["reward_per_search"][p].mean()) for p in pieces] for name in order},
