@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -14,6 +14,9 @@ from kafka.errors import KafkaError, TopicAlreadyExistsError
 from schemas.connections import Connections
 from schemas.errors import Unavailable
 from schemas.topics import TOPICS, Topic
+
+#: Longest wait until a broker shows what its controller has decided (s).
+SHOWN_S = 30.0
 
 
 @dataclass(frozen=True)
@@ -28,10 +31,11 @@ class Found:
 def create_topics(connections: Connections, topics: Sequence[Topic] = TOPICS) -> list[str]:
     """Create missing topics, add missing partitions, correct settings; names of those that were touched. Repeatable.
 
-    A topic that has more partitions than wanted is left as it is (Kafka cannot take partitions away): `differences` tells.
+    Returns when the broker shows them so. A topic that has more partitions than wanted is left as it is (Kafka cannot take
+    partitions away): `differences` tells.
 
     Raises:
-        Unavailable: the broker does not answer or refuses.
+        Unavailable: the broker does not answer, refuses, or does not show them in time.
     """
     with _admin(connections) as admin:
         there = _describe(admin, topics)
@@ -44,14 +48,20 @@ def create_topics(connections: Connections, topics: Sequence[Topic] = TOPICS) ->
                 )
             except TopicAlreadyExistsError:  # another process was quicker: look at what it made
                 there = _describe(admin, topics)
-        wrong = [t for t in topics if t.name in there and _compare(t, there[t.name], connections)]
+        wrong = [t for t in topics if t.name in there and _correctable(t, there[t.name], connections)]
         few = {t.name: _partitions(t, connections) for t in wrong if there[t.name].partitions < _partitions(t, connections)}
         if few:
             admin.create_partitions(few)
         odd = [t for t in wrong if there[t.name].config != t.config()]
         if odd:
             admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, t.name, t.config()) for t in odd])
-        touched = {t.name for t in (*missing, *odd)} | set(few)
+
+        def left() -> list[str]:
+            shown = _describe(admin, wrong)
+            return [t.name for t in wrong if t.name not in shown or _correctable(t, shown[t.name], connections)]
+
+        _wait_until_none(left, connections, "does not show as corrected")
+        touched = {t.name for t in (*missing, *wrong)}
         return [t.name for t in topics if t.name in touched]
 
 
@@ -76,24 +86,33 @@ def differences(connections: Connections, topics: Sequence[Topic] = TOPICS) -> d
     return {name: said for name, said in found.items() if said}
 
 
-def delete_topics(connections: Connections, names: Sequence[str], timeout_s: float = 30.0) -> None:
+def delete_topics(connections: Connections, names: Sequence[str]) -> None:
     """Delete topics with all their records; returns when the broker lists them no more.
 
     Raises:
-        Unavailable: the broker does not answer, refuses, or still lists them after ``timeout_s``.
+        Unavailable: the broker does not answer, refuses, or still lists them after `SHOWN_S`.
     """
     with _admin(connections) as admin:
         admin.delete_topics(list(names))
-        deadline = time.monotonic() + timeout_s
-        # The controller has dropped them, but brokers learn of it a little later and would still list them.
-        while left := set(names) & set(admin.list_topics()):
-            if time.monotonic() > deadline:
-                raise Unavailable(f"Kafka at {connections.kafka}", f"still lists {sorted(left)}", "delete them again")
-            time.sleep(0.02)
+        _wait_until_none(lambda: sorted(set(names) & set(admin.list_topics())), connections, "still lists")
+
+
+def _wait_until_none(left: Callable[[], list[str]], connections: Connections, what: str) -> None:
+    """The controller has decided, but brokers learn of it a little later."""
+    deadline = time.monotonic() + SHOWN_S
+    while names := left():
+        if time.monotonic() > deadline:
+            raise Unavailable(f"Kafka at {connections.kafka}", f"{what} {names}", "look at the broker's log, then try again")
+        time.sleep(0.02)
 
 
 def _partitions(topic: Topic, connections: Connections) -> int:
     return topic.partitions or connections.partitions
+
+
+def _correctable(topic: Topic, found: Found, connections: Connections) -> bool:
+    """Whether it lacks partitions or has other settings."""
+    return found.partitions < _partitions(topic, connections) or found.config != topic.config()
 
 
 def _compare(topic: Topic, found: Found, connections: Connections) -> list[str]:
