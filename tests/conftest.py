@@ -1,6 +1,7 @@
 """Fixtures that many tests share: an embedded Kafka and Redis for the whole session.
 
-`HEADRACE_KAFKA` and `HEADRACE_REDIS` point the tests at services of your own; `HEADRACE_SERVICES=containers` starts them
+Property tests draw the same examples in every run, so that a failure comes from the change and not from the draw;
+`make test ARGS="--hypothesis-profile=search"` draws new ones. `HEADRACE_KAFKA` and `HEADRACE_REDIS` point the tests at services of your own; `HEADRACE_SERVICES=containers` starts them
 with testcontainers.
 """
 
@@ -13,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from headrace.services import start_services
 from headrace.services.lock import hold
@@ -21,6 +23,11 @@ from schemas.connections import Connections
 from schemas.errors import Unavailable
 from schemas.topics import TOPICS
 from streams.runtime.log import LogReader
+
+# How long an example takes is the machine's matter: neither a deadline nor a slow start fails a property.
+settings.register_profile("same", deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=True)
+settings.register_profile("search", settings.get_profile("same"), derandomize=False)
+settings.load_profile("same")
 
 
 def pytest_configure(config: pytest.Config) -> None:
