@@ -12,7 +12,6 @@ import httpx
 import pytest
 import uvicorn
 
-from headrace.services.ports import free_port
 from schemas.codec import encode
 from schemas.connections import Connections
 from schemas.journal import GateDecision, StepIntent, StepResult
@@ -28,16 +27,16 @@ def client(fresh_topics: Connections) -> Iterator[httpx.Client]:
     """A client of the console, which listens on a port of its own in a thread."""
     from console.app import create_app
 
-    port = free_port()
     app = create_app(fresh_topics)
-    web = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=port, log_level="warning"))
+    web = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=0, log_level="warning"))
     thread = threading.Thread(target=web.run)
     thread.start()
     try:
         while not web.started:
             assert thread.is_alive(), "the console did not start"
             time.sleep(0.01)
-        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30.0, trust_env=False) as http:
+        url = "http://{}:{}".format(*web.servers[0].sockets[0].getsockname())
+        with httpx.Client(base_url=url, timeout=60.0, trust_env=False) as http:
             yield http
     finally:
         web.should_exit = True

@@ -42,6 +42,8 @@ SMALL = {
     "HEADRACE_TRAINERS__GATE__MARGIN": "1",
     "HEADRACE_TRAINERS__LEARNER__HELD_OUT_SHARE": "0.1",
 }
+#: One demo serves all tests here, whichever of them comes first.
+pytestmark = [pytest.mark.slow, pytest.mark.services, pytest.mark.timeout(900)]
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +57,7 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> tuple[RunFolder, dict, lis
         )
         try:
             killed = _kill_all(process, place)
-            process.wait(240)
+            process.wait(400)
         finally:
             process.kill()
     said = (place / "out.log").read_text()
@@ -66,7 +68,7 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> tuple[RunFolder, dict, lis
 
 def _kill_all(process: subprocess.Popen[bytes], place: Path) -> list[str]:
     """Wait for the first searches, then kill a process every two seconds."""
-    deadline = time.monotonic() + 180
+    deadline = time.monotonic() + 300
     while "searches" not in (place / "out.log").read_text() and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.2)
     killed = []
@@ -92,9 +94,6 @@ def _kill(noted: dict[str, float]) -> bool:
     return False
 
 
-@pytest.mark.slow
-@pytest.mark.services
-@pytest.mark.timeout(600)
 def test_every_process_killed_once_the_run_completes_and_nothing_is_lost(demo: tuple[RunFolder, dict, list[str]]) -> None:
     _, report, killed = demo
     assert killed == list(VICTIMS)
@@ -105,9 +104,6 @@ def test_every_process_killed_once_the_run_completes_and_nothing_is_lost(demo: t
     assert report["events"]["quarantined"] > 0, "dirty delivery is on"
 
 
-@pytest.mark.slow
-@pytest.mark.services
-@pytest.mark.timeout(600)
 def test_no_view_is_learned_twice_though_the_learner_was_killed(demo: tuple[RunFolder, dict, list[str]]) -> None:
     """Steps follow each other without gap; what they read are disjoint stretches; each first revision counts once."""
     folder, report, _ = demo

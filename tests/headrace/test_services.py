@@ -47,7 +47,7 @@ def send(kafka: str, topic: str, value: bytes) -> None:
     """One record, acknowledged by the broker."""
     producer = Producer({"bootstrap.servers": kafka, "acks": "all", "message.max.bytes": 8_000_000, "log_level": 0})
     producer.produce(topic, value)
-    assert producer.flush(30) == 0
+    assert producer.flush(90) == 0  # the broker may have to start first
 
 
 def read(kafka: str, topic: str, count: int) -> list[bytes]:
@@ -55,9 +55,9 @@ def read(kafka: str, topic: str, count: int) -> list[bytes]:
     consumer = Consumer({"bootstrap.servers": kafka, "group.id": "reader", "enable.auto.commit": False, "log_level": 0})
     consumer.assign([TopicPartition(topic, 0, OFFSET_BEGINNING)])
     values: list[bytes] = []
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 90
     while len(values) < count:
-        assert time.monotonic() < deadline, f"{len(values)} of {count} records after 30 s"
+        assert time.monotonic() < deadline, f"{len(values)} of {count} records after 90 s"
         message = consumer.poll(0.2)
         if message is not None and message.error() is None:
             values.append(message.value())
@@ -118,7 +118,7 @@ def test_services_live_through_kills_and_leave_nothing_behind(tmp_path: Path) ->
 
         parent.kill()
         parent.wait()
-        until(lambda: all(gone(pid) for pid in pids), 5, "children of a killed parent are gone")
+        until(lambda: all(gone(pid) for pid in pids), 30, "children of a killed parent are gone")
     finally:
         parent.kill()
         parent.wait()
@@ -174,7 +174,7 @@ def test_a_child_started_from_a_thread_outlives_that_thread(tmp_path: Path) -> N
 
     def start() -> None:
         started.append(spawn(["sleep", "60"], dict(os.environ), tmp_path, tmp_path / "log"))
-        time.sleep(0.5)  # until the child has asked for the signal
+        until(lambda: psutil.Process(started[0].pid).name() == "sleep", 30, "it has asked for the signal and become sleep")
 
     thread = Thread(target=start)
     thread.start()
@@ -182,7 +182,7 @@ def test_a_child_started_from_a_thread_outlives_that_thread(tmp_path: Path) -> N
     time.sleep(0.2)
     assert started[0].poll() is None
     started[0].kill()
-    assert started[0].wait(5) == -signal.SIGKILL
+    assert started[0].wait(30) == -signal.SIGKILL
 
 
 def test_free_ports_are_below_the_ephemeral_range() -> None:

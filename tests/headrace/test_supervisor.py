@@ -19,7 +19,7 @@ from schemas.errors import Conflict, ServiceFailed
 SLEEP = (sys.executable, "-S", "-c", "import time; time.sleep(600)")
 
 
-def until(holds: Callable[[], bool], seconds: float = 10) -> None:
+def until(holds: Callable[[], bool], seconds: float = 60) -> None:
     """Wait for it, or fail."""
     deadline = time.monotonic() + seconds
     while not holds():
@@ -114,12 +114,11 @@ def test_memory_counts_children_and_keeps_the_peak(tmp_path: Path) -> None:
     seen = tmp_path / "logs" / "big.log"
     script = "import time; x = b'x' * 50_000_000; print('on', flush=True); time.sleep(600)"
     with Supervisor(tmp_path) as supervisor:
-        before = supervisor.memory().total
         supervisor.start(Child("big", (sys.executable, "-c", script), ready=lambda: "on" in seen.read_text()))
         memory = supervisor.memory()
         assert 50_000_000 < memory.by_name["big"] < 100_000_000
         assert memory.total == memory.by_name["big"] + memory.by_name["self"]
-        assert supervisor.peak_bytes >= before + 50_000_000
+        assert supervisor.peak_bytes >= memory.total
         shared = supervisor.memory_proportional()
         assert 50_000_000 < shared.by_name["big"] <= memory.by_name["big"]
         supervisor.stop("big")

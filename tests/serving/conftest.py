@@ -17,7 +17,6 @@ import torch
 import uvicorn
 from fastapi import FastAPI
 
-from headrace.services.ports import free_port
 from headrace.shop.settings import ShopSettings
 from headrace.shop.world import ShopWorld
 from reward.encoder import SentenceEncoder
@@ -170,12 +169,12 @@ class Running:
         sent = {header: str(params.pop(name)) for header, name in headers.items() if name in params}
         return self.http.get("/search", params=params, headers=sent)  # type: ignore[arg-type]
 
-    def wait_ready(self, timeout_s: float = 30.0) -> dict[str, Any]:
+    def wait_ready(self, timeout_s: float = 90.0) -> dict[str, Any]:
         """Until /readyz says so."""
         return self.wait(lambda: self.http.get("/readyz"), lambda r: r.status_code == 200, timeout_s).json()
 
     def wait(
-        self, ask: Callable[[], httpx.Response], good: Callable[[httpx.Response], bool], timeout_s: float = 20.0
+        self, ask: Callable[[], httpx.Response], good: Callable[[httpx.Response], bool], timeout_s: float = 60.0
     ) -> httpx.Response:
         """Ask until the answer is good."""
         deadline = time.monotonic() + timeout_s
@@ -190,20 +189,19 @@ class Running:
 
 @contextmanager
 def _serve(app: FastAPI) -> Iterator[Running]:
-    port = free_port()
-    web = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=port, log_level="warning", access_log=False))
+    web = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=0, log_level="warning", access_log=False))
     thread = threading.Thread(target=web.run)
     thread.start()
-    url = f"http://127.0.0.1:{port}"
     try:
+        while not web.started:
+            assert thread.is_alive(), "the server did not start"
+            time.sleep(0.02)
+        url = "http://{}:{}".format(*web.servers[0].sockets[0].getsockname())
         with httpx.Client(base_url=url, timeout=60.0, trust_env=False) as http:
-            while not web.started:
-                assert thread.is_alive(), "the server did not start"
-                time.sleep(0.02)
             yield Running(app, url, http)
     finally:
         web.should_exit = True
-        thread.join(timeout=30.0)
+        thread.join(timeout=60.0)
         assert not thread.is_alive(), "the server did not stop"
 
 

@@ -28,19 +28,8 @@ def page(number: int) -> Impression:
     return Impression(number, f"r{number}", "ann", "mug", (ShownItem("a", 1, 0.5),))
 
 
-async def write_all(log: object, pages: list[Impression]) -> list[float]:
-    """Seconds each write took."""
-
-    async def one(impression: Impression) -> float:
-        begin = time.monotonic()
-        await log.write(impression)  # type: ignore[attr-defined]
-        return time.monotonic() - begin
-
-    return list(await asyncio.gather(*(one(impression) for impression in pages)))
-
-
 def test_a_frozen_broker_delays_the_answer_and_loses_nothing(tmp_path: Path, redis_url: str) -> None:
-    """The broker stands still for 3 s: writes of that time wait at least 2 s, then all 30 impressions are there, once."""
+    """No write returns while the broker stands still, for 3 s; then all do, and all 30 impressions are there, once."""
     from serving.impressions import ImpressionLog
 
     with hold(tmp_path), Supervisor(tmp_path) as supervisor:
@@ -49,15 +38,18 @@ def test_a_frozen_broker_delays_the_answer_and_loses_nothing(tmp_path: Path, red
         pid = supervisor.pid("kafka")
         assert pid is not None
 
-        async def scene() -> list[float]:
-            with ImpressionLog(connections.kafka, timeout_s=30) as log:
-                await write_all(log, [page(n) for n in range(10)])
+        async def scene() -> None:
+            with ImpressionLog(connections.kafka, timeout_s=120) as log:
+                await asyncio.gather(*(log.write(page(n)) for n in range(10)))
                 os.kill(pid, signal.SIGSTOP)
-                asyncio.get_running_loop().call_later(3.0, os.kill, pid, signal.SIGCONT)
-                return await write_all(log, [page(n) for n in range(10, 30)])
+                writes = [asyncio.create_task(log.write(page(n))) for n in range(10, 30)]
+                await asyncio.sleep(3)
+                answered = sum(write.done() for write in writes)
+                os.kill(pid, signal.SIGCONT)
+                await asyncio.gather(*writes)
+                assert answered == 0
 
-        waited = asyncio.run(scene())
-        assert min(waited) > 2.0
+        asyncio.run(scene())
         assert sorted(entry.record.ts for entry in scan(connections.kafka, IMPRESSIONS)) == list(range(30))
 
 
@@ -70,7 +62,7 @@ def test_no_broker_within_the_bound_is_an_error_with_the_reason() -> None:
             begin = time.monotonic()
             with pytest.raises(Unavailable, match="impression is not confirmed"):
                 await log.write(page(1))
-            assert 0.9 < time.monotonic() - begin < 5
+            assert 0.9 < time.monotonic() - begin < 25  # not the 30 s of the default
             with pytest.raises(Unavailable, match="Kafka"):
                 log.ping(0.2)
 

@@ -86,7 +86,7 @@ def test_history_enters_the_next_impression(serve: Serve, shop: Shop, fresh_topi
     ts, items = shop.world.live_ms, shop.world.catalogue.items
     with serve(fresh_topics) as server:
         server.wait_ready()
-        assert server.app.state.server.clicks.joined.wait(20)
+        assert server.app.state.server.clicks.joined.wait(60)
         for n, query in enumerate(("mug", "lamp", "mug")):
             assert server.search(q=query, user="ann", request_id=f"q{n}", ts=ts + n).status_code == 200
         first, second = Click(ts + 10, "ann", items[0]), Click(ts + 11, "ann", items[1])
@@ -125,7 +125,7 @@ def test_hot_swaps_under_load_fail_no_request(
                 )
 
         def answered_by(checkpoint: str, weights: int) -> None:
-            deadline = time.monotonic() + 30
+            deadline = time.monotonic() + 60
             while (checkpoint, weights) not in {entry[1:3] for entry in list(seen)}:
                 assert time.monotonic() < deadline, f"no answer of {checkpoint} under weights {weights}"
                 time.sleep(0.02)
@@ -147,15 +147,15 @@ def test_hot_swaps_under_load_fail_no_request(
             going = False
         for job in work:
             job.result(timeout=60)
-        metrics = server.http.get("/metrics").text
+        # The same foreign one, in one look or in two, and perhaps only after the last good one is served.
+        refused = re.compile(r'headrace_served_refused_total{what="checkpoint"} [12]\.')
+        metrics = server.wait(lambda: server.http.get("/metrics"), lambda r: refused.search(r.text) is not None).text
     assert {status for status, *_ in seen} == {200}
     assert {count for *_, count in seen} == {10}
     good = {prepared.artefacts.frozen, *(manifest.checkpoint for manifest in prepared.promoted)}
     assert {checkpoint for _, checkpoint, *_ in seen} == good
     assert {weights for _, _, weights, _ in seen} == {1, 2}
     assert 'headrace_served_swaps_total{what="checkpoint"} 2.0' in metrics
-    refused = re.search(r'headrace_served_refused_total{what="checkpoint"} (\d)', metrics)
-    assert refused is not None and refused[1] in "12"  # the same foreign one, in one look or in two
     assert "headrace_served_step 20.0" in metrics
     logged = [i.request_id for _, i in impressions(fresh_topics.kafka)]
     assert len(logged) == len(set(logged)) == len(seen)
@@ -254,7 +254,7 @@ def test_redis_away_is_said_not_hidden(serve: Serve, shop: Shop, fresh_topics: C
     """The search is answered without history, with a note and a count; /readyz says 503."""
     away = fresh_topics.model_copy(update={"redis": f"redis://127.0.0.1:{free_port()}/0"})
     with serve(away) as server:
-        server.wait(lambda: server.search(q="lamp", user="ann", ts=shop.world.end_ms), lambda r: r.status_code == 200, 30)
+        server.wait(lambda: server.search(q="lamp", user="ann", ts=shop.world.end_ms), lambda r: r.status_code == 200)
         answer = server.search(q="mug", user="ann", ts=shop.world.end_ms).json()
         assert len(answer["items"]) == 10 and "Redis" in answer["notes"][0]
         ready = server.http.get("/readyz")

@@ -42,19 +42,19 @@ class Worker:
 
     def ready(self) -> None:
         """Wait until it has recovered a partition, however slow the machine is."""
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 120
         while b"recovered" not in self.log.read_bytes()[self._began :]:
             assert time.monotonic() < deadline, self.log.read_text()[-3_000:]
             time.sleep(0.05)
 
     def kill(self) -> None:
         self.process.kill()
-        self.process.wait(10)
+        self.process.wait(60)
 
     def stop(self) -> int:
         """SIGTERM, and its exit code."""
         self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(20)
+        return self.process.wait(60)
 
 
 @pytest.fixture
@@ -86,9 +86,9 @@ def own_broker(tmp_path: Path) -> Iterator[Process]:
 @pytest.fixture
 def own_connections(own_broker: Process, tmp_path: Path) -> Connections:
     """Where `own_broker` is, once it answers."""
-    for _ in range(300):
-        if own_broker.check():
-            break
+    deadline = time.monotonic() + 120
+    while not own_broker.check():
+        assert time.monotonic() < deadline, own_broker.log.read_text()[-3_000:]
         time.sleep(0.1)
     address = (tmp_path / "kafka" / "server.properties").read_text().split("advertised.listeners=PLAINTEXT://")[1].split()[0]
     return Connections(kafka=address, store=str(tmp_path / "store"))
@@ -99,10 +99,10 @@ def feeder(connections: Connections) -> Iterator[Callable[[str, int, bytes], Non
     """``send(topic, partition, value)``; everything is delivered when the context ends."""
     producer = Producer({"bootstrap.servers": connections.kafka, "linger.ms": 2, "enable.idempotence": True, "log_level": 2})
     yield lambda topic, partition, value: producer.produce(topic, value, b"u", partition=partition)
-    assert producer.flush(60) == 0
+    assert producer.flush(120) == 0
 
 
-def caught_up(connections: Connections, timeout_s: float = 60) -> None:
+def caught_up(connections: Connections, timeout_s: float = 120) -> None:
     """Wait until attribution has committed the ends of all its inputs."""
     deadline = time.monotonic() + timeout_s
     reader = LogReader(connections.kafka, 20)

@@ -154,7 +154,8 @@ def test_a_broker_that_is_away_for_a_while_is_waited_for(
         with feeder(own_connections) as send:
             for topic, partition, raw in log[: len(log) // 2]:
                 send(topic, partition, raw)
-        time.sleep(3)
+        one.ready()
+        time.sleep(2)
         own_broker.stop()
         time.sleep(20)
         own_broker.start()
@@ -181,5 +182,5 @@ def test_a_replay_that_does_not_come_to_the_committed_counters_ends_the_worker(
         caught_up(fresh_topics)
     one.kill()
     two = worker(SNAPSHOT_RECORDS="1000000", CLICK_WINDOW_S="7")
-    assert two.process.wait(30) == 1
+    assert two.process.wait(120) == 1
     assert "needs a snapshot at the switch" in two.log.read_text()

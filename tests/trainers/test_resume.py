@@ -119,7 +119,7 @@ def test_a_learner_killed_again_and_again_makes_the_same_weights(fresh_topics: C
                 continue
             wait_for(lambda: sum(r.examples for r in results(fresh_topics)) >= wanted, child, log)
             child.send_signal(signal.SIGTERM)
-            assert child.wait(timeout=30) == 0, log.read_text()[-3000:]
+            assert child.wait(timeout=90) == 0, log.read_text()[-3000:]
     producer.close()
     check_journal(fresh_topics, wanted)
     check_publication(fresh_topics, store)
