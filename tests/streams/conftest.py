@@ -59,11 +59,11 @@ class Worker:
 
 @pytest.fixture
 def worker(fresh_topics: Connections, unique: Callable[[str], str], tmp_path: Path) -> Iterator[Callable[..., Worker]]:
-    """Starts workers of one group; ends those that still run."""
+    """Starts workers of one group, with a log for each instance; ends those that still run."""
     group, started = unique("attribution"), []
 
     def start(instance: str = "one", **env: str) -> Worker:
-        one = Worker(fresh_topics, group, tmp_path / "worker.log", {"INSTANCE": instance, **env})
+        one = Worker(fresh_topics, group, tmp_path / f"{instance}.log", {"INSTANCE": instance, **env})
         started.append(one)
         return one
 
