@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import msgspec
 
 
@@ -23,10 +25,13 @@ class RelevanceReport(msgspec.Struct, frozen=True, omit_defaults=True):
 
     @property
     def doubt(self) -> str:
-        """Why the tiers are to be taken as a guess; empty when the scorer beats both simple ones on unseen queries."""
+        """Why the tiers are to be taken as a guess; empty when the scorer beats both simple ones and chance.
+
+        By chance kappa strays from 0 by about 1 / sqrt(n) on n held-out judgments; twice that is asked.
+        """
         if not self.trained:
             return f"{str(self)[:1].upper()}{str(self)[1:]}."
-        if self.kappa <= max(0.0, self.kappa_bm25, self.kappa_cosine):
+        if self.kappa <= max(2 / math.sqrt(self.test_judgments), self.kappa_bm25, self.kappa_cosine):
             return f"A weak relevance scorer: {self}. Take its tiers as a guess."
         return ""
 

@@ -74,7 +74,7 @@ def collect(
     window_ms = (attribution.click_window_s + attribution.lateness_s) * 1000
     examples = list(log.scan(settings.kafka, EXAMPLES))
     served_latency = event_to_served(examples, served, clock, window_ms, driver.world.live_ms)
-    missing = _missing(served, settings, counted["events"]["lost"])
+    missing = _missing(served, settings, counted["events"]["lost"], journal.gate)
     progress = quality.pop("progress")
     return {
         "data": settings.data,
@@ -115,11 +115,12 @@ def _served(settings: Settings, live: LiveLog, promoted: Sequence[Promotion]) ->
     return [Served(checkpoints.read(store, name), wall) for name, wall in first.items()]
 
 
-def _missing(served: Sequence[Served], settings: Settings, lost: int) -> list[str]:
+def _missing(served: Sequence[Served], settings: Settings, lost: int, gate: Sequence[GateDecision]) -> list[str]:
     frozen = Artefacts.load(Store(settings.store)).frozen
     missing = []
     if not any(s.manifest.checkpoint != frozen for s in served):
-        missing.append("no checkpoint of the learner was promoted and served a search")
+        last = f"the gate's last word: {gate[-1].reason}" if gate else "the gate saw none"
+        missing.append(f"no checkpoint of the learner was promoted and served a search ({last})")
     if lost:
         missing.append(f"{lost} events are lost")
     return missing
