@@ -19,9 +19,10 @@ from reward.settings import RewardSettings
 from schemas.artefacts import Artefacts
 from schemas.connections import Connections
 from schemas.errors import InvalidRequest, Unavailable
+from schemas.events import Click
 from schemas.failures import handle_failures
 from schemas.store import Store
-from serving.requests import SearchRequest, check
+from serving.requests import SearchRequest, check, check_click
 from serving.server import SearchServer
 from serving.settings import ServingSettings
 
@@ -49,6 +50,7 @@ def create_app(
     handle_failures(app)
     _measured(app, server)
     _add_search(app, server, settings)
+    _add_click(app, server, settings)
     _add_status(app, server)
     return app
 
@@ -80,6 +82,20 @@ def _add_search(app: FastAPI, server: SearchServer, settings: ServingSettings) -
         answer = await server.search(asked)
         took_ms = round((time.perf_counter() - begin) * 1000, 3)
         return Response(msgspec.json.encode(msgspec.structs.replace(answer, took_ms=took_ms)), media_type=JSON)
+
+
+def _add_click(app: FastAPI, server: SearchServer, settings: ServingSettings) -> None:
+    @app.post("/click", status_code=202)
+    async def click(
+        user: Annotated[str, Query(description="id of the user who searched")] = "",
+        item: Annotated[str, Query(description="the clicked item")] = "",
+        request_id: Annotated[str, Query(description="the page's; without it: the user's latest page that shows it")] = "",
+        x_headrace_time: Annotated[int | None, Header()] = None,
+    ) -> Response:
+        clicked = Click(_time(x_headrace_time, settings), user, item, request_id)
+        check_click(clicked)
+        await server.impressions.clicked(clicked)
+        return Response(msgspec.json.encode(clicked), status_code=202, media_type=JSON)
 
 
 def _add_status(app: FastAPI, server: SearchServer) -> None:

@@ -1,4 +1,4 @@
-"""The impression log: every page is in Kafka before it is answered.
+"""The impression log: every page is in Kafka before it is answered, and every click before it is thanked for.
 
 Keyed by user with Kafka's own murmur2, so that an impression lies in the partition of its clicks. The producer is
 idempotent and waits for all replicas; a broker that is away keeps the answer waiting, and past the bound the request is
@@ -17,12 +17,14 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from schemas.codec import encode
 from schemas.errors import Unavailable
-from schemas.events import Impression
-from schemas.topics import IMPRESSIONS
+from schemas.events import Click, Impression
+from schemas.topics import CLICKS, IMPRESSIONS
 
 log = structlog.get_logger()
 
 REMEDY = "check the broker; ask again under the same X-Request-Id, it counts once"
+#: A click has no id: the same click again, with its time, counts once.
+CLICK_REMEDY = "check the broker, then send the click again"
 
 
 class ImpressionLog:
@@ -65,6 +67,17 @@ class ImpressionLog:
         Raises:
             Unavailable: not confirmed within the bound; it may or may not be in the log, and nobody has seen the page.
         """
+        await self._keep(IMPRESSIONS.name, impression, "impression", REMEDY)
+
+    async def clicked(self, click: Click) -> None:
+        """Return when the broker has it.
+
+        Raises:
+            Unavailable: not confirmed within the bound; it may or may not be in the log.
+        """
+        await self._keep(CLICKS.name, click, "click", CLICK_REMEDY)
+
+    async def _keep(self, topic: str, event: Impression | Click, kind: str, remedy: str) -> None:
         loop = asyncio.get_running_loop()
         done: asyncio.Future[KafkaError | None] = loop.create_future()
 
@@ -73,14 +86,12 @@ class ImpressionLog:
                 loop.call_soon_threadsafe(_resolve, done, error)
 
         try:
-            self._producer.produce(
-                IMPRESSIONS.name, key=impression.user.encode(), value=encode(impression), on_delivery=delivered
-            )
+            self._producer.produce(topic, key=event.user.encode(), value=encode(event), on_delivery=delivered)
         except (BufferError, KafkaException) as error:
-            raise Unavailable("Kafka", f"the impression cannot be queued: {error}", REMEDY) from error
+            raise Unavailable("Kafka", f"the {kind} cannot be queued: {error}", remedy) from error
         refusal = await done
         if refusal is not None:
-            raise Unavailable("Kafka", f"the impression is not confirmed: {refusal.str()}", REMEDY)
+            raise Unavailable("Kafka", f"the {kind} is not confirmed: {refusal.str()}", remedy)
 
     def ping(self, timeout_s: float = 2.0) -> None:
         """Ask the broker for the topic; blocks.

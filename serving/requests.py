@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from schemas.errors import InvalidRequest
-from schemas.events import Impression, ShownItem
+from schemas.events import Click, Impression, ShownItem
 from serving.settings import ServingSettings
 
 #: Bound of ids on the wire (`schemas.events.Id`), characters.
@@ -92,19 +92,37 @@ def check(request: SearchRequest, settings: ServingSettings) -> None:
     if not request.query.strip():
         raise InvalidRequest("q", request.query, f"1 to {settings.max_query} characters, not only space", "send a query")
     _length("q", request.query, settings.max_query)
-    if not request.user:
-        raise InvalidRequest("user", request.user, f"1 to {ID_LIMIT} characters", "send the user's id")
-    _length("user", request.user, ID_LIMIT)
+    _id("user", request.user, "send the user's id")
     _length("session", request.session, ID_LIMIT)
-    if not request.request_id:
-        raise InvalidRequest("X-Request-Id", request.request_id, f"1 to {ID_LIMIT} characters", "leave the header out")
-    _length("X-Request-Id", request.request_id, ID_LIMIT)
+    _id("X-Request-Id", request.request_id, "leave the header out")
     if not 1 <= request.k <= settings.max_k:
         raise InvalidRequest("k", request.k, f"1 to {settings.max_k}", "ask for fewer items, or raise serving.max_k")
     if len(request.items) > settings.max_filter:
         raise InvalidRequest("items", len(request.items), f"at most {settings.max_filter} ids", "send a shorter filter")
-    if not 0 <= request.ts <= TIME_LIMIT:
-        raise InvalidRequest("X-Headrace-Time", request.ts, f"0 to {TIME_LIMIT} ms", "send milliseconds since 1970")
+    _time(request.ts)
+
+
+def check_click(click: Click) -> None:
+    """Hold a click against the bounds of the wire.
+
+    Raises:
+        InvalidRequest: names the parameter, its value, its bound and what to do.
+    """
+    _id("user", click.user, "send the id of the user who searched")
+    _id("item", click.item, "send the clicked item's id, as the page has it")
+    _length("request_id", click.request_id, ID_LIMIT)
+    _time(click.ts)
+
+
+def _id(name: str, value: str, remedy: str) -> None:
+    if not value:
+        raise InvalidRequest(name, value, f"1 to {ID_LIMIT} characters", remedy)
+    _length(name, value, ID_LIMIT)
+
+
+def _time(ts: int) -> None:
+    if not 0 <= ts <= TIME_LIMIT:
+        raise InvalidRequest("X-Headrace-Time", ts, f"0 to {TIME_LIMIT} ms", "send milliseconds since 1970")
 
 
 def _length(name: str, value: str, bound: int) -> None:

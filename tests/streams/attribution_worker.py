@@ -25,7 +25,10 @@ if __name__ == "__main__":
         session_timeout_s=2,
         transaction_timeout_s=int(os.environ.get("TRANSACTION_TIMEOUT_S", "20")),
     )
-    rules = RULES.model_copy(update={"click_window_s": int(os.environ.get("CLICK_WINDOW_S", "30"))})
+    changes = {
+        name: int(os.environ[name.upper()]) for name in ("click_window_s", "lateness_s") if name.upper() in os.environ
+    }
+    rules = RULES.model_copy(update=changes)
     sys.exit(
         run(
             [attribution_agent(rules)],
