@@ -11,8 +11,9 @@ from headrace.folder import RunFolder
 from headrace.logs import configure_logs
 from headrace.processes import until_stopped
 from headrace.settings import Settings, load_settings
-from headrace.stack import open_stack
+from headrace.stack import Stack, open_stack
 from headrace.story import Story
+from headrace.worlds import open_run_world
 from schemas.artefacts import PATH
 from schemas.store import Store
 
@@ -25,11 +26,14 @@ def run_up(run: Path | None, data: str | None, seed: int | None, items: int | No
 
     Raises:
         Conflict: another process holds the run folder; the message names it.
+        InvalidSetting, InvalidData: the data of a run that is to be prepared are not as documented.
         ServiceFailed: a process ended again and again.
     """
     story, stop = Story(), until_stopped()
     folder = RunFolder(run.resolve()) if run else RunFolder.new()
     settings = folder.settings() if folder.settings_file.is_file() else _new(data, seed, items)
+    if not Store(settings.store or str(folder.store)).exists(PATH):
+        open_run_world(settings)  # the preparation opens it in its own process; what is wrong is told before Kafka starts
     folder.create()
     configure_logs(folder.logs / "headrace.log")
     story.say(f"[bold]Headrace[/] up; run folder {folder.root}")
@@ -47,15 +51,31 @@ def run_up(run: Path | None, data: str | None, seed: int | None, items: int | No
             stack.start_learner()
             stack.start_server()
             stack.start_console()
-        clock = Thread(target=_ticks, args=(stack.settings, stop), name="ticks", daemon=True)
-        clock.start()
-        story.say(f"Kafka {stack.settings.kafka}   Search {stack.server}/search?q=...&user=me   Console {stack.console}")
-        story.say(f"[dim]headrace status --run {folder.root}; Ctrl-C stops everything[/]")
-        while not stop.wait(LOOK_S):
-            if failed := stack.supervisor.failures():
-                raise failed[0]
-        story.say("stopping")
-        clock.join(timeout=5)
+        story.say(f"Kafka {stack.settings.kafka}")
+        stay_up(story, stack, stop)
+
+
+def stay_up(story: Story, stack: Stack, stop: Event) -> None:
+    """Tell what can be done, and let the wall's clock close the windows until ``stop``.
+
+    Raises:
+        ServiceFailed: a process ended again and again.
+    """
+    rules = stack.settings.streams.attribution
+    minutes = (rules.click_window_s + rules.lateness_s) / 60
+    story.say(f"Search  {stack.server}/search?q=...&user=me   Console  {stack.console}")
+    story.say(
+        f"Click   curl -X POST '{stack.server}/click?user=me&item=...&request_id=...'"
+        f"   [dim]learned from {minutes:.0f} minutes after its search[/]"
+    )
+    story.say(f"[dim]headrace status --run {stack.folder.root}; Ctrl-C stops everything[/]")
+    clock = Thread(target=_ticks, args=(stack.settings, stop), name="ticks", daemon=True)
+    clock.start()
+    while not stop.wait(LOOK_S):
+        if failed := stack.supervisor.failures():
+            raise failed[0]
+    story.say("stopping")
+    clock.join(timeout=5)
 
 
 def _new(data: str | None, seed: int | None, items: int | None) -> Settings:

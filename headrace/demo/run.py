@@ -10,7 +10,6 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from threading import Thread
 from typing import Any
 
 from headrace.demo.collect import collect
@@ -28,12 +27,12 @@ from headrace.shop.driver import Driver, LiveLog
 from headrace.shop.sink import KafkaSink
 from headrace.stack import Stack, open_stack
 from headrace.story import Story
+from headrace.up import stay_up
 from headrace.world import World
 from headrace.worlds import open_run_world
 from schemas.artefacts import Artefacts
 from schemas.errors import InvalidSetting
 from schemas.store import Store
-from streams.ticks import run_ticks
 
 #: What the operator decides half-way: clicks and orders count more against relevance.
 CHANGE = ("click=5", "order=8")
@@ -62,6 +61,7 @@ def run_demo(
     """
     story, started = Story(), time.time()
     settings, live_minutes = demo_settings(data, minutes, seed, items)
+    world, settings = open_demo_world(story, settings)
     folder = RunFolder.new()
     target = (report or folder.root).resolve()
     folder.create()
@@ -69,7 +69,6 @@ def run_demo(
     story.say(f"[bold]Headrace[/] demo, data {settings.data}, seed {settings.seed}; run folder {folder.root}")
     with ExitStack() as context:
         stack = services(story, context, folder, settings)
-        world = learn_from_live(stack)
         prepared = prepare(story, stack)
         driver = start(story, stack, world)
         log = live(story, stack, driver, live_minutes)
@@ -86,7 +85,8 @@ def run_demo(
         story.console.print(quality_table(quality))
         story.say(f"[bold]{target / 'report.html'}[/]")
         if keep:
-            _wait(story, stack)
+            stack.start_console()
+            stay_up(story, stack, until_stopped())
     return result
 
 
@@ -98,21 +98,23 @@ def services(story: Story, context: ExitStack, folder: RunFolder, settings: Sett
     return stack
 
 
-def learn_from_live(stack: Stack) -> World:
-    """Open the world, and keep its logged past from the learner: the warm start has that.
+def open_demo_world(story: Story, settings: Settings) -> tuple[World, Settings]:
+    """The world, and settings that keep its logged past from the learner: the warm start has that.
+
+    It comes before anything is started, so that data which are not as documented are told at once.
 
     Raises:
-        InvalidSetting: nobody shops live in this world.
+        InvalidSetting, InvalidData: there are no such data, or not as documented, or nobody shops live in them.
     """
-    world, settings = open_run_world(stack.settings), stack.settings
+    with story.stage("data", f"Data {settings.data}") as stage:
+        world = open_run_world(settings)
+        stage.update(1.0, f"{len(world.catalogue)} items")
     if next(world.requests(), None) is None:
         name, share = "shop.folder.log_history_share", settings.shop.folder.log_history_share
         raise InvalidSetting(name, share, "low enough to leave page views for the live part", "lower it, or log more")
     learner = settings.trainers.learner.model_copy(update={"learn_from_ms": world.live_ms})
     trainers = settings.trainers.model_copy(update={"learner": learner})
-    stack.settings = settings.model_copy(update={"trainers": trainers})
-    stack.folder.save(stack.settings)
-    return world
+    return world, settings.model_copy(update={"trainers": trainers})
 
 
 def prepare(story: Story, stack: Stack) -> dict[str, Any]:
@@ -227,13 +229,3 @@ def write_report(report: dict[str, Any], target: Path) -> None:
     target.mkdir(parents=True, exist_ok=True)
     (target / "report.json").write_bytes(msgspec.json.format(msgspec.json.encode(report), indent=1))
     (target / "report.html").write_text(render(report))
-
-
-def _wait(story: Story, stack: Stack) -> None:
-    stack.start_console()
-    story.say(f"Search: {stack.server}/search?q=...&user=me   Console: {stack.console}   Ctrl-C stops everything.")
-    stop = until_stopped()
-    clock = Thread(target=run_ticks, args=(stack.settings.connections, stop), name="ticks", daemon=True)
-    clock.start()  # from here on the wall's clock closes the windows
-    stop.wait()
-    clock.join(timeout=5)
