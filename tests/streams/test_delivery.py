@@ -58,17 +58,16 @@ def check(connections: Connections) -> None:
 def test_views_come_out_exactly_once_and_sigterm_ends_cleanly(
     fresh_topics: Connections, worker: Callable[..., Worker]
 ) -> None:
-    """One worker, no trouble: everything committed equals the plain core, and it exits 0 within seconds of SIGTERM."""
+    """One worker, no trouble: everything committed equals the plain core, and SIGTERM ends it with 0 before any of its bounds."""
     with feeder(fresh_topics) as send:
         for topic, partition, raw in event_log(1, 600):
             send(topic, partition, raw)
     one = worker()
     caught_up(fresh_topics)
-    began = time.monotonic()
     assert one.stop() == 0, one.log.read_text()[-3_000:]
-    assert time.monotonic() - began < 6
     check(fresh_topics)
-    assert "Traceback" not in one.log.read_text()
+    said = one.log.read_text()
+    assert "worker ends" in said and "in time" not in said and "Traceback" not in said
 
 
 def test_kill_9_at_random_moments_leaves_the_output_identical(
