@@ -66,7 +66,7 @@ def stay_up(story: Story, stack: Stack, stop: Event) -> None:
     story.say(f"Search  {stack.server}/search?q=...&user=me   Console  {stack.console}")
     story.say(
         f"Click   curl -X POST '{stack.server}/click?user=me&item=...&request_id=...'"
-        f"   [dim]learned from {minutes:.0f} minutes after its search[/]"
+        f"   [dim]learned from {minutes:.3g} minutes after its search[/]"
     )
     story.say(f"[dim]headrace status --run {stack.folder.root}; Ctrl-C stops everything[/]")
     clock = Thread(target=_ticks, args=(stack.settings, stop), name="ticks", daemon=True)
