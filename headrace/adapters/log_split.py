@@ -11,7 +11,7 @@ from bisect import bisect_left
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from headrace.shop.settings import FolderSettings
+from headrace.shop.settings import DAY_MS, FolderSettings
 from headrace.world import Outcome
 from schemas.events import Impression
 
@@ -37,17 +37,19 @@ def split_log(views: Sequence[LoggedView], settings: FolderSettings, seed: int) 
     """Cut ``views`` (any order, at least one) in time, then hold each part to its bound.
 
     The first ``log_history_share`` of the views are history; views of one millisecond stay together, on the live side.
+    What is later than ``live_days`` after the border is left out.
     """
     ordered = sorted(views, key=_time)
-    end_ms = _time(ordered[-1]) + 1
     first = int(settings.log_history_share * len(ordered))
-    live_ms = _time(ordered[first]) if first < len(ordered) else end_ms
+    live_ms = _time(ordered[first]) if first < len(ordered) else _time(ordered[-1]) + 1
     border = bisect_left(ordered, live_ms, key=_time)
+    last = bisect_left(ordered, live_ms + int(settings.live_days * DAY_MS), key=_time)
+    end_ms = _time(ordered[last - 1]) + 1 if last > border else live_ms
     history = sample_users(ordered[:border], settings.log_history_views, seed)
-    live = sample_users(ordered[border:], settings.log_live_views, seed)
+    live = sample_users(ordered[border:last], settings.log_live_views, seed)
     note = (
-        f"Of the log's {len(ordered)} page views the first {border} are history, {len(history)} of them used; "
-        f"of the {len(ordered) - border} later ones {len(live)} are asked live."
+        f"Of the log's {len(ordered)} page views the first {border} are history, {len(history)} of them used; of the "
+        f"{len(ordered) - border} later ones {last - border} lie within {settings.live_days:g} days, {len(live)} are asked live."
     )
     return LogSplit(tuple(history), tuple(live), live_ms, end_ms, note)
 

@@ -133,6 +133,15 @@ def test_bounds_leave_whole_users_but_one_and_say_so():
     assert all(part in split.note for part in ("30 page views", "first 15", "4 of them", "0 are asked live"))
 
 
+def test_what_is_later_than_the_live_days_is_left_out_and_said():
+    """History is the first of four; the live part begins with the second and lasts two days, its end not included."""
+    views = [_view(n, T + n * DAY_MS, f"u{n}") for n in range(4)]
+    split = split_log(views, FolderSettings(log_history_share=0.25, live_days=2), 1)
+    assert [view.impression.request_id for view in split.live] == ["v1", "v2"]
+    assert (split.live_ms, split.end_ms) == (T + DAY_MS, T + 2 * DAY_MS + 1)
+    assert "of the 3 later ones 2 lie within 2 days, 2 are asked live" in split.note
+
+
 def test_both_parts_keep_the_same_people():
     views = [_view(n, T + n, f"u{n % 10}") for n in range(40)]
     split = split_log(views, FolderSettings(log_history_share=0.5, log_history_views=6, log_live_views=6), 4)
