@@ -15,7 +15,7 @@ import msgspec
 import numpy as np
 
 from headrace.adapters.log_split import LoggedView, split_log
-from headrace.adapters.logged import LoggedWorld
+from headrace.adapters.logged import LoggedWorld, scattered
 from headrace.adapters.reading import read_lines
 from headrace.shop.settings import DAY_MS, ShopSettings
 from headrace.world import Outcome
@@ -167,7 +167,7 @@ def _labels(path: Path) -> Iterator[_Relevance]:
 def _catalogue(
     items: dict[int, _Item], shown: Iterable[str], prices: dict[int, float], labels: list[_Relevance]
 ) -> tuple[Catalogue, dict[str, str]]:
-    """The catalogue (items of the file, then what is ``shown``, then judged titles), and the item id of every judged title."""
+    """The catalogue (items of the file, what is ``shown``, judged titles), and the item id of every judged title."""
     rows: dict[str, tuple[str, str, str, float]] = {}  # id -> title, category, brand, price
     for item, row in items.items():
         rows[str(item)] = (row.item_title, row.category_level1_name, row.brand_name, prices.get(item, 0.0))
@@ -178,9 +178,10 @@ def _catalogue(
         if label.item_title not in by_title:
             by_title[label.item_title] = f"judged-{len(rows)}"
             rows[by_title[label.item_title]] = (label.item_title, "", label.brand, 0.0)
-    titles, categories, brands, paid = zip(*rows.values(), strict=True)
+    ids = scattered(rows)
+    titles, categories, brands, paid = zip(*(rows[item] for item in ids), strict=True)
     catalogue = Catalogue(
-        items=tuple(rows),
+        items=tuple(ids),
         titles=titles,
         categories=categories,
         brands=brands,

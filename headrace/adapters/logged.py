@@ -8,7 +8,8 @@ can win a click. Adapters with a simulator replace the live part.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import hashlib
+from collections.abc import Iterable, Iterator, Sequence
 from operator import attrgetter
 
 import msgspec
@@ -103,6 +104,14 @@ class LoggedWorld:
         if request.request_id not in self._views:
             raise InvalidValue("request", request.request_id, "one of requests()", "take requests from this world")
         return self._views[request.request_id]
+
+
+def scattered(items: Iterable[str]) -> list[str]:
+    """The ids in an order that says nothing (by their hash), for a catalogue that is made from a log's pages.
+
+    In the order of first sight, ties between unknown items would go to what the log showed first: the answer itself.
+    """
+    return sorted(items, key=lambda item: hashlib.blake2b(item.encode(), digest_size=8).digest())
 
 
 def _labels_note(known: int, views: int) -> str:

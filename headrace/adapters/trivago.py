@@ -15,7 +15,7 @@ import msgspec
 import numpy as np
 
 from headrace.adapters.log_split import LoggedView, split_log
-from headrace.adapters.logged import LoggedWorld, shift_ms
+from headrace.adapters.logged import LoggedWorld, scattered, shift_ms
 from headrace.adapters.reading import one_of, read_lines
 from headrace.shop.settings import ShopSettings
 from headrace.world import Outcome
@@ -159,14 +159,15 @@ def _interactions(
 
 
 def _catalogue(views: Iterable[_View]) -> Catalogue:
-    price = {item: price for view in views for item, price in zip(view.items, view.prices, strict=True)}
-    n = len(price)
+    price = {str(item): price for view in views for item, price in zip(view.items, view.prices, strict=True)}
+    items = scattered(price)
+    n = len(items)
     return Catalogue(
-        items=tuple(str(item) for item in price),
-        titles=tuple(f"hotel {item}" for item in price),
+        items=tuple(items),
+        titles=tuple(f"hotel {item}" for item in items),
         categories=("hotel",) * n,
         brands=("",) * n,
-        prices_N=np.array(list(price.values()), dtype=np.float32),
+        prices_N=np.array([price[item] for item in items], dtype=np.float32),
         available_from_N=np.zeros(n, dtype=np.int64),
         attributes=({"entity": "hotel"},) * n,
     )

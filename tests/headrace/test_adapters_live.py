@@ -172,6 +172,16 @@ def test_real_logs_have_a_live_part_that_answers_as_logged(name):
 
 
 @pytest.mark.skipif(not DATA.is_dir(), reason="no data sets beside the repository")
+@pytest.mark.parametrize("name", ["trivago_lists_day1", "kuaisearch_demo"])
+def test_the_catalogue_does_not_tell_in_which_order_a_page_was_logged(name):
+    """Who breaks ties by catalogue row must not repeat the log: over all neighbours on pages, half of the steps go down."""
+    world = open_world(str(DATA / name), ShopSettings(), NOW, 7)
+    pages = [[world.catalogue.row[item] for item in request.candidates] for request in world.requests()]
+    steps = np.concatenate([np.diff(page) for page in pages])
+    assert abs(np.mean(steps > 0) - 0.5) < 3 * 0.5 / np.sqrt(len(steps))
+
+
+@pytest.mark.skipif(not DATA.is_dir(), reason="no data sets beside the repository")
 def test_the_catalogue_of_a_bounded_log_holds_what_its_used_pages_show():
     bounds = FolderSettings(log_history_views=50, log_live_views=20)
     world = open_world(str(DATA / "trivago_lists_day1"), ShopSettings(folder=bounds), NOW, 7)

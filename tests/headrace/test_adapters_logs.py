@@ -61,8 +61,9 @@ def test_hotel_lists_become_views_first_clicks_and_orders(tmp_path):
     assert order == Order(T + 4 + shift, "A", "32", "o-v5-32", 89.0)
     assert out == Click(T + 60_001 + shift, "A", "33", "v6", 1)
     assert bought == Order(T + 60_002 + shift, "A", "33", "o-v6-33", 80.0)
-    assert world.catalogue.items == ("31", "32", "33")
-    assert world.catalogue.titles[0] == "hotel 31" and world.catalogue.prices_N.tolist() == [77, 90, 80]
+    catalogue = world.catalogue
+    assert dict(zip(catalogue.items, catalogue.titles, strict=True)) == {n: f"hotel {n}" for n in ("31", "32", "33")}
+    assert dict(zip(catalogue.items, catalogue.prices_N.tolist(), strict=True)) == {"31": 77, "32": 90, "33": 80}
     assert list(world.requests()) == [] and list(world.judgments) == []
 
 
@@ -129,7 +130,8 @@ def test_kuaisearch_items_come_from_the_file_the_lists_and_the_judged_titles(tmp
         "1": "red dress", "2": "item 2", "3": "item 3", "4": "item 4", "judged-4": "green hat"
     }  # fmt: skip
     assert [tuple(judgment) for judgment in world.judgments] == [("dress", "1", 3), ("dress", "judged-4", 0)]
-    assert world.catalogue.prices_N.tolist() == [0, 0, 59, 59, 0]
+    prices = dict(zip(world.catalogue.items, world.catalogue.prices_N.tolist(), strict=True))
+    assert prices == {"1": 0, "2": 0, "3": 59, "4": 59, "judged-4": 0}
 
 
 def test_a_page_that_both_files_have_is_taken_once(tmp_path):
