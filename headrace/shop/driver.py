@@ -20,9 +20,6 @@ from headrace.shop.settings import DeliverySettings
 from headrace.world import Event, Request, World
 from schemas.events import ItemAdded
 
-#: Live parts that lie behind are cut when they have taken this many times the asked time.
-OVERRUN = 1.5
-
 
 @dataclass
 class LiveLog:
@@ -107,7 +104,7 @@ class Driver:
                 clock_ms = group[0].ts
                 share = (clock_ms - self.world.live_ms) / span_ms
                 ahead_s = share * minutes * 60 - (time.monotonic() - begin)
-                if ahead_s < -(OVERRUN - share) * minutes * 60:
+                if ahead_s < -(self.settings.overrun - share) * minutes * 60:
                     log.not_asked = len(group) + sum(len(rest) for rest in groups)
                     break
                 await asyncio.sleep(max(0.0, ahead_s))

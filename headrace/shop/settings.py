@@ -105,6 +105,9 @@ class DeliverySettings(_Settings):
     lateness_s: int = Field(
         default=120, ge=2, le=86_400, description="the attribution's allowed lateness (s): later is late"
     )
+    overrun: float = Field(
+        default=1.5, ge=1, le=1_000, description="a live part that is behind is cut after this many times the asked time"
+    )
     page: int = Field(default=10, ge=1, le=100, description="items asked for per search")
     server_patience_s: float = Field(default=120.0, gt=0, le=3_600, description="how long a search is retried (wall s)")
     request_timeout_s: float = Field(default=10.0, gt=0, le=600, description="one attempt's time limit (wall s)")

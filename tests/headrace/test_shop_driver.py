@@ -15,7 +15,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headrace.shop import driver as driving
 from headrace.shop.delivery import Delivery
 from headrace.shop.driver import Driver
 from headrace.shop.rounds import rounds
@@ -27,19 +26,14 @@ from schemas.events import Impression
 
 NOW = 1_790_000_000_000
 CLEAN = DirtSettings(**dict.fromkeys(DirtSettings.model_fields, 0.0))
-SETTINGS = DeliverySettings(dirt=CLEAN, server_patience_s=60)
+#: However slow the machine is, no live part is cut for being behind its time.
+SETTINGS = DeliverySettings(dirt=CLEAN, server_patience_s=60, overrun=1_000)
 
 
 @pytest.fixture(scope="module")
 def world() -> ShopWorld:
     shop = ShopSettings(seed=5, items=300, users=50, queries=40, history_impressions=150, live_requests=120)
     return ShopWorld(shop, NOW)
-
-
-@pytest.fixture
-def unhurried(monkeypatch: pytest.MonkeyPatch) -> None:
-    """However slow the machine is, no live part is cut for being behind its time."""
-    monkeypatch.setattr(driving, "OVERRUN", 1e6)
 
 
 class Counterpart:
@@ -133,7 +127,6 @@ def test_the_history_reaches_the_live_border_and_the_rest_waits_for_its_time(wor
     assert max(b - a for a, b in itertools.pairwise(gaps)) == SETTINGS.tick_s * 1000
 
 
-@pytest.mark.usefixtures("unhurried")
 def test_live_searches_are_asked_and_everything_is_delivered(world, sink):
     halves, progress = [], []
     with _serving(world.catalogue.items[:30]) as server:
@@ -160,7 +153,6 @@ def test_live_searches_are_asked_and_everything_is_delivered(world, sink):
     assert arrivals == late
 
 
-@pytest.mark.usefixtures("unhurried")
 def test_no_search_is_stamped_before_the_last_tick(world, sink):
     """Searches go out after a tick of the time of their round, so their impressions are never late."""
     with _serving(world.catalogue.items[:3]) as server:
@@ -173,7 +165,6 @@ def test_no_search_is_stamped_before_the_last_tick(world, sink):
     assert all(any(0 <= ts - start < 16 for start in starts) for ts in stamps)
 
 
-@pytest.mark.usefixtures("unhurried")
 def test_a_search_that_fails_is_asked_again_under_a_new_id_and_its_clicks_name_that(world, sink):
     with _serving(world.catalogue.items[:10]) as server:
         ids = [r.request_id for r in world.requests() if world.feedback(r, world.catalogue.items[:10]).clicks]
@@ -209,7 +200,6 @@ def test_a_live_part_far_behind_its_time_is_cut_and_says_by_how_much(world, sink
     assert log.not_asked + len(log.searches) == 120
 
 
-@pytest.mark.usefixtures("unhurried")
 def test_candidates_travel_as_the_filter(world, sink):
     request = next(iter(world.requests()))._replace(candidates=("i0000001", "i0000002"))
 
