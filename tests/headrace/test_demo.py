@@ -44,8 +44,8 @@ SMALL = {
     # A slow machine takes longer for the same searches: the learner is as slow, and must not be cut off before it promotes.
     "HEADRACE_DELIVERY__OVERRUN": "20",
 }
-#: One demo serves all tests here, whichever of them comes first.
-pytestmark = [pytest.mark.slow, pytest.mark.services, pytest.mark.timeout(900)]
+#: One demo serves all tests here, whichever of them comes first; how long it takes is the machine's matter.
+pytestmark = [pytest.mark.slow, pytest.mark.services, pytest.mark.timeout(1800)]
 
 
 @pytest.fixture(scope="module")
@@ -59,9 +59,10 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> tuple[RunFolder, dict, lis
         )
         try:
             killed = _kill_all(process, place)
-            process.wait(400)
+            process.wait()
         finally:
             process.kill()
+            process.wait()
     said = (place / "out.log").read_text()
     assert process.returncode == 0, said
     report = json.loads((place / "report" / "report.json").read_text())
@@ -70,15 +71,16 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> tuple[RunFolder, dict, lis
 
 def _kill_all(process: subprocess.Popen[bytes], place: Path) -> list[str]:
     """Wait for the first searches, then kill a process every two seconds."""
-    deadline = time.monotonic() + 300
-    while "searches" not in (place / "out.log").read_text() and process.poll() is None and time.monotonic() < deadline:
+    said = place / "out.log"
+    while "searches" not in said.read_text():
+        assert process.poll() is None, said.read_text()
         time.sleep(0.2)
     killed = []
     for name in VICTIMS:
         time.sleep(2)
         [pid_file] = place.glob(f"runs/*/pids/{name}")
         while not _kill(json.loads(pid_file.read_text())):
-            assert process.poll() is None and time.monotonic() < deadline + 60, f"{name} does not run"
+            assert process.poll() is None, f"{name} does not run\n{said.read_text()}"
             time.sleep(0.1)
         killed.append(name)
     return killed
