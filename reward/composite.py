@@ -31,12 +31,13 @@ def item_terms(
 ) -> NDArray[np.float64]:
     """The three weighted terms of R_item, last axis `TERMS`: [..., 3] from four inputs of one (broadcast) shape [...].
 
-    ``tier`` 0 to 3, ``ctr`` in (0, 1) (clipped), ``clicked`` and ``ordered`` truth values or counts (V2 Eq. 9-10).
+    ``tier`` 0 to 3, ``ctr`` in (0, 1) (clipped), ``clicked`` a truth value, a count, or the probability of a click,
+    ``ordered`` a truth value or a count (V2 Eq. 9-10).
     """
     relevance = weights.relevance * np.asarray(tier, dtype=np.float64)
     click_rate = weights.ctr * np.clip(np.asarray(ctr, dtype=np.float64), CTR_FLOOR, 1 - CTR_FLOOR)
-    clicks, orders = np.asarray(clicked) > 0, np.asarray(ordered) > 0
-    interaction = np.where(orders, weights.order, np.where(clicks, weights.click, 0.0))
+    clicks = np.clip(np.asarray(clicked, dtype=np.float64), 0.0, 1.0)
+    interaction = np.where(np.asarray(ordered) > 0, weights.order, weights.click * clicks)
     return np.stack(np.broadcast_arrays(relevance, click_rate, interaction), axis=-1)
 
 
@@ -46,6 +47,20 @@ def item_reward(
     """R_item = w_rel R_rel + w_ctr R_ctr + R_co (V2 Eq. 9-10), shape [...]: the sum of `item_terms`."""
     total: Floats = item_terms(tier, ctr, clicked, ordered, weights).sum(axis=-1)
     return total
+
+
+def click_if_examined(clicked: ArrayLike, examined: ArrayLike, ctr: ArrayLike) -> NDArray[np.float64]:
+    """Probability [...] of a click had the item been examined, given what was seen of it: R_co without the page's places.
+
+    With theta = ``examined`` the probability that its place was looked at (0: not shown) and c = ``ctr`` the probability
+    of a click when it is: 1 where it was clicked; else P(would click | no click) = c (1 - theta) / (1 - theta c). An item
+    on top without a click is worth nothing, one that nobody saw what is believed of it. An observed R_co pays the top
+    places for being there, and what is not shown for nothing: a learner on it confirms the order it began with.
+    """
+    c, theta = np.asarray(ctr, dtype=np.float64), np.asarray(examined, dtype=np.float64)
+    c = np.clip(c, CTR_FLOOR, 1 - CTR_FLOOR)
+    chance: Floats = np.where(np.asarray(clicked) > 0, 1.0, c * (1 - theta) / (1 - theta * c))
+    return chance
 
 
 def term_shares(terms_BG3: ArrayLike) -> dict[str, float]:
@@ -84,6 +99,16 @@ def serving_score(
     """
     total: Floats = serving_terms(logp, tier, ctr, weights, settings).sum(axis=-1)
     return total
+
+
+def served_order_score(
+    logp: ArrayLike, terms: ArrayLike, weights: RewardWeights, settings: ServingScoreSettings
+) -> NDArray[np.float64]:
+    """`serving_score` from what `item_terms` made of the same weights: [...] from logp [...] and terms [..., 3]."""
+    term = np.asarray(terms, dtype=np.float64)
+    attraction = weights.ctr * np.log(term[..., 1] / weights.ctr) if weights.ctr > 0 else 0.0
+    total: Floats = np.asarray(logp, dtype=np.float64) + settings.relevance_scale * term[..., 0]
+    return total + settings.ctr_scale * attraction
 
 
 def v1_reward(clicks: ArrayLike, orders: ArrayLike, exposures: ArrayLike, kind_weight: ArrayLike) -> NDArray[np.float64]:

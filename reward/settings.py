@@ -60,8 +60,8 @@ class ServingScoreSettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    relevance_scale: float = Field(default=2.0, ge=0, le=1000, description="nats per unit of weight and tier")
-    ctr_scale: float = Field(default=2.0, ge=0, le=1000, description="nats per unit of weight and log CTR")
+    relevance_scale: float = Field(default=4.0, ge=0, le=1000, description="nats per unit of weight and tier")
+    ctr_scale: float = Field(default=4.0, ge=0, le=1000, description="nats per unit of weight and log CTR")
 
 
 class RewardSettings(BaseModel):

@@ -1,7 +1,8 @@
 """The gate: is a candidate at least as good as what is served, on the newest views that neither was trained on?
 
-Both retrieve by beam search; every retrieved identifier is scored with today's weights and snapshot and the view's own
-clicks and orders; views are compared in pairs, with an interval clustered by query.
+Both retrieve by beam search and order what they found as the server does, by the policy's log-probability plus today's
+weights on the components: what is compared is what people would be shown. A list is worth the mean composite reward of its
+first k, with the view's own clicks and orders; views are compared in pairs, with an interval clustered by query.
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from reward.composite import served_order_score
+from reward.settings import ServingScoreSettings
 from reward.text import normalise
 from schemas.examples import TrainingExample
 from schemas.journal import GateDecision
@@ -29,21 +32,27 @@ from trainers.step import prompts_of
 
 def list_rewards(
     policy: Policy, views: Sequence[TrainingExample], trie: Trie, builder: PromptBuilder, rewards: RewardModel,
-    weights: RewardWeights, rates: ClickRates, settings: GateSettings,
+    weights: RewardWeights, rates: ClickRates, settings: GateSettings, order: ServingScoreSettings,
 ) -> NDArray[np.float64]:  # fmt: skip
-    """Mean composite reward of the policy's first ``k`` available identifiers, per view [n].
+    """Mean composite reward of the first ``k`` identifiers of the page that the policy would give, per view [n].
 
-    A view for which fewer than k identifiers are available is averaged over those; none at all counts 0.
+    ``order``: the server's. A view for which fewer than k identifiers are available is averaged over those; none at all
+    counts 0.
     """
     values = np.zeros(len(views))
     policy.module.eval()
     for start in range(0, len(views), settings.batch):
         part = views[start : start + settings.batch]
         masks = [trie.node_mask(rewards.available(view)) for view in part]
-        beams = beam_search(policy, prompts_of(builder, part), trie, settings.k, masks)
-        valid_BK = beams.valid_BW.numpy()
-        reward_BK = rewards.score(part, beams.leaf_BW.numpy(), weights, rates).reward_BG
-        values[start : start + len(part)] = (reward_BK * valid_BK).sum(axis=1) / np.maximum(valid_BK.sum(axis=1), 1)
+        beams = beam_search(policy, prompts_of(builder, part), trie, max(settings.beam, settings.k), masks)
+        scored = rewards.score(part, beams.leaf_BW.numpy(), weights, rates)
+        shown_BW = beams.valid_BW.numpy() & (scored.row_BG >= 0)
+        with np.errstate(divide="ignore"):  # what is not in the shop has no click rate, and is not shown
+            score_BW = served_order_score(beams.score_BW.numpy(), scored.terms_BG3, weights, order)
+        place_BK = np.argsort(-np.where(shown_BW, score_BW, -np.inf), axis=1, kind="stable")[:, : settings.k]
+        reward_BK = np.take_along_axis(scored.reward_BG, place_BK, axis=1)
+        shown_BK = np.take_along_axis(shown_BW, place_BK, axis=1)
+        values[start : start + len(part)] = (reward_BK * shown_BK).sum(axis=1) / np.maximum(shown_BK.sum(axis=1), 1)
     return values
 
 

@@ -14,13 +14,12 @@ from trainers.targets import Targets
 
 
 def group_loss(
-    logp_BGL: Tensor, sids_BGL: Tensor, reward_BG: Tensor, targets: Targets, settings: LossSettings
-) -> tuple[Tensor, Metrics]:
-    """TPMA-GRPO (Eq. 19) or GRPO (Eq. 12) on a batch of groups, without the SFT term.
+    logp_BGL: Tensor, sids_BGL: Tensor, reward_BG: Tensor, targets: Targets, settings: LossSettings,
+    reference_BG: Tensor | None = None,
+) -> tuple[Tensor, Metrics]:  # fmt: skip
+    """TPMA-GRPO (Eq. 19) or GRPO (Eq. 12) on a batch of groups of `soft_rewards`, without the SFT term.
 
-    With ``settings.entropy`` = beta a rollout is worth R - beta log pi: the gradient of expected reward plus beta times the
-    entropy. Its optimum is pi proportional to exp(R / beta), a score that ranks a page, where the optimum of R alone is
-    the single best identifier.
+    ``reference_BG``: the rollouts' log-probability under the warm start; needed where ``settings.kl`` is above 0.
 
     Rewards are float64, because a CTR near 0.02 beside a click of 3 would lose digits; advantages take logp's dtype.
 
@@ -28,7 +27,7 @@ def group_loss(
         LearningError: a group of one, or a loss that is not finite.
         ValueError: ``settings.learner`` is ``sft``, which has no groups.
     """
-    soft_BG = reward_BG.double() - settings.entropy * logp_BGL.detach().double().sum(dim=-1)
+    soft_BG = soft_rewards(reward_BG, logp_BGL.detach().sum(dim=-1), reference_BG, settings)
     item_BG = item_advantages(soft_BG, settings.delta).to(logp_BGL.dtype)
     match_BGTL = token_matches(sids_BGL, targets.sids_BTL, targets.has_BT)
     hit_B = match_BGTL.all(dim=-1).any(dim=-1).any(dim=-1)
@@ -46,3 +45,21 @@ def group_loss(
         logp_BGL, position_BGL, item_BG, gate_BGL, settings.w_item, settings.w_position, settings.gate_item_advantage
     )
     return loss, {**metrics, "target_in_group": share}
+
+
+def soft_rewards(reward_BG: Tensor, logp_BG: Tensor, reference_BG: Tensor | None, settings: LossSettings) -> Tensor:
+    """R - beta log pi - kappa log(pi / pi_ref), float64 [B, G], with beta ``settings.entropy`` and kappa ``settings.kl``.
+
+    Its expected gradient is that of E[R] + beta H(pi) - kappa KL(pi | pi_ref), whose optimum is pi proportional to
+    (pi_ref^kappa exp(R))^(1 / (beta + kappa)): a score that ranks a page and keeps what the warm start knows, where the
+    optimum of R alone is the single best identifier.
+
+    Raises:
+        ValueError: ``settings.kl`` is above 0 and there is no reference.
+    """
+    soft_BG = reward_BG.double() - (settings.entropy + settings.kl) * logp_BG.double()
+    if settings.kl == 0:
+        return soft_BG
+    if reference_BG is None:
+        raise ValueError("kl above 0 needs the log-probabilities of the warm start")
+    return soft_BG + settings.kl * reference_BG.double()

@@ -73,7 +73,9 @@ class Publisher:
         served, policy = self._served()
         tools, rates = self._tools, self._tools.rates(now.snapshot)
         means = [
-            list_rewards(one, views, tools.trie, tools.builder, tools.rewards, now.weights, rates, self._settings)
+            list_rewards(
+                one, views, tools.trie, tools.builder, tools.rewards, now.weights, rates, self._settings, tools.order
+            )
             for one in (state.policy, policy)
         ]
         names = manifest.checkpoint, served

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from reward.composite import TERMS, item_terms, term_shares
+from reward.composite import TERMS, click_if_examined, item_terms, term_shares
 from reward.text import normalise
 from schemas.catalogue import Catalogue
 from schemas.examples import TrainingExample
@@ -64,8 +64,10 @@ class GroupRewards:
 class RewardModel:
     """Scores identifiers of the catalogue's trie for requests."""
 
-    def __init__(self, catalogue: Catalogue, trie: Trie, tiers: Tiers) -> None:
-        self._catalogue, self._trie, self._tiers = catalogue, trie, tiers
+    def __init__(self, catalogue: Catalogue, trie: Trie, tiers: Tiers, position_power: float | None = None) -> None:
+        """``position_power``: examination of place k is k ** -power, and an item without a click counts with its chance
+        of one (`click_if_examined`); None: R_co as observed (EQUATIONS 3)."""
+        self._catalogue, self._trie, self._tiers, self._power = catalogue, trie, tiers, position_power
 
     def in_shop(self, view: TrainingExample) -> NDArray[np.bool_]:
         """bool [N]: in the shop at the view's time. What a generated identifier is scored by.
@@ -110,10 +112,13 @@ class RewardModel:
             return terms_U3, row_U
         items = [self._catalogue.items[row] for row in row_P]
         done = {shown.item: shown for shown in view.items}
-        clicked_P = [done[item].clicks if item in done else 0 for item in items]
+        clicked_P: ArrayLike = [done[item].clicks if item in done else 0 for item in items]
         ordered_P = [done[item].orders if item in done else 0 for item in items]
         tier_P, _ = self._tiers.tiers(view.query, row_P)
         ctr_P, _, _ = rates.ctr(normalise(view.query), items)
+        if self._power is not None:
+            examined_P = [done[item].position ** -self._power if item in done else 0.0 for item in items]
+            clicked_P = click_if_examined(clicked_P, examined_P, ctr_P)
         terms_P3 = item_terms(tier_P, ctr_P, clicked_P, ordered_P, weights)
         # Sorted by (place, reward), the last pair of a place is its best; ties go to the later row.
         order = np.lexsort((row_P, terms_P3.sum(axis=-1), place_P))

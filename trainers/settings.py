@@ -12,6 +12,7 @@ from trainers.policies.settings import PolicySettings, WarmStartSettings
 Learner = Literal["tpma", "grpo", "sft"]
 PositionWeighting = Literal["paper", "after_norm"]
 Gate = Literal["paper", "strict_prefix"]
+Interaction = Literal["observed", "expected"]
 
 
 class LossSettings(BaseModel):
@@ -32,6 +33,9 @@ class LossSettings(BaseModel):
     entropy: float = Field(
         2.0, ge=0, le=100, description="reward units per nat: rollouts are worth R - entropy * log pi; 0 is the paper"
     )
+    kl: float = Field(
+        0.0, ge=0, le=100, description="reward units per nat: rollouts lose kl * log(pi / pi of the warm start); 0 is off"
+    )
     beta_sft: float = Field(0.1, ge=0, le=100, description="weight of the cross-entropy of the first target")
 
 
@@ -44,6 +48,10 @@ class LearnerSettings(BaseModel):
     temperature: float = Field(
         1.0, gt=0, le=100, description="logits are divided by it; the tempered policy is sampled and is what is trained"
     )
+    interaction: Interaction = Field(
+        "expected",
+        description="R_co of a rollout; observed: clicked in this view or not; expected: chance of a click if examined",
+    )
     group: int = Field(16, ge=2, le=1024, description="rollouts per prompt, G")
     prompts: int = Field(16, ge=1, le=4096, description="page views per step, B")
     fresh_share: float = Field(
@@ -55,11 +63,11 @@ class LearnerSettings(BaseModel):
     )
     wait_s: float = Field(1.0, ge=0, le=3600, description="seconds to wait for fresh views before a step on what there is")
     idle_steps: int = Field(8, ge=0, le=1_000_000, description="steps in a row without a fresh view before waiting for one")
-    learning_rate: float = Field(3e-4, gt=0, le=1, description="of AdamW")
+    learning_rate: float = Field(6e-4, gt=0, le=1, description="of AdamW")
     weight_decay: float = Field(0.0, ge=0, le=1, description="of AdamW")
     max_grad_norm: float = Field(1.0, gt=0, le=1e6, description="the gradient is scaled down to this norm")
-    warm_start_weight: float = Field(0.3, ge=0, le=100, description="weight of the warm-start batch in every update")
-    warm_start_batch: int = Field(16, ge=1, le=4096, description="warm-start pairs mixed into every update")
+    warm_start_weight: float = Field(1.0, ge=0, le=100, description="weight of the warm-start batch in every update")
+    warm_start_batch: int = Field(32, ge=1, le=4096, description="warm-start pairs mixed into every update")
     learn_from_ms: int = Field(
         0, ge=0, description="event time, ms; views before it are read over: the warm start has learned from them"
     )
@@ -80,6 +88,7 @@ class GateSettings(BaseModel):
     views: int = Field(96, ge=2, le=100_000, description="newest held-out views that are compared")
     min_views: int = Field(24, ge=2, le=100_000, description="fewer held-out views than this: the served one stays")
     k: int = Field(10, ge=1, le=1000, description="items of a list that count")
+    beam: int = Field(32, ge=1, le=512, description="identifiers found per view, of which the first k of the page count")
     margin: float = Field(0.02, ge=0, le=1, description="share of the served mean that the interval's low end may lose")
     repeats: int = Field(1000, ge=100, le=1_000_000, description="bootstrap repeats")
     batch: int = Field(32, ge=1, le=4096, description="views per beam search")

@@ -61,10 +61,7 @@ def load_state(store: Store, manifest: Manifest, settings: LearnerSettings, vers
             f"identifiers of checkpoint {manifest.checkpoint}", versions.identifiers, policy.codebook_version,
             "use the checkpoint's own identifiers, or warm-start on the new ones",
         )  # fmt: skip
-    with torch.no_grad():
-        for parameter in policy.module.parameters():
-            # Weights mapped from a file may lie at another alignment, and matrix products round by alignment.
-            parameter.data = parameter.data.clone()
+    own_weights(policy)
     optimiser = torch.optim.AdamW(
         policy.module.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=True
     )
@@ -81,6 +78,14 @@ def load_state(store: Store, manifest: Manifest, settings: LearnerSettings, vers
         offsets=dict(manifest.offsets.get(EXAMPLES.name, {})),
         journal_offset=manifest.offsets.get(STEPS.name, {}).get(0, 0),
     )
+
+
+def own_weights(policy: Policy) -> Policy:
+    """Copy the weights in place: mapped from a file they may lie at another alignment, by which matrix products round."""
+    with torch.no_grad():
+        for parameter in policy.module.parameters():
+            parameter.data = parameter.data.clone()
+    return policy
 
 
 def save_state(

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from reward.settings import ServingScoreSettings
 from schemas.catalogue import Catalogue
 from schemas.errors import LearningError
 from schemas.examples import TrainingExample
@@ -41,6 +42,10 @@ class Tools:
     rates: Callable[[SnapshotPointer | None], ClickRates]
     pairs: PairSampler | None  #: warm-start pairs, None where there are none to mix in
     settings: LearnerSettings
+    order: ServingScoreSettings = field(
+        default_factory=ServingScoreSettings
+    )  #: the server's, by which the gate orders a page
+    reference: Policy | None = None  #: the warm start, where the objective holds on to it
 
 
 def take_step(
@@ -53,7 +58,8 @@ def take_step(
     """
     started, settings = time.perf_counter(), tools.settings
     state.policy.module.eval()  # dropout off: what is sampled is what is trained
-    encoder = state.policy.encode(prompts_of(tools.builder, batch.views))
+    prompts = prompts_of(tools.builder, batch.views)
+    encoder = state.policy.encode(prompts)
     targets = targets_of(batch.views, tools.catalogue.row, tools.trie.sids_NL)
     ce_BL = state.policy.full_ce(encoder, targets.first_BL)
     supervised, supervised_metrics = sft_loss(ce_BL, targets.any_B)
@@ -61,7 +67,7 @@ def take_step(
     if settings.loss.learner == "sft":
         loss = supervised
     else:
-        loss, values, facts = _explore(tools, state.policy, encoder, targets, batch, intent, random)
+        loss, values, facts = _explore(tools, state.policy, prompts, encoder, targets, batch, intent, random)
         metrics |= {**values, **facts}
         loss = loss + settings.loss.beta_sft * supervised
     if tools.pairs is not None and settings.warm_start_weight > 0:
@@ -95,8 +101,8 @@ def look_up(builder: PromptBuilder, queries: Sequence[str]) -> None:
 
 
 def _explore(
-    tools: Tools, policy: Policy, encoder: EncoderState, targets: Targets, batch: Batch, intent: StepIntent,
-    random: np.random.Generator,
+    tools: Tools, policy: Policy, prompts: PromptBatch, encoder: EncoderState, targets: Targets, batch: Batch,
+    intent: StepIntent, random: np.random.Generator,
 ) -> tuple[Tensor, dict[str, Tensor], dict[str, float]]:  # fmt: skip
     """Sample groups from the present policy, reward them, and form the group loss."""
     settings = tools.settings
@@ -104,8 +110,22 @@ def _explore(
     rollouts = sample(policy, encoder, tools.trie, settings.group, settings.temperature, generator)
     rewards = tools.rewards.score(batch.views, rollouts.leaf_BG.numpy(), intent.weights, tools.rates(intent.snapshot))
     logp_BGL = policy.logprobs(encoder, rollouts.sids_BGL, tools.trie, settings.temperature)
-    loss, values = group_loss(logp_BGL, rollouts.sids_BGL, torch.from_numpy(rewards.reward_BG), targets, settings.loss)
-    return loss, values, {**rewards.metrics(), **_health(rollouts, logp_BGL.detach())}
+    reference_BG = _reference(tools, prompts, rollouts.sids_BGL)
+    reward_BG = torch.from_numpy(rewards.reward_BG)
+    loss, values = group_loss(logp_BGL, rollouts.sids_BGL, reward_BG, targets, settings.loss, reference_BG)
+    facts = {**rewards.metrics(), **_health(rollouts, logp_BGL.detach())}
+    if reference_BG is not None:
+        facts["kl_warm_start"] = float((logp_BGL.detach().sum(dim=-1) - reference_BG).mean())
+    return loss, values, facts
+
+
+@torch.no_grad()
+def _reference(tools: Tools, prompts: PromptBatch, sids_BGL: Tensor) -> Tensor | None:
+    """Log-probability [B, G] of the rollouts under the warm start, where the objective needs it."""
+    if tools.reference is None or tools.settings.loss.kl == 0:
+        return None
+    encoder = tools.reference.encode(prompts)
+    return tools.reference.logprobs(encoder, sids_BGL, tools.trie, tools.settings.temperature).sum(dim=-1)
 
 
 def _health(rollouts: Rollouts, logp_BGL: Tensor) -> dict[str, float]:

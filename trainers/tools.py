@@ -12,12 +12,15 @@ from schemas.artefacts import Artefacts
 from schemas.catalogue import Catalogue
 from schemas.posteriors import SnapshotPointer
 from schemas.store import Store
+from trainers import checkpoints
 from trainers.identifiers.build import Identifiers
 from trainers.pair_file import load_sampler
+from trainers.policies import load_policy
 from trainers.policies.base import Policy
 from trainers.policies.prompts import PromptBuilder
 from trainers.rewards import RewardModel
 from trainers.settings import LearnerSettings
+from trainers.state import own_weights
 from trainers.step import Tools
 
 
@@ -55,13 +58,24 @@ def open_tools(
         row = catalogue.row.get(item)
         return None if row is None or trie.leaf_of_item_N[row] < 0 else tuple(trie.sids_NL[row].tolist())
 
-    mixed = settings.warm_start_weight > 0
+    mixed, expected = settings.warm_start_weight > 0, settings.interaction == "expected"
+    scorer = RelevanceScorer.load(store, artefacts.relevance, catalogue, encoder)
     return Tools(
         catalogue=catalogue,
         trie=trie,
         builder=PromptBuilder(policy.tokenizer, identifiers.query_sids, encoder, sid_of, policy.settings.prompt),
-        rewards=RewardModel(catalogue, trie, RelevanceScorer.load(store, artefacts.relevance, catalogue, encoder)),
+        rewards=RewardModel(catalogue, trie, scorer, reward.posterior.position_power if expected else None),
         rates=Snapshots(store, reward.posterior),
         pairs=load_sampler(store, artefacts.identifiers, settings.seed) if mixed else None,
         settings=settings,
+        order=reward.serving,
+        reference=_warm_start(store, artefacts) if settings.loss.kl > 0 else None,
     )
+
+
+def _warm_start(store: Store, artefacts: Artefacts) -> Policy:
+    """The run's frozen policy, for reading alone."""
+    checkpoints.verify(store, artefacts.frozen)
+    policy = own_weights(load_policy(checkpoints.policy_folder(store, artefacts.frozen)))
+    policy.module.eval().requires_grad_(False)
+    return policy

@@ -34,9 +34,9 @@ from schemas.artefacts import Artefacts
 from schemas.errors import InvalidSetting
 from schemas.store import Store
 
-#: What the operator decides half-way: clicks and orders count more against relevance.
-CHANGE = ("click=5", "order=8")
-WHY = "campaign: sell"
+#: What the operator decides half-way: relevance counts double, in the order of a page and in what is learned.
+CHANGE = ("relevance=2",)
+WHY = "people complain about items they did not ask for"
 #: Longest wait for the workers to take what was sent (s).
 SETTLE_S = 60.0
 

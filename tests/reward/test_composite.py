@@ -9,7 +9,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reward.composite import LAMBDA, TERMS, item_reward, item_terms, serving_score, serving_terms, term_shares, v1_reward
+from reward.composite import (
+    LAMBDA,
+    TERMS,
+    click_if_examined,
+    item_reward,
+    item_terms,
+    served_order_score,
+    serving_score,
+    serving_terms,
+    term_shares,
+    v1_reward,
+)
 from reward.settings import ServingScoreSettings
 from schemas.weights import RewardWeights
 
@@ -60,6 +71,39 @@ def test_shares_are_within_groups_and_zero_for_constant_ones() -> None:
     assert term_shares(terms_BG3) == dict.fromkeys(TERMS, 0.0)
     terms_BG3[0, :, 2] = [0, 1, 2]
     assert term_shares(terms_BG3) == {"relevance": 0.0, "ctr": 0.0, "interaction": 1.0}
+
+
+@pytest.mark.parametrize(("theta", "c"), [(1.0, 0.3), (0.5, 0.3), (0.25, 0.9), (0.0, 0.2)])
+def test_click_if_examined_against_drawn_users(theta: float, c: float) -> None:
+    """Users who would click with chance c look with chance theta; among the views without a click, how many would have."""
+    rng = np.random.default_rng(3)
+    would, looked = rng.random(400_000) < c, rng.random(400_000) < theta
+    clicked = would & looked
+    counted = would[~clicked].mean()
+    assert click_if_examined(False, theta, c) == pytest.approx(counted, abs=0.005)
+    assert click_if_examined(True, theta, c) == 1.0
+
+
+def test_click_if_examined_is_unbiased_where_the_observed_click_is_not() -> None:
+    """Over many views its mean is c at any place: theta c * 1 + (1 - theta c) * c (1 - theta) / (1 - theta c) = c."""
+    c, theta_k = 0.37, np.arange(1, 11) ** -0.85
+    mean_k = theta_k * c * 1.0 + (1 - theta_k * c) * click_if_examined(np.zeros(10), theta_k, c)
+    np.testing.assert_allclose(mean_k, c)
+
+
+def test_a_chance_of_a_click_is_paid_in_part() -> None:
+    """Chance 0.25 of a click worth 3; two clicks are one; an order is an order whatever the chance."""
+    terms_N3 = item_terms([0, 0, 0], 0.5, [0.25, 2, 0.25], [0, 0, 1], RewardWeights())
+    assert terms_N3[:, 2].tolist() == [0.75, 3.0, 4.0]
+
+
+@given(st.floats(-20, 0), st.integers(0, 3), st.floats(0.001, 0.999), floats, floats)
+def test_the_served_order_follows_from_the_terms(logp: float, tier: int, ctr: float, relevance: float, w_ctr: float) -> None:
+    weights, settings = RewardWeights(relevance=relevance, ctr=w_ctr), ServingScoreSettings()
+    terms = item_terms(tier, ctr, 1, 0, weights)
+    direct = serving_score(logp, tier, ctr, weights, settings)
+    if w_ctr == 0 or w_ctr > 1e-100:  # below, w_ctr * ctr leaves the numbers that can be divided back
+        assert served_order_score(logp, terms, weights, settings) == pytest.approx(float(direct))
 
 
 def test_serving_score_by_hand() -> None:

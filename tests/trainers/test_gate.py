@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from reward.settings import ServingScoreSettings
 from schemas.weights import RewardWeights
 from tests.trainers import policy_toys
 from tests.trainers.learner_toys import ITEMS, PRIOR, RuleTiers, tools, view
@@ -13,7 +14,8 @@ from trainers.gate import decide, list_rewards
 from trainers.settings import GateSettings, LearnerSettings
 from trainers.step import prompts_of
 
-SETTINGS = GateSettings(views=40, min_views=10, k=3, batch=7, repeats=200)
+SETTINGS = GateSettings(views=40, min_views=10, k=3, beam=1, batch=7, repeats=200)
+POLICY_ALONE = ServingScoreSettings(relevance_scale=0, ctr_scale=0)
 VIEWS = [view(n, clicked=[1]) for n in range(40)]
 NAMES = ("candidate", "served")
 
@@ -52,7 +54,9 @@ def test_list_rewards_are_those_of_the_best_identifiers() -> None:
     policy = policy_toys.toy_policy()
     parts = tools(policy, LearnerSettings())
     views = [view(n, clicked=[1, 2]) for n in range(9)]
-    fast = list_rewards(policy, views, parts.trie, parts.builder, parts.rewards, RewardWeights(), PRIOR, SETTINGS)
+    fast = list_rewards(
+        policy, views, parts.trie, parts.builder, parts.rewards, RewardWeights(), PRIOR, SETTINGS, POLICY_ALONE
+    )
     sids = sorted({tuple(row) for row in parts.trie.sids_NL.tolist()})
     leaf_N = parts.trie.path(np.array(sids))[:, -1]
     with torch.no_grad():
@@ -62,11 +66,36 @@ def test_list_rewards_are_those_of_the_best_identifiers() -> None:
     for b, one in enumerate(views):
         best = score_BN[b].argsort(descending=True).numpy()
         exact = parts.rewards.score([one], leaf_N[best][None], RewardWeights(), PRIOR).reward_BG[0]
-        whole = list_rewards(policy, [one], parts.trie, parts.builder, parts.rewards, RewardWeights(), PRIOR, wide)
+        whole = list_rewards(
+            policy, [one], parts.trie, parts.builder, parts.rewards, RewardWeights(), PRIOR, wide, POLICY_ALONE
+        )
         assert whole[0] == pytest.approx(exact.mean())
     one_by_one = SETTINGS.model_copy(update={"batch": 1})
-    slow = list_rewards(policy, views, parts.trie, parts.builder, parts.rewards, RewardWeights(), PRIOR, one_by_one)
+    slow = list_rewards(
+        policy, views, parts.trie, parts.builder, parts.rewards, RewardWeights(), PRIOR, one_by_one, POLICY_ALONE
+    )
     np.testing.assert_allclose(fast, slow)
+
+
+def test_a_page_is_ordered_as_the_server_orders_it() -> None:
+    """Against a page made by hand: all identifiers by log-probability plus 5 a tier, the first three counted."""
+    policy = policy_toys.toy_policy()
+    parts = tools(policy, LearnerSettings())
+    views, order = [view(n, clicked=[1]) for n in range(6)], ServingScoreSettings(relevance_scale=5, ctr_scale=3)
+    every = SETTINGS.model_copy(update={"beam": len(parts.catalogue)})
+    got = list_rewards(policy, views, parts.trie, parts.builder, parts.rewards, RewardWeights(), PRIOR, every, order)
+    sids = sorted({tuple(row) for row in parts.trie.sids_NL.tolist()})
+    leaf_N = parts.trie.path(np.array(sids))[:, -1]
+    with torch.no_grad():
+        every_BNL = torch.tensor(sids).expand(len(views), -1, -1)
+        score_BN = policy.logprobs(prompts_of(parts.builder, views), every_BNL, parts.trie).sum(dim=-1).numpy()
+    scored = parts.rewards.score(views, np.tile(leaf_N, (len(views), 1)), RewardWeights(), PRIOR)
+    best_BK = np.argsort(-(score_BN + 5 * scored.terms_BG3[..., 0]), axis=1, kind="stable")[:, :3]  # one CTR: no matter
+    np.testing.assert_allclose(got, np.take_along_axis(scored.reward_BG, best_BK, axis=1).mean(axis=1))
+    alone = list_rewards(
+        policy, views, parts.trie, parts.builder, parts.rewards, RewardWeights(), PRIOR, every, POLICY_ALONE
+    )
+    assert got.mean() > alone.mean() + 0.1  # tiers count in the reward, so an order by tier is worth more
 
 
 def test_fewer_available_than_k_are_averaged_over_what_there_is() -> None:
@@ -75,7 +104,9 @@ def test_fewer_available_than_k_are_averaged_over_what_there_is() -> None:
     parts = tools(policy, LearnerSettings())
     first = view(1, clicked=[1])
     only = [view(1, clicked=[1], candidates=(first.items[0].item,)), view(1, candidates=("gone",))]
-    values = list_rewards(policy, only, parts.trie, parts.builder, parts.rewards, RewardWeights(), PRIOR, SETTINGS)
+    values = list_rewards(
+        policy, only, parts.trie, parts.builder, parts.rewards, RewardWeights(), PRIOR, SETTINGS, POLICY_ALONE
+    )
     row = parts.catalogue.row[first.items[0].item]
     tier = int(RuleTiers().tiers(first.query, np.array([row]))[0][0])
     ctr = float(PRIOR.ctr("", ["x"]).mean_N[0])

@@ -68,6 +68,19 @@ def test_orders_outrank_clicks_and_do_not_add_to_them() -> None:
     np.testing.assert_allclose(rewards.terms_BG3[0, :, 2], [4, 3])
 
 
+def test_an_expected_interaction_takes_the_place_out_of_a_click() -> None:
+    """i0 on top without a click: nothing; i1 clicked on place 2: 3; i2 on place 3 without one: 3 c (1 - t) / (1 - t c)
+    with t = 3 ** -.85; i3 not shown: 3 c."""
+    sids, sizes = Trie.build(SIDS, SIZES).sids_NL[2:], SIZES  # without the shared one
+    judge = RewardModel(catalogue(len(sids)), Trie.build(sids, sizes), FixedTiers(0, 0, 0), position_power=0.85)
+    leaf_G = Trie.build(sids, sizes).leaf_of_item_N[None]
+    rewards = judge.score([shown(("i0", 0, 0), ("i1", 1, 0))], leaf_G, WEIGHTS, PRIOR)
+    np.testing.assert_allclose(rewards.terms_BG3[0, :, 2], [0, 3, 3 * CTR])
+    third = judge.score([shown(("i1", 0, 0), ("i9", 0, 0), ("i0", 0, 0))], leaf_G, WEIGHTS, PRIOR)
+    theta = 3**-0.85
+    assert third.terms_BG3[0, 0, 2] == pytest.approx(3 * CTR * (1 - theta) / (1 - theta * CTR))
+
+
 def test_unavailable_items_do_not_count() -> None:
     """Item 1 (tier 3) arrives after the view: its identifier is worth item 0 (tier 1); item 4's is worth nothing."""
     ts = view(1).ts

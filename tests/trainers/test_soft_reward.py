@@ -1,10 +1,11 @@
-"""The soft reward R - beta log pi: what it pushes, and where it comes to rest."""
+"""The soft reward R - beta log pi - kappa log(pi / pi_ref): what it pushes, and where it comes to rest."""
 
 from __future__ import annotations
 
+import pytest
 import torch
 
-from trainers.objective import group_loss
+from trainers.objective import group_loss, soft_rewards
 from trainers.settings import LossSettings
 from trainers.targets import Targets
 
@@ -40,3 +41,29 @@ def test_without_entropy_the_paper_is_left_as_it_is() -> None:
     got = gradient([4.0, 2.0, 0.0], [-1.0, -2.0, -3.0], beta=0.0)
     z = (2 / (8 / 3) ** 0.5) / 3
     torch.testing.assert_close(got, torch.tensor([-z, 0.0, z], dtype=torch.float64), atol=1e-5, rtol=0)
+
+
+def test_the_warm_start_is_held_on_to() -> None:
+    """At kappa = 2 and rewards 0 a policy that equals the warm start is at rest; what lost 1 nat is pushed by 2 a nat."""
+    settings = LossSettings(kl=2.0, entropy=0.0)
+    reward_BG, reference_BG = torch.zeros(1, 3), torch.tensor([[-1.0, -2.0, -3.0]])
+    assert soft_rewards(reward_BG, reference_BG, reference_BG, settings).abs().max() == 0
+    moved = soft_rewards(reward_BG, torch.tensor([[-2.0, -2.0, -1.0]]), reference_BG, settings)
+    assert moved.tolist() == [[2.0, 0.0, -4.0]]
+
+
+def test_entropy_and_kl_rest_where_they_say() -> None:
+    """pi = (pi_ref^kappa exp(R))^(1 / (beta + kappa)) makes every soft reward the same number, log of the normaliser."""
+    reward_BG = torch.tensor([[3.0, 1.0, 0.0]], dtype=torch.float64)
+    reference_BG = torch.log(torch.tensor([[0.2, 0.5, 0.3]], dtype=torch.float64))
+    settings = LossSettings(entropy=1.5, kl=0.5)
+    logp_BG = torch.log_softmax((0.5 * reference_BG + reward_BG) / 2.0, dim=-1)
+    soft_BG = soft_rewards(reward_BG, logp_BG, reference_BG, settings)
+    torch.testing.assert_close(soft_BG, soft_BG[:, :1].expand(-1, 3))
+    assert (soft_rewards(reward_BG, logp_BG, reference_BG, LossSettings(entropy=1.5)).std() > 0.1).item()
+
+
+def test_kl_without_a_reference_is_refused() -> None:
+    """Rather than taken for no KL."""
+    with pytest.raises(ValueError, match="warm start"):
+        soft_rewards(torch.zeros(1, 3), torch.zeros(1, 3), None, LossSettings(kl=1.0))
