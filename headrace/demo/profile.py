@@ -14,13 +14,13 @@ from schemas.errors import InvalidSetting
 
 HOUR_S = 3_600
 #: Seconds of a demo that are neither warm start nor live stream: services, identifiers, drain, evaluation, report.
-OVERHEAD_S = {"shop": 120.0, "folder": 360.0}
+OVERHEAD_S = {"shop": 95.0, "folder": 360.0}
 #: Share of the rest that the warm start gets.
-WARM_SHARE = 0.15
+WARM_SHARE = 0.14
 #: Steps a second that the warm start does on an idle core. It is given steps, so that a loaded machine does not weaken it.
 WARM_STEPS_PER_S = 9
-#: A young shop: a short log, few labels, and a quarter of the queries not asked before. What an online learner is for.
-YOUNG = {"history_impressions": 2_000, "judged_share": 0.2, "new_query_share": 0.25}
+#: A young shop: a short log, few labels, many rare queries, a third of them not asked before. What an online learner is for.
+YOUNG = {"history_impressions": 2_000, "judged_share": 0.2, "queries": 600, "new_query_share": 0.33}
 #: Searches a wall second that the demo asks of a machine with two cores, at most those of the settings.
 SEARCHES_PER_S = 32
 
