@@ -18,11 +18,11 @@ def test_typed_over_environment_over_the_demos_own_over_defaults(monkeypatch: py
     monkeypatch.setenv("HEADRACE_SHOP__USERS", "77")
     monkeypatch.setenv("HEADRACE_SHOP__ITEMS", "900")
     monkeypatch.setenv("HEADRACE_STREAMS__ATTRIBUTION__TICK_GRID_S", "30")
-    settings, minutes = demo_settings("shop", 4, seed=9, items=400)
+    settings, minutes = demo_settings("shop", 3, seed=9, items=400)
     assert (settings.shop.items, settings.shop.seed, settings.seed) == (400, 9, 9)
-    assert (settings.shop.users, settings.shop.queries) == (77, ShopSettings().queries)
+    assert (settings.shop.users, settings.shop.page) == (77, ShopSettings().page)
     live_s = minutes * 60
-    assert 0 < live_s < 240 - OVERHEAD_S["shop"]
+    assert 0 < live_s < 180 - OVERHEAD_S["shop"]
     assert settings.shop.live_requests == int(live_s * SEARCHES_PER_S) < ShopSettings().live_requests
     assert (settings.streams.attribution.tick_grid_s, settings.streams.attribution.lateness_s) == (30, 3_600)
 
