@@ -20,7 +20,7 @@ app = typer.Typer(
 that is on the new weights seconds later.
 
 First steps: [bold]headrace demo[/] shows the whole loop on this machine in five minutes. [bold]headrace doctor[/] checks what
-is here. [bold]headrace up[/] runs everything until Ctrl-C; then try [bold]headrace weights set order=8 --why campaign[/]
+is here. [bold]headrace up[/] runs everything until Ctrl-C; then try [bold]headrace weights set relevance=2 --why precision[/]
 in a second terminal. Point at your own services with HEADRACE_KAFKA, HEADRACE_REDIS and HEADRACE_DATABASE.""",
 )
 

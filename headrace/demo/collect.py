@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from headrace.report.decisions import weights_story
 from headrace.report.events import account
 from headrace.report.latency import Clock, Served, event_to_served, weights_to_gradient
 from headrace.settings import Settings
@@ -67,7 +68,9 @@ def collect(
     counted = account(settings.connections, totals(settings.connections).get("attribution", {}), sent)
     promoted: list[Promotion] = [e.record for e in log.scan(settings.kafka, PROMOTED)]
     served = _served(settings, live, promoted)
-    change = _change(settings)
+    decided = sorted((e.record for e in log.scan(settings.kafka, WEIGHTS)), key=lambda w: w.version)
+    change = decided[-1] if decided and decided[-1].version > 1 else None
+    before = decided[-2] if len(decided) > 1 else RewardWeights()
     reached = weights_to_gradient(change, journal.intents) if change else None
     clock = Clock([event for event, _ in live.clock], [wall for _, wall in live.clock])
     attribution = settings.streams.attribution
@@ -92,7 +95,7 @@ def collect(
         },
         "keywords": _keywords(settings, live),
         "quality": quality,
-        "weights_story": _weights_story(change, reached, journal),
+        "weights_story": weights_story(before, change, reached, journal.results),
         "prepared": prepared,
         "seconds": {"install": install_seconds(), **seconds, "total": time.time() - started},
         "clock_speed": live.speed,
@@ -126,13 +129,6 @@ def _missing(served: Sequence[Served], settings: Settings, lost: int, gate: Sequ
     return missing
 
 
-def _change(settings: Settings) -> RewardWeights | None:
-    """The newest weights, if anybody changed them."""
-    versions = [e.record for e in log.scan(settings.kafka, WEIGHTS)]
-    newest = max(versions, key=lambda w: w.version, default=None)
-    return newest if newest is not None and newest.version > 1 else None
-
-
 def _learner(settings: Settings, journal: Journal, promoted: Sequence[Promotion]) -> dict[str, Any]:
     results = journal.results
     prompts = sum(r.prompts for r in results)
@@ -147,24 +143,6 @@ def _learner(settings: Settings, journal: Journal, promoted: Sequence[Promotion]
         "promoted": len({p.checkpoint for p in promoted}),
         "learner": settings.trainers.learner.loss.learner,
     }
-
-
-def _weights_story(change: RewardWeights | None, reached: tuple[float, int] | None, journal: Journal) -> str:
-    if change is None:
-        return "The reward weights were not changed."
-    said = f"Half-way version {change.version} of the weights (click {change.click:g}, order {change.order:g}) was set"
-    if reached is None:
-        return f"{said}; no step used it."
-    seconds, step = reached
-    before = [r.metrics.get("reward.interaction", float("nan")) for r in journal.results if step - 100 <= r.step < step]
-    after = [r.metrics.get("reward.interaction", float("nan")) for r in journal.results if step <= r.step < step + 100]
-    effect = ""
-    if before and after:
-        effect = (
-            f" The interactions' part of the rollouts' reward went from {np.mean(before):.3f} (the steps before) to "
-            f"{np.mean(after):.3f} (from there on)."
-        )
-    return f"{said}; step {step} was the first to use it, {seconds:.2f} s later.{effect}"
 
 
 def _keywords(settings: Settings, live: LiveLog) -> dict[str, float]:
