@@ -1,7 +1,8 @@
 """The composite reward of every generated identifier (EQUATIONS 3), its components kept apart.
 
 An identifier may hold several items: it is worth its best item in the shop at the request's time. Each (request,
-item) pair is scored once, however many rollouts produced it. Letters: B requests, G identifiers each, P pairs.
+item) pair is scored once, however many rollouts produced it. What differs from the paper: with an examination curve, R_co of
+an item without a click is its chance of one had it been looked at, not 0. Letters: B requests, G identifiers each, P pairs.
 """
 
 from __future__ import annotations
