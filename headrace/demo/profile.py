@@ -15,6 +15,10 @@ from schemas.errors import InvalidSetting
 HOUR_S = 3_600
 #: Seconds of a demo that are neither warm start nor live stream: services, identifiers, drain, evaluation, report.
 OVERHEAD_S = {"shop": 95.0, "folder": 360.0}
+#: Seconds of it that come after the live stream: windows close, evaluation, report.
+AFTER_S = {"shop": 42.0, "folder": 120.0}
+#: Least share of the planned live stream that a slow beginning leaves: without it there would be nothing to see.
+LEAST_LIVE = 0.5
 #: Share of the rest that the warm start gets.
 WARM_SHARE = 0.14
 #: Steps a second that the warm start does on an idle core. It is given steps, so that a loaded machine does not weaken it.
@@ -58,6 +62,15 @@ def demo_settings(data: str | None, minutes: float, seed: int | None, items: int
     typed: dict[str, Any] = {"data": data, "seed": seed} | ({"shop": {"items": items}} if items else {})
     given = base.model_dump(exclude_unset=True)
     return load_settings(**_over(_over(changes, given), typed)), (rest_s - warm_s) / 60
+
+
+def live_minutes(minutes: float, planned: float, spent_s: float, data: str) -> float:
+    """Minutes for the live stream once ``spent_s`` of a demo of ``minutes`` are gone: as planned, or what is left.
+
+    A first run fetches Kafka and converts the sentence model, and a slow machine takes longer for everything before it.
+    """
+    left_s = minutes * 60 - spent_s - AFTER_S["shop" if data == "shop" else "folder"]
+    return min(planned, max(LEAST_LIVE * planned, left_s / 60))
 
 
 def _over(low: dict[str, Any], high: dict[str, Any]) -> dict[str, Any]:

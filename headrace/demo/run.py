@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from headrace.demo.collect import collect
-from headrace.demo.profile import demo_settings
+from headrace.demo.profile import demo_settings, live_minutes
 from headrace.demo.watch import Watch, wait_until_taken
 from headrace.errand import run_errand
 from headrace.folder import RunFolder
@@ -60,7 +60,7 @@ def run_demo(
         HeadraceError: a service did not come up, the data are not as documented, or the loop broke.
     """
     story, started = Story(), time.time()
-    settings, live_minutes = demo_settings(data, minutes, seed, items)
+    settings, planned = demo_settings(data, minutes, seed, items)
     world, settings = open_demo_world(story, settings)
     folder = RunFolder.new()
     target = (report or folder.root).resolve()
@@ -71,7 +71,7 @@ def run_demo(
         stack = services(story, context, folder, settings)
         prepared = prepare(story, stack)
         driver = start(story, stack, world)
-        log = live(story, stack, driver, live_minutes)
+        log = live(story, stack, driver, live_minutes(minutes, planned, time.time() - started, settings.data))
         settle(story, stack, driver)
         if not keep:
             stack.supervisor.stop("learner")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from headrace.demo.profile import OVERHEAD_S, SEARCHES_PER_S, demo_settings
+from headrace.demo.profile import OVERHEAD_S, SEARCHES_PER_S, demo_settings, live_minutes
 from headrace.folder import RunFolder
 from headrace.settings import load_settings
 from headrace.shop.settings import ShopSettings
@@ -40,3 +40,11 @@ def test_a_runs_settings_are_its_own_and_leave_no_trace(tmp_path: Path, monkeypa
 def test_the_catalogue_of_a_data_folder_has_its_own_size() -> None:
     with pytest.raises(InvalidSetting, match="--items"):
         demo_settings("/some/folder", 5, seed=1, items=100)
+
+
+def test_a_demo_that_began_slowly_has_a_shorter_live_part() -> None:
+    """Of 5 minutes 91 s are gone and 42 s are needed afterwards: 167 s are left; never less than half of the plan, never more than all."""
+    assert live_minutes(5, 3.0, 91, "shop") == pytest.approx(167 / 60)
+    assert live_minutes(5, 2.9, 60, "shop") == 2.9
+    assert live_minutes(2, 2.9, 600, "shop") == pytest.approx(1.45)
+    assert live_minutes(10, 9, 240, "/some/folder") == pytest.approx(4)
