@@ -47,4 +47,4 @@ def test_a_demo_that_began_slowly_has_a_shorter_live_part() -> None:
     assert live_minutes(5, 3.0, 91, "shop") == pytest.approx(167 / 60)
     assert live_minutes(5, 2.9, 60, "shop") == 2.9
     assert live_minutes(2, 2.9, 600, "shop") == pytest.approx(1.45)
-    assert live_minutes(10, 9, 240, "/some/folder") == pytest.approx(4)
+    assert live_minutes(10, 7, 240, "/some/folder") == pytest.approx(4)
