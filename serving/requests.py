@@ -96,7 +96,8 @@ def check(request: SearchRequest, settings: ServingSettings) -> None:
     _length("session", request.session, ID_LIMIT)
     _id("X-Request-Id", request.request_id, "leave the header out")
     if not 1 <= request.k <= settings.max_k:
-        raise InvalidRequest("k", request.k, f"1 to {settings.max_k}", "ask for fewer items, or raise serving.max_k")
+        remedy = "ask for fewer items, or raise serving.max_k" if request.k > settings.max_k else "ask for at least one item"
+        raise InvalidRequest("k", request.k, f"1 to {settings.max_k}", remedy)
     if len(request.items) > settings.max_filter:
         raise InvalidRequest("items", len(request.items), f"at most {settings.max_filter} ids", "send a shorter filter")
     _time(request.ts)

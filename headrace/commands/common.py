@@ -43,6 +43,28 @@ def open_run(run: Path | None) -> tuple[RunFolder, Settings]:
     return folder, folder.settings()
 
 
+def open_live_run(run: Path | None) -> tuple[RunFolder, Settings]:
+    """`open_run` for what speaks to the run's services: told at once where they are its own and it is not up.
+
+    Raises:
+        Unavailable: no such run, or it is not up.
+    """
+    from schemas.errors import Unavailable
+
+    folder, settings = open_run(run)
+    if stopped(folder, settings):
+        own = " and ".join(name.capitalize() for name in settings.embedded)
+        raise Unavailable(f"run {folder.root}", f"its own {own} went with it", f"start it: headrace up --run {folder.root}")
+    return folder, settings
+
+
+def stopped(folder: RunFolder, settings: Settings) -> bool:
+    """Whether the run brings services of its own, and nobody has it up."""
+    from headrace.services.lock import is_held
+
+    return bool(settings.embedded) and not is_held(folder.root)
+
+
 def emit(result: Any, file: Path | None) -> None:
     """Write ``result`` as JSON when a file was asked for."""
     if file is not None:

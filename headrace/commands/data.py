@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from headrace.commands.common import JsonOption, RunOption, console, emit, open_run
+from headrace.commands.common import JsonOption, RunOption, console, emit, open_live_run
 
 
 def register(app: typer.Typer) -> None:
@@ -30,9 +30,9 @@ def replay(
 
     if (path is None) == (not topic):
         raise InvalidRequest(
-            "replay", f"PATH {path}, --topic {topic!r}", "exactly one of PATH and --topic", "name one of them"
+            "replay", f"given {'both' if topic else 'neither'}", "exactly one of PATH and --topic", "name one of them"
         )
-    _, settings = open_run(run)
+    _, settings = open_live_run(run)
     sent = replay_file(settings.connections, path) if path else replay_topic(settings.connections, topic, start)
     console.print(
         f"sent {sum(sent.values())} records: " + ", ".join(f"{count} to {name}" for name, count in sorted(sent.items()))

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from headrace.commands.common import JsonOption, RunOption, console, emit, open_run
+from headrace.commands.common import JsonOption, RunOption, console, emit, open_run, stopped
 from headrace.commands.services import DataOption, ItemsOption, SeedOption
 
 
@@ -46,12 +47,17 @@ def evaluate(run: RunOption = None, json: JsonOption = None) -> None:
     from headrace.errand import give_result, is_errand, tell_parent
     from headrace.evaluation.run import run_evaluation
     from headrace.report.tables import quality_table
+    from headrace.stack import open_stack
     from headrace.story import Story
 
     if is_errand():
         give_result(run_evaluation(*open_run(run), tell_parent))
         return
-    with Story().stage("evaluation", "Online against frozen, BM25 and a click memory") as stage:
-        quality = run_evaluation(*open_run(run), lambda text, share: stage.update(share, text))
+    folder, settings = open_run(run)
+    with ExitStack() as context:
+        if stopped(folder, settings):  # a finished run: its services come up for as long as they are read
+            settings = context.enter_context(open_stack(folder, settings)).settings
+        with Story().stage("evaluation", "Online against frozen, BM25 and a click memory") as stage:
+            quality = run_evaluation(folder, settings, lambda text, share: stage.update(share, text))
     console.print(quality_table(quality))
     emit(quality, json)

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from headrace.commands.common import JsonOption, RunOption, console, emit, open_run
+from headrace.commands.common import JsonOption, RunOption, console, emit, open_live_run
 
 quarantine = typer.Typer(help="Look at records that could not be used, and send them again.")
 
@@ -28,7 +28,7 @@ def topics(
     from headrace import topics_admin
     from schemas.topics import TOPICS
 
-    _, settings = open_run(run)
+    _, settings = open_live_run(run)
     if create:
         topics_admin.create_topics(settings.connections)
     differences = topics_admin.differences(settings.connections)
@@ -49,7 +49,7 @@ def doctor(run: RunOption = None, json: JsonOption = None) -> None:
     from schemas.errors import Unavailable
 
     try:
-        settings = open_run(run)[1]
+        settings = open_live_run(run)[1]
     except Unavailable:
         if run is not None:
             raise
@@ -70,7 +70,7 @@ def status(run: RunOption = None, json: JsonOption = None) -> None:
     """Lag of every agent and partition, in records, with its watermark."""
     from streams.lag import lags
 
-    _, settings = open_run(run)
+    _, settings = open_live_run(run)
     rows = lags(settings.connections)
     table = Table("agent", "partition", "lag (records)", "watermark (ms)", "commit", title="Agents")
     for row in rows:
@@ -88,7 +88,7 @@ def list_quarantine(
     """List quarantined records with their reasons."""
     from streams.quarantine import listing
 
-    _, settings = open_run(run)
+    _, settings = open_live_run(run)
     rows = listing(settings.connections, limit=limit)
     table = Table("id", "reason", "from", "detail", title="Quarantine")
     for row in rows:
@@ -104,7 +104,7 @@ def show_quarantine(record: Annotated[str, typer.Argument(help="id from `list`")
     """Show one quarantined record whole."""
     from streams.quarantine import show
 
-    _, settings = open_run(run)
+    _, settings = open_live_run(run)
     found = show(settings.connections, record)
     console.print(found)
 
@@ -114,6 +114,6 @@ def replay_quarantine(record: Annotated[str, typer.Argument(help="id from `list`
     """Send the record's bytes to the topic it came from once more."""
     from streams.quarantine import replay
 
-    _, settings = open_run(run)
+    _, settings = open_live_run(run)
     replay(settings.connections, record)
     console.print(f"sent {record} again")

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from headrace.commands.common import JsonOption, RunOption, console, emit, open_run
+from headrace.commands.common import JsonOption, RunOption, console, emit, open_live_run, open_run
 from schemas.weights import RewardWeights
 
 app = typer.Typer(help="Show and change the reward weights; a change acts on the next search and the next gradient step.")
@@ -44,7 +44,7 @@ def set_weights(
     from reward.weights import WeightStore, publish_outbox
     from schemas.database import open_database
 
-    _, settings = open_run(run)
+    _, settings = open_live_run(run)
     engine = open_database(settings.database)
     weights = WeightStore(engine).set(_parse(changes), author=getpass.getuser(), reason=why, expected_version=expect)
     publish_outbox(engine, settings.kafka)
@@ -63,7 +63,7 @@ def rollback(
     from reward.weights import WeightStore, publish_outbox
     from schemas.database import open_database
 
-    _, settings = open_run(run)
+    _, settings = open_live_run(run)
     engine = open_database(settings.database)
     weights = WeightStore(engine).rollback(version, author=getpass.getuser(), reason=why)
     publish_outbox(engine, settings.kafka)

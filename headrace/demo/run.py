@@ -83,11 +83,22 @@ def run_demo(
             result.ok, result.why = result.report["closed"], result.report["why"]
             write_report(result.report, target)
         story.console.print(quality_table(quality))
+        story.say(_verdict(result))
         story.say(f"[bold]{target / 'report.html'}[/]")
         if keep:
             stack.start_console()
             stay_up(story, stack, until_stopped())
     return result
+
+
+def _verdict(result: DemoResult) -> str:
+    report = result.report
+    closed = "[green]The loop closed[/]" if result.ok else f"[red]The loop did not close[/] ({result.why})"
+    learner, events = report["learner"], report["events"]
+    return (
+        f"{closed}: {learner['steps']} gradient steps, {learner['promoted']} of {learner['checkpoints']} checkpoints promoted, "
+        f"{events['lost']} events lost, {events['quarantined']} in quarantine, {report['seconds']['total']:.0f} s in all"
+    )
 
 
 def services(story: Story, context: ExitStack, folder: RunFolder, settings: Settings) -> Stack:

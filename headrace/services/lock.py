@@ -42,6 +42,18 @@ def hold(run: Path) -> Iterator[None]:
             file.truncate(0)
 
 
+def is_held(run: Path) -> bool:
+    """Whether a living process holds the run folder."""
+    try:
+        with (run / "lock").open() as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except BlockingIOError:
+        return True
+    return False
+
+
 def _holder(lock: Path) -> str:
     try:
         said = json.loads(lock.read_text())
