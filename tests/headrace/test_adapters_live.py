@@ -21,6 +21,11 @@ from schemas.events import Click, Impression, Order, Return, ShownItem
 NOW = 1_790_000_000_000
 T = NOW - 10 * DAY_MS
 DATA = Path(__file__).parents[2] / ".." / "shared" / "data"
+#: The formats themselves are tested on small files that the tests write; these add the real ones, where somebody has them.
+needs_data = pytest.mark.skipif(
+    not DATA.is_dir(),
+    reason=f"the data sets may not be redistributed: put trivago_lists_day1 and kuaisearch_demo into {DATA}",
+)
 
 
 def _view(n: int, ts: int, user: str = "u", items: str = "abc", clicked: str = "", bought: str = "") -> LoggedView:
@@ -149,7 +154,7 @@ def test_both_parts_keep_the_same_people():
     assert people[0] == people[1] and len(people[0]) == 3
 
 
-@pytest.mark.skipif(not DATA.is_dir(), reason="no data sets beside the repository")
+@needs_data
 @pytest.mark.parametrize("name", ["trivago_lists_day1", "kuaisearch_demo"])
 def test_real_logs_have_a_live_part_that_answers_as_logged(name):
     """Shown as logged, the replay gives back the log's own clicks: 60 % before the border, nobody lost in between."""
@@ -171,7 +176,7 @@ def test_real_logs_have_a_live_part_that_answers_as_logged(name):
     assert probability == len(replayed)  # both logs have one click at most on an item of a page
 
 
-@pytest.mark.skipif(not DATA.is_dir(), reason="no data sets beside the repository")
+@needs_data
 @pytest.mark.parametrize("name", ["trivago_lists_day1", "kuaisearch_demo"])
 def test_the_catalogue_does_not_tell_in_which_order_a_page_was_logged(name):
     """Who breaks ties by catalogue row must not repeat the log: over all neighbours on pages, half of the steps go down."""
@@ -181,7 +186,7 @@ def test_the_catalogue_does_not_tell_in_which_order_a_page_was_logged(name):
     assert abs(np.mean(steps > 0) - 0.5) < 3 * 0.5 / np.sqrt(len(steps))
 
 
-@pytest.mark.skipif(not DATA.is_dir(), reason="no data sets beside the repository")
+@needs_data
 def test_the_catalogue_of_a_bounded_log_holds_what_its_used_pages_show():
     bounds = FolderSettings(log_history_views=50, log_live_views=20)
     world = open_world(str(DATA / "trivago_lists_day1"), ShopSettings(folder=bounds), NOW, 7)
