@@ -8,6 +8,7 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import Any, Protocol, TypeVar
 
+import jiter
 import msgspec
 
 from schemas.errors import InvalidEvent
@@ -52,6 +53,24 @@ def decode(kind: type[S] | Any, raw: bytes, *, current: int = 1, limit: int = MA
     if not _accepts(record.v, current):
         raise _unknown_version(record.v, current)
     return record
+
+
+def decode_event(kind: Any, raw: bytes, limit: int) -> Any:
+    """`decode` for what outsiders write: a key that stands twice in an object is refused too, as every reader of such a
+    record would take another of its values.
+
+    What is byte for byte what `encode` writes has no key twice; anything else is looked at key by key.
+
+    Raises:
+        InvalidEvent: as `decode`, and for a repeated key.
+    """
+    event = decode(kind, raw, limit=limit)
+    if _encoder.encode(event) != raw:
+        try:
+            jiter.from_json(raw, catch_duplicate_keys=True)
+        except ValueError as error:
+            raise InvalidEvent(Reason.UNREADABLE, "record", str(error), "JSON whose keys are unique") from error
+    return event
 
 
 class _Head(msgspec.Struct):

@@ -16,7 +16,7 @@ Time = Annotated[int, Meta(ge=0, le=4_102_444_800_000)]  # until 2100
 Position = Annotated[int, Meta(ge=1, le=10_000)]
 
 
-class ShownItem(msgspec.Struct, frozen=True):
+class ShownItem(msgspec.Struct, frozen=True, gc=False):
     """An item on the page. ``propensity``: probability that this item stood here, given the items above it, in (0, 1]."""
 
     item: Id
@@ -24,7 +24,7 @@ class ShownItem(msgspec.Struct, frozen=True):
     propensity: Annotated[float, Meta(gt=0, le=1)] = 1.0
 
 
-class Impression(msgspec.Struct, frozen=True, tag_field="type", tag="impression"):
+class Impression(msgspec.Struct, frozen=True, gc=False, tag_field="type", tag="impression"):
     """One page view. The product of its items' propensities is the probability of the list."""
 
     ts: Time
@@ -42,7 +42,7 @@ class Impression(msgspec.Struct, frozen=True, tag_field="type", tag="impression"
     v: int = 1
 
 
-class Click(msgspec.Struct, frozen=True, tag_field="type", tag="click"):
+class Click(msgspec.Struct, frozen=True, gc=False, tag_field="type", tag="click"):
     """A click. Without ``request_id`` it belongs to the user's latest view that shows the item."""
 
     ts: Time
@@ -53,7 +53,7 @@ class Click(msgspec.Struct, frozen=True, tag_field="type", tag="click"):
     v: int = 1
 
 
-class Order(msgspec.Struct, frozen=True, tag_field="type", tag="order"):
+class Order(msgspec.Struct, frozen=True, gc=False, tag_field="type", tag="order"):
     """An order of one item; it belongs to the user's last click on that item inside the window."""
 
     ts: Time
@@ -64,12 +64,13 @@ class Order(msgspec.Struct, frozen=True, tag_field="type", tag="order"):
     v: int = 1
 
 
-class Return(msgspec.Struct, frozen=True, tag_field="type", tag="return"):
-    """Takes back the order it names. Travels in `search.orders`."""
+class Return(msgspec.Struct, frozen=True, gc=False, tag_field="type", tag="return"):
+    """Takes back the order it names, or ``value`` of it. Travels in `search.orders`."""
 
     ts: Time
     user: Id
     order_id: Id
+    value: Annotated[float, Meta(ge=0, le=1e9)] = 0.0  #: what came back, in the shop's currency; 0: the whole order
     v: int = 1
 
 
@@ -84,7 +85,7 @@ class ItemAdded(msgspec.Struct, frozen=True, tag_field="type", tag="item_added")
     v: int = 1
 
 
-class Tick(msgspec.Struct, frozen=True, tag_field="type", tag="tick"):
+class Tick(msgspec.Struct, frozen=True, gc=False, tag_field="type", tag="tick"):
     """The present time, sent to every partition of an input by whoever owns the clock; moves the watermark in silence.
 
     Derived topics carry it too: there it says that no later record of this partition is emitted before ``ts``.
@@ -92,3 +93,7 @@ class Tick(msgspec.Struct, frozen=True, tag_field="type", tag="tick"):
 
     ts: Time
     v: int = 1
+
+
+#: What travels in the event topics.
+Event = Impression | Click | Order | Return | Tick

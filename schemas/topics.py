@@ -21,7 +21,8 @@ FOREVER: Final = -1
 
 @dataclass(frozen=True)
 class Topic:
-    """``partitions`` None: as many as the events have (a setting). ``retention_s`` is -1 for ever."""
+    """``partitions`` None: as many as the events have (a setting). ``retention_s`` is -1 for ever. ``append_time``: records
+    carry the broker's clock, not their producer's, so that an event's time can be held against it."""
 
     name: str
     key: str
@@ -30,16 +31,20 @@ class Topic:
     cleanup: Literal["delete", "compact"] = "delete"
     retention_s: int = 14 * DAY_S
     purpose: str = ""
+    append_time: bool = False
 
     def config(self) -> dict[str, str]:
         """Kafka's own settings of the topic."""
         retention_ms = self.retention_s if self.retention_s == FOREVER else self.retention_s * 1000
-        return {"cleanup.policy": self.cleanup, "retention.ms": str(retention_ms)}
+        stamp = "LogAppendTime" if self.append_time else "CreateTime"
+        return {"cleanup.policy": self.cleanup, "retention.ms": str(retention_ms), "message.timestamp.type": stamp}
 
 
-IMPRESSIONS = Topic("search.impressions", "user", Impression | Tick, purpose="page views, from the search server")
-CLICKS = Topic("search.clicks", "user", Click | Tick, purpose="clicks, from the shop")
-ORDERS = Topic("search.orders", "user", Order | Return | Tick, purpose="orders and returns, from the shop")
+IMPRESSIONS = Topic(
+    "search.impressions", "user", Impression | Tick, purpose="page views, from the search server", append_time=True
+)
+CLICKS = Topic("search.clicks", "user", Click | Tick, purpose="clicks, from the shop", append_time=True)
+ORDERS = Topic("search.orders", "user", Order | Return | Tick, purpose="orders and returns, from the shop", append_time=True)
 ITEMS = Topic("catalogue.items", "item", ItemAdded, 1, retention_s=FOREVER, purpose="new items with identifiers")
 VIEWS = Topic("search.views", "user", View | Tick, purpose="joined page views: provisional, final, retracted")
 DELTAS = Topic("posteriors.deltas", "source", PosteriorDelta, 1, purpose="changes of the counts")

@@ -15,12 +15,12 @@ class ViewStatus(StrEnum):
     RETRACTED = "retracted"  #: an order was returned
 
 
-class ViewItem(msgspec.Struct, frozen=True):
+class ViewItem(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     """A shown item with its interactions; ``d_*`` is the difference to the last emitted revision of the same view."""
 
     item: str
     position: int
-    propensity: float
+    propensity: float = 1.0
     clicks: int = 0
     orders: int = 0  #: orders not returned
     value: float = 0.0  #: of the orders not returned
@@ -28,7 +28,7 @@ class ViewItem(msgspec.Struct, frozen=True):
     d_orders: int = 0
 
 
-class View(msgspec.Struct, frozen=True, tag_field="type", tag="view"):
+class View(msgspec.Struct, frozen=True, gc=False, tag_field="type", tag="view"):
     """``view_id`` is ``request_id:status:revision``; revision 1 is the first one emitted."""
 
     view_id: str

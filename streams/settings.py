@@ -24,6 +24,12 @@ class RuntimeSettings(BaseModel):
     buffer_chunks: int = Field(
         default=64, ge=1, le=4_096, description="chunks waiting per agent before its partitions are paused"
     )
+    ahead_s: int = Field(
+        default=900,
+        ge=1,
+        le=31_536_000,
+        description="s of event time an input may be ahead of the slowest before it is paused",
+    )
     linger_ms: int = Field(default=50, ge=0, le=10_000, description="ms between an output and its flush, at most")
     quiet_ms: int = Field(default=500, ge=0, le=60_000, description="ms between a chunk without any output and its flush")
     flush_outputs: int = Field(
@@ -55,7 +61,8 @@ class RuntimeSettings(BaseModel):
 
 
 class AttributionSettings(BaseModel):
-    """Windows of the join, in seconds of event time. Changing one needs a fresh state or a snapshot at the switch."""
+    """Windows of the join, in seconds of event time. To change one, stop all workers, change it, start them: the states they
+    leave behind take the new windows (docs/streams.md)."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -70,7 +77,10 @@ class AttributionSettings(BaseModel):
         default=120, ge=0, le=86_400, description="s an event may be behind its topic's newest and still count"
     )
     future_tolerance_s: int = Field(
-        default=3_600, ge=0, le=31_536_000, description="s an event time may be ahead of the broker's time of its record"
+        default=60,
+        ge=0,
+        le=31_536_000,
+        description="s an event time may be ahead of the broker's clock; above lateness_s one fast clock makes all others late",
     )
     tick_grid_s: int = Field(default=60, ge=1, le=86_400, description="s; ticks on search.views are multiples of this")
 

@@ -1,4 +1,4 @@
-"""The attribution core: accepts records topic by topic, fires what the watermark has passed.
+"""The attribution core: accepts records topic by topic, settles what the watermark has passed.
 
 An event is on time if and only if its time is at least its own topic's running maximum less the allowed lateness. The
 watermark is the least of those maxima, less the lateness, so an accepted event is never below it and the result cannot
@@ -7,19 +7,17 @@ depend on how topics interleave or where chunks end.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from heapq import heappop, heappush
 
-import msgspec
-
-from schemas.codec import decode
+from schemas.codec import decode_event
 from schemas.errors import InvalidEvent
-from schemas.events import Click, Impression, Order, Return, Tick
+from schemas.events import Click, Event, Impression, Order, Return, Tick
 from schemas.quarantine import Reason
 from schemas.topics import CLICKS, IMPRESSIONS, INPUTS, ORDERS
 from streams.attribution.emission import tick
 from streams.attribution.join import Join
-from streams.attribution.state import BUCKET_MS, State, Waiting
+from streams.attribution.state import BUCKET_MS, PLACES, RECORDS, Phase, State, Waiting, load
 from streams.runtime.core import Agent, Blob, Output, Record
 from streams.runtime.refusal import refuse
 from streams.settings import AttributionSettings
@@ -28,6 +26,11 @@ NAME = "attribution"
 
 #: Larger events are refused: their view and its example, which say more per item, must still fit the broker's limit.
 MAX_EVENT_BYTES = 500_000
+
+_KINDS = {IMPRESSIONS.name: Impression | Tick, CLICKS.name: Click | Tick, ORDERS.name: Order | Return | Tick}
+_TOPICS = {
+    Phase.IMPRESSIONS: IMPRESSIONS.name, Phase.CLICKS: CLICKS.name, Phase.ORDERS: ORDERS.name, Phase.RETURNS: ORDERS.name,
+}  # fmt: skip
 
 
 class AttributionCore:
@@ -48,7 +51,7 @@ class AttributionCore:
         self._tolerance = self._settings.future_tolerance_s * 1_000
         self._grid = self._settings.tick_grid_s * 1_000
         self._outputs: list[Output] = []
-        self._become(State(newest={topic.name: -1 for topic in INPUTS}, counters={"pending": 0}))
+        self._become(State(newest={topic.name: -1 for topic in INPUTS}))
 
     def _become(self, state: State) -> None:
         self._state = state
@@ -60,73 +63,74 @@ class AttributionCore:
         """Event time (ms) below which nothing is accepted any more; 0 until every input has had a record."""
         return max(0, min(self._state.newest.values()) - self._lateness)
 
+    @property
+    def progress(self) -> Mapping[str, int]:
+        """Newest event time (ms) of each input."""
+        return self._state.newest
+
     def apply(self, topic: str, records: Sequence[Record]) -> None:
         """Take records of one input in offset order; what is refused at the door goes to quarantine at once."""
-        kind = {IMPRESSIONS.name: Impression | Tick, CLICKS.name: Click | Tick, ORDERS.name: Order | Return | Tick}[topic]
+        kind, newest, pending = _KINDS[topic], self._state.newest[topic], 0
         for record in records:
             try:
-                self._accept(topic, record, decode(kind, record.value, limit=MAX_EVENT_BYTES))
+                event: Event = decode_event(kind, record.value, MAX_EVENT_BYTES)
+                if event.ts > record.timestamp + self._tolerance:
+                    bound = f"at most {self._tolerance} ms ahead of its record's {record.timestamp}"
+                    raise InvalidEvent(Reason.FUTURE, "event time", event.ts, bound)
+                if type(event) is Tick:
+                    self._count("ticks")
+                elif event.ts >= newest - self._lateness:
+                    self._wait(record, event)
+                    pending += 1
+                else:
+                    bound = f"at least {newest - self._lateness}, {topic}'s newest less the lateness"
+                    raise InvalidEvent(Reason.LATE, "event time", event.ts, bound)
             except InvalidEvent as error:
                 self._refuse(topic, record, error.reason, str(error))
+                continue
+            if event.ts > newest:
+                self._mark(newest, event.ts)
+                newest = event.ts
+        self._state.newest[topic] = newest
+        self.counters["pending"] += pending
 
-    def _accept(self, topic: str, record: Record, event: Impression | Click | Order | Return | Tick) -> None:
-        state = self._state
-        newest = state.newest[topic]
-        if event.ts > record.timestamp + self._tolerance:
-            bound = f"at most {self._tolerance} ms ahead of its record's {record.timestamp}"
-            raise InvalidEvent(Reason.FUTURE, "event time", event.ts, bound)
-        if isinstance(event, Tick):
-            self._count("ticks")
+    def _wait(self, record: Record, event: Event) -> None:
+        if type(event) is Impression:
+            phase, name = Phase.IMPRESSIONS, event.request_id
+            if self._known is not None:
+                _check_items(event, self._known)
+        elif type(event) is Click:
+            phase, name = Phase.CLICKS, event.item
+        elif type(event) is Order:
+            phase, name = Phase.ORDERS, event.order_id
         else:
-            if event.ts < newest - self._lateness:
-                bound = f"at least {newest - self._lateness}, {topic}'s newest less the lateness"
-                raise InvalidEvent(Reason.LATE, "event time", event.ts, bound)
-            self._wait(topic, record, event)
-        if event.ts > newest:
-            state.newest[topic] = event.ts
-            # Only a new maximum marks a tick: then the marks below any watermark are the same in every interleaving.
-            mark = (event.ts - self._lateness) // self._grid * self._grid
-            if mark > 0 and mark != (newest - self._lateness) // self._grid * self._grid:
-                heappush(state.marks, mark)
+            assert type(event) is Return
+            phase, name = Phase.RETURNS, event.order_id
+        waiting = Waiting(event.ts, name, event.user, record.offset, record.timestamp, record.value)
+        self._state.plan(event.ts // BUCKET_MS, phase, waiting)
 
-    def _wait(self, topic: str, record: Record, event: Impression | Click | Order | Return) -> None:
-        if isinstance(event, Impression):
-            self._check_items(event)
-        bucket = self._state.bucket(event.ts)
-        if isinstance(event, Impression):
-            target, name = bucket.impressions, event.request_id
-        elif isinstance(event, Click):
-            target, name = bucket.clicks, event.item
-        elif isinstance(event, Order):
-            target, name = bucket.orders, event.order_id
-        else:
-            target, name = bucket.returns, event.order_id
-        target.append(Waiting(event.ts, name, topic, record.offset, record.timestamp, record.value))
-        self.counters["pending"] += 1
-
-    def _check_items(self, event: Impression) -> None:
-        if self._known is None:
-            return
-        for entry in event.items:
-            if not self._known(entry.item):
-                raise InvalidEvent(Reason.UNKNOWN_ITEM, "shown item", entry.item, "in the catalogue")
+    def _mark(self, before: int, newest: int) -> None:
+        """Only a new maximum marks a tick: then the marks below any watermark are the same in every interleaving."""
+        mark = (newest - self._lateness) // self._grid * self._grid
+        if mark > 0 and mark != (before - self._lateness) // self._grid * self._grid:
+            heappush(self._state.marks, mark)
 
     def advance(self) -> None:
-        """Fire every bucket that ends at or below the watermark, and pass on the marked ticks between them."""
-        state = self._state
-        limit = self.watermark // BUCKET_MS * BUCKET_MS
-        while state.due and (state.due[0] + 1) * BUCKET_MS <= limit:
-            key = heappop(state.due)
-            end = (key + 1) * BUCKET_MS
-            self._pass_ticks(end - 1)
-            # Fired before it is forgotten: what it schedules lies in later buckets, or in this one's later phases.
-            bucket = state.buckets[key]
-            self.counters["pending"] -= sum(map(len, (bucket.impressions, bucket.clicks, bucket.orders, bucket.returns)))
-            self._join.fire(key, bucket)
-            del state.buckets[key]
-            state.frontier = end
-        self._pass_ticks(limit)
-        state.frontier = max(state.frontier, limit)
+        """Settle every bucket that ends at or below the watermark, and pass on the marked ticks between them."""
+        state, due = self._state, self._state.due
+        limit = self.watermark // BUCKET_MS
+        while due and due[0] < limit * PLACES:
+            place = heappop(due)
+            second, phase = divmod(place, PLACES)
+            state.frontier = (second + 1) * BUCKET_MS
+            if state.marks and state.marks[0] < state.frontier:
+                self._pass_ticks(state.frontier - 1)
+            things = state.agenda.pop(place)
+            if phase in RECORDS:
+                self.counters["pending"] -= len(things)
+            self._join.settle(second, phase, things)
+        state.frontier = max(state.frontier, limit * BUCKET_MS)
+        self._pass_ticks(limit * BUCKET_MS)
 
     def _pass_ticks(self, until: int) -> None:
         marks = self._state.marks
@@ -144,21 +148,29 @@ class AttributionCore:
 
     def dump(self) -> bytes:
         """The state as msgpack."""
-        return msgspec.msgpack.encode(self._state)
+        return self._state.dump()
 
     def load(self, data: bytes) -> None:
-        """Become what `dump` returned."""
-        self._become(msgspec.msgpack.decode(data, type=State))
+        """Become what `dump` returned. Under other windows than it was dumped with, the present ones hold for every view
+        and order that is still open; what they make overdue is settled with the next `advance`."""
+        s = self._settings
+        self._become(load(data, s.click_window_s * 1_000, s.order_window_s * 1_000, s.return_window_s * 1_000))
 
     def _refuse(self, topic: str, record: Record, reason: str, detail: str) -> None:
         self._count(f"quarantined.{reason}")
         self._outputs.append(refuse(NAME, topic, self._partition, record, reason, detail))
 
-    def _refuse_waiting(self, waiting: Waiting, reason: Reason, detail: str) -> None:
-        self._refuse(waiting.topic, Record(waiting.offset, waiting.timestamp, None, waiting.raw), reason, detail)
+    def _refuse_waiting(self, phase: Phase, waiting: Waiting, reason: Reason, detail: str) -> None:
+        self._refuse(_TOPICS[phase], Record(waiting.offset, waiting.timestamp, None, waiting.raw), reason, detail)
 
     def _count(self, name: str) -> None:
         self.counters[name] = self.counters.get(name, 0) + 1
+
+
+def _check_items(event: Impression, known: Callable[[str], bool]) -> None:
+    for entry in event.items:
+        if not known(entry.item):
+            raise InvalidEvent(Reason.UNKNOWN_ITEM, "shown item", entry.item, "in the catalogue")
 
 
 def attribution_agent(settings: AttributionSettings, known_items: Callable[[str], bool] | None = None) -> Agent:

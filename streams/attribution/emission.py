@@ -1,88 +1,140 @@
-"""What a view says at one revision: its impression, with the interactions counted per shown item."""
+"""What a view says at one revision: its impression, with the interactions counted per shown item.
+
+What the join does not read is passed on as it was written: a page without interactions is never turned into objects.
+"""
 
 from __future__ import annotations
 
-from collections import Counter
+import msgspec
+from msgspec import Raw
 
-from schemas.codec import decode, encode
-from schemas.events import Impression, Tick
+from schemas.codec import encode
+from schemas.events import ShownItem, Tick
 from schemas.topics import VIEWS
 from schemas.views import View, ViewItem, ViewStatus
 from streams.attribution.state import OpenView
 from streams.runtime.core import Output
 
+Tally = dict[str, tuple[int, int, float]]
 
-def shown(view: OpenView) -> frozenset[str]:
-    """The items on the page."""
-    return frozenset(entry.item for entry in _impression(view).items)
+_TEXT, _LIST = Raw(b'""'), Raw(b"[]")
+_NOTHING = (0, 0, 0.0)
 
 
-def tallies(view: OpenView) -> dict[str, tuple[int, int]]:
-    """Item -> (clicks, orders not returned), for items that have any."""
-    clicks = Counter(item for item, _ in view.clicks)
-    orders = Counter(item for _, _, item, _ in view.orders)
-    return {item: (clicks[item], orders[item]) for item in {*clicks, *orders}}
+class _Page(msgspec.Struct, gc=False):
+    """What a view takes over from its impression, undecoded; the impression was checked when it was accepted."""
+
+    query: Raw
+    items: Raw
+    session: Raw = _TEXT
+    recent_queries: Raw = _LIST
+    recent_items: Raw = _LIST
+    candidates: Raw = _LIST
+    checkpoint: Raw = _TEXT
+    weights_version: int = 0
+    snapshot_version: int = 0
+
+
+class RawView(msgspec.Struct, gc=False, tag_field="type", tag="view"):
+    """A `schemas.views.View` as it is written: the same fields in the same order, those of the page undecoded."""
+
+    view_id: str
+    request_id: str
+    status: ViewStatus
+    revision: int
+    ts: int
+    emitted_at: int
+    user: str
+    query: Raw
+    items: Raw
+    session: Raw
+    recent_queries: Raw
+    recent_items: Raw
+    candidates: Raw
+    checkpoint: Raw
+    weights_version: int
+    snapshot_version: int
+    v: int = msgspec.structs.fields(View)[-1].default
+
+
+class _Name(msgspec.Struct, gc=False):
+    item: str
+
+
+class _Names(msgspec.Struct, gc=False):
+    items: list[_Name]
+
+
+_page = msgspec.json.Decoder(_Page).decode
+_names = msgspec.json.Decoder(_Names).decode
+_items = msgspec.json.Decoder(list[ShownItem]).decode
+_encode = msgspec.json.Encoder().encode
+
+
+def shows(view: OpenView, item: str, text: bytes) -> bool:
+    """Whether the item, ``text`` when encoded, is on the page."""
+    raw = view.raw
+    # Without an escape in it the page holds every item as it is, so most pages are ruled out unread.
+    if text not in raw and b"\\" not in raw:
+        return False
+    return any(entry.item == item for entry in _names(raw).items)
+
+
+def tally(view: OpenView) -> Tally:
+    """Item -> (clicks, orders not returned, their value), for items that have any."""
+    if len(view.clicks) == 1 and not view.orders:
+        return {view.clicks[0][0]: (1, 0, 0.0)}
+    counts: dict[str, list[float]] = {}
+    for item, _ in view.clicks:
+        counts.setdefault(item, [0, 0, 0.0])[0] += 1
+    for _, item, value in view.orders:
+        count = counts.setdefault(item, [0, 0, 0.0])
+        count[1] += 1
+        count[2] += value
+    return {item: (int(clicks), int(orders), value) for item, (clicks, orders, value) in counts.items()}
 
 
 def changed(view: OpenView) -> bool:
     """Whether the label differs from the last emitted revision."""
-    return tallies(view) != view.sent
+    return tally(view) != (view.sent or {})
 
 
 def emit(view: OpenView, status: ViewStatus, emitted_at: int) -> Output:
-    """The next revision as an output for search.views; the view remembers what was said.
-
-    An item that stands twice on the page gets its interactions at its first position.
-    """
-    impression = _impression(view)
-    now = tallies(view)
+    """The next revision as an output for search.views; the view remembers what was said."""
+    page = _page(view.raw)
     view.revision += 1
-    items: list[ViewItem] = []
-    told: set[str] = set()
-    for entry in impression.items:
-        clicks, orders = (0, 0) if entry.item in told else now.get(entry.item, (0, 0))
-        before_clicks, before_orders = (0, 0) if entry.item in told else view.sent.get(entry.item, (0, 0))
-        told.add(entry.item)
-        value = sum(value for _, _, item, value in view.orders if item == entry.item) if orders else 0.0
-        items.append(
-            ViewItem(
-                item=entry.item,
-                position=entry.position,
-                propensity=entry.propensity,
-                clicks=clicks,
-                orders=orders,
-                value=value,
-                d_clicks=clicks - before_clicks,
-                d_orders=orders - before_orders,
-            )
-        )
-    view.sent = now
-    record = View(
-        view_id=f"{view.request_id}:{status}:{view.revision}",
-        request_id=view.request_id,
-        status=status,
-        revision=view.revision,
-        ts=view.ts,
-        emitted_at=emitted_at,
-        user=view.user,
-        query=impression.query,
-        items=tuple(items),
-        session=impression.session,
-        recent_queries=impression.recent_queries,
-        recent_items=impression.recent_items,
-        candidates=impression.candidates,
-        checkpoint=impression.checkpoint,
-        weights_version=impression.weights_version,
-        snapshot_version=impression.snapshot_version,
-    )
-    return Output(VIEWS.name, view.user.encode(), encode(record))
+    items = page.items  # a `ViewItem` at its defaults is written as a `ShownItem` is
+    if view.clicks:
+        now = tally(view)
+        items = Raw(_encode(_counted(_items(page.items), now, view.sent or {})))
+        view.sent = now
+    record = RawView(
+        f"{view.request_id}:{status.value}:{view.revision}", view.request_id, status, view.revision, view.ts, emitted_at,
+        view.user, page.query, items, page.session, page.recent_queries, page.recent_items, page.candidates,
+        page.checkpoint, page.weights_version, page.snapshot_version,
+    )  # fmt: skip
+    return Output(VIEWS.name, view.user.encode(), _encode(record))
+
+
+def _counted(items: list[ShownItem], now: Tally, before: Tally) -> list[ShownItem | ViewItem]:
+    """The items with their counts. An item that stands twice on the page gets its interactions at its first position."""
+    counted: list[ShownItem | ViewItem] = list(items)
+    left = {**before, **now}
+    for place, shown in enumerate(items):
+        if shown.item not in left:
+            continue
+        clicks, orders, value = now.get(shown.item, _NOTHING)
+        clicks_before, orders_before, _ = before.get(shown.item, _NOTHING)
+        counted[place] = ViewItem(
+            shown.item, shown.position, shown.propensity, clicks, orders, value,
+            clicks - clicks_before, orders - orders_before,
+        )  # fmt: skip
+        del left[shown.item]
+        if not left:
+            break
+    return counted
 
 
 def tick(ts: int) -> Output:
     """Tells the readers of search.views that no later record of this partition is emitted before ``ts``."""
     return Output(VIEWS.name, b"", encode(Tick(ts=ts)))
-
-
-def _impression(view: OpenView) -> Impression:
-    event: Impression = decode(Impression, view.raw)
-    return event

@@ -1,217 +1,247 @@
-"""The rules of the join, for one bucket of event time at a time.
+"""The rules of the join, for one phase of one bucket of event time at a time.
 
-Order inside a bucket: impressions, clicks, orders, returns, provisional closes, finals, forgotten orders; ties by
-(time, id), then by offset. A record that cannot be joined is refused with its reason and counts nowhere else.
+Ties inside a phase go by (time, id), then by offset. A record that cannot be joined is refused with its reason and counts
+nowhere else.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TypeVar
+from operator import attrgetter
+from typing import Any
 
-from schemas.codec import decode
+import msgspec
+
 from schemas.events import Click, Impression, Order, Return
 from schemas.quarantine import Reason
 from schemas.views import ViewStatus
-from streams.attribution.emission import changed, emit, shown
-from streams.attribution.state import BUCKET_MS, Bucket, OpenOrder, OpenView, State, Waiting
+from streams.attribution.emission import changed, emit, shows
+from streams.attribution.state import BUCKET_MS, OpenOrder, OpenView, Phase, State, Waiting
 from streams.runtime.core import Output
 from streams.settings import AttributionSettings
 
-T = TypeVar("T")
+# What waits was checked when it was accepted.
+_impression = msgspec.json.Decoder(Impression).decode
+_click = msgspec.json.Decoder(Click).decode
+_order = msgspec.json.Decoder(Order).decode
+_return = msgspec.json.Decoder(Return).decode
+
+_arrival = attrgetter("ts", "id")
+_page_time = attrgetter("ts", "request_id")
 
 
 class Join:
-    """Fires buckets on a state. ``refuse(waiting, reason, detail)`` and ``send(output)`` take what comes out."""
+    """Settles phases on a state. ``refuse(phase, waiting, reason, detail)`` and ``send(output)`` take what comes out."""
 
     def __init__(
         self,
         state: State,
         settings: AttributionSettings,
-        refuse: Callable[[Waiting, Reason, str], None],
+        refuse: Callable[[Phase, Waiting, Reason, str], None],
         send: Callable[[Output], None],
     ) -> None:
         self._state, self._refuse, self._send = state, refuse, send
         self._click_ms = settings.click_window_s * 1_000
         self._order_ms = settings.order_window_s * 1_000
         self._return_ms = settings.return_window_s * 1_000
+        self._rules: tuple[Callable[[list[Any], int], None], ...] = (
+            self._impressions, self._clicks, self._orders, self._returns, self._closes, self._finals, self._forgets,
+        )  # fmt: skip
 
-    def fire(self, key: int, bucket: Bucket) -> None:
-        """Settle the bucket ``key``; everything in it happens before ``(key + 1) * BUCKET_MS``."""
-        end = (key + 1) * BUCKET_MS
-        for waiting in _ordered(bucket.impressions):
-            self._impression(waiting)
-        for waiting in _ordered(bucket.clicks):
-            self._click(waiting)
-        for waiting in _ordered(bucket.orders):
-            self._order(waiting)
-        taken_back = {view for waiting in _ordered(bucket.returns) for view in self._return(waiting)}
-        for number in self._by_time(taken_back):
-            view = self._state.views[number]
-            if view.revision and changed(view):
-                self._emit(view, ViewStatus.RETRACTED, end)
-        for number in self._by_time(bucket.closes):
-            self._close(number, end)
-        for number in self._by_time(bucket.finals):
-            self._final(number, end)
-        for order_id in sorted(bucket.forgets):
-            self._forget(order_id)
+    def settle(self, second: int, phase: int, things: list[Any]) -> None:
+        """Do what is due in that phase of that second; all of it happens before ``(second + 1) * BUCKET_MS``."""
+        self._rules[phase](things, second)
 
-    def _impression(self, waiting: Waiting) -> None:
+    # -- accepted records -----------------------------------------------------------------------------------------
+
+    def _impressions(self, waiting: list[Waiting], second: int) -> None:
         state = self._state
-        known = state.requests.get(waiting.id)
-        event: Impression = decode(Impression, waiting.raw)
-        if known is not None:
-            self._repeated(waiting, state.views[known].raw, Impression)
-            return
-        number, state.serial = state.serial, state.serial + 1
-        state.views[number] = OpenView(event.ts, event.request_id, event.user, waiting.raw)
-        state.requests[event.request_id] = number
-        state.recent.setdefault(event.user, []).append(number)
-        state.bucket(event.ts + self._click_ms).closes.append(number)
-        self._count("impressions")
-
-    def _repeated(self, waiting: Waiting, first: bytes, kind: type[Impression]) -> None:
-        if waiting.raw == first or (first and decode(kind, waiting.raw) == decode(kind, first)):
-            self._count("duplicates")
-        else:
-            self._refuse(waiting, Reason.CONTRADICTION, f"{waiting.id!r} is known with another content")
-
-    def _click(self, waiting: Waiting) -> None:
-        click: Click = decode(Click, waiting.raw)
-        found = self._named_view(waiting, click) if click.request_id else self._latest_view(waiting, click)
-        if found is None:
-            return
-        view = self._state.views[found]
-        if (click.item, click.ts) in view.clicks:
-            self._count("duplicates")
-            return
-        view.clicks.append((click.item, click.ts))
-        self._state.clicked.setdefault(click.user, {}).setdefault(click.item, []).append((click.ts, found))
-        self._count("clicks")
-
-    def _named_view(self, waiting: Waiting, click: Click) -> int | None:
-        number = self._state.requests.get(click.request_id)
-        if number is None:
-            self._refuse(waiting, Reason.UNKNOWN_REQUEST, f"no open view of request {click.request_id!r}")
-            return None
-        view = self._state.views[number]
-        if view.user != click.user:
-            self._refuse(waiting, Reason.CONTRADICTION, f"request {click.request_id!r} belongs to another user")
-        elif not view.ts <= click.ts <= view.ts + self._click_ms:
-            self._refuse(waiting, Reason.OUTSIDE_WINDOW, f"{click.ts - view.ts} ms after its view, at most {self._click_ms}")
-        elif click.item not in shown(view):
-            self._refuse(waiting, Reason.NOT_SHOWN, f"request {click.request_id!r} did not show {click.item!r}")
-        else:
-            return number
-        return None
-
-    def _latest_view(self, waiting: Waiting, click: Click) -> int | None:
-        for number in reversed(self._state.recent.get(click.user, ())):
-            view = self._state.views[number]
-            if view.ts <= click.ts <= view.ts + self._click_ms and click.item in shown(view):
-                return number
-        self._refuse(waiting, Reason.NOT_SHOWN, f"no view of the user inside its click window shows {click.item!r}")
-        return None
-
-    def _order(self, waiting: Waiting) -> None:
-        state = self._state
-        order: Order = decode(Order, waiting.raw)
-        known = state.orders.get(order.order_id)
-        if known is not None:
-            if (known.ts, known.user, known.item, known.value) == (order.ts, order.user, order.item, order.value):
-                self._count("duplicates")
+        fresh = 0
+        for w in _ordered(waiting):
+            known = state.requests.get(w.id)
+            if known is not None:
+                self._repeated(w, known)
+                continue
+            view = OpenView(w.ts, w.id, w.user, w.raw)
+            state.requests[w.id] = view
+            recent = state.recent.get(w.user)
+            if recent is None:
+                state.recent[w.user] = [view]
             else:
-                self._refuse(waiting, Reason.CONTRADICTION, f"order {order.order_id!r} is known with another content")
-            return
-        number = self._explaining_click(order)
-        if number is None:
-            self._refuse(
-                waiting, Reason.NO_CLICK, f"no click of the user on {order.item!r} in the {self._order_ms} ms before"
-            )
-            return
-        view = state.views[number]
-        view.orders.append((order.order_id, order.ts, order.item, order.value))
-        view.holds += 1
-        state.orders[order.order_id] = OpenOrder(order.ts, order.user, order.item, order.value, number)
-        state.bucket(order.ts + self._return_ms).forgets.append(order.order_id)
-        self._count("orders")
+                recent.append(view)
+            state.plan(max(second, (w.ts + self._click_ms) // BUCKET_MS), Phase.CLOSES, view)
+            fresh += 1
+        self._count("impressions", fresh)
 
-    def _explaining_click(self, order: Order) -> int | None:
-        """The view of the user's last click on the item, if the order is inside that click's window."""
-        for ts, number in reversed(self._state.clicked.get(order.user, {}).get(order.item, ())):
-            if ts <= order.ts:
-                return number if order.ts <= ts + self._order_ms else None
+    def _repeated(self, waiting: Waiting, known: OpenView) -> None:
+        # A repeat has the same time, so it comes before the view closes and its bytes may go: later ones are other pages.
+        if waiting.raw == known.raw or (known.raw and _impression(waiting.raw) == _impression(known.raw)):
+            self._count("duplicates")
+        else:
+            self._refuse(Phase.IMPRESSIONS, waiting, Reason.CONTRADICTION, f"{waiting.id!r} is known with another content")
+
+    def _clicks(self, waiting: list[Waiting], _: int) -> None:
+        clicked = self._state.clicked
+        for w in _ordered(waiting):
+            click = _click(w.raw)
+            view = self._named_view(w, click) if click.request_id else self._latest_view(w, click)
+            if view is None:
+                continue
+            entry = (click.item, click.ts)
+            if entry in view.clicks:
+                self._count("duplicates")
+                continue
+            view.clicks += (entry,)
+            clicked.setdefault((click.user, click.item), []).append((click.ts, view))
+            self._count("clicks")
+
+    def _named_view(self, waiting: Waiting, click: Click) -> OpenView | None:
+        view = self._state.requests.get(click.request_id)
+        if view is None:
+            reason, why = Reason.UNKNOWN_REQUEST, f"no open view of request {click.request_id!r}"
+        elif view.user != click.user:
+            reason, why = Reason.CONTRADICTION, f"request {click.request_id!r} belongs to another user"
+        elif not view.ts <= click.ts <= view.ts + self._click_ms:
+            reason, why = Reason.OUTSIDE_WINDOW, f"{click.ts - view.ts} ms after its view, at most {self._click_ms}"
+        elif not shows(view, click.item, click.item.encode()):
+            reason, why = Reason.NOT_SHOWN, f"request {click.request_id!r} did not show {click.item!r}"
+        else:
+            return view
+        self._refuse(Phase.CLICKS, waiting, reason, why)
         return None
 
-    def _return(self, waiting: Waiting) -> tuple[int, ...]:
-        event: Return = decode(Return, waiting.raw)
-        order = self._state.orders.get(event.order_id)
-        if order is None:
-            self._refuse(waiting, Reason.UNKNOWN_ORDER, f"no open order {event.order_id!r}")
-        elif order.user != event.user:
-            self._refuse(waiting, Reason.CONTRADICTION, f"order {event.order_id!r} belongs to another user")
-        elif order.returned == event.ts:
+    def _latest_view(self, waiting: Waiting, click: Click) -> OpenView | None:
+        item, text, earliest = click.item, click.item.encode(), click.ts - self._click_ms
+        for view in reversed(self._state.recent.get(click.user, ())):
+            if earliest <= view.ts <= click.ts and shows(view, item, text):
+                return view
+        why = f"no view of the user inside its click window shows {click.item!r}"
+        self._refuse(Phase.CLICKS, waiting, Reason.NOT_SHOWN, why)
+        return None
+
+    def _orders(self, waiting: list[Waiting], second: int) -> None:
+        state = self._state
+        for w in _ordered(waiting):
+            order = _order(w.raw)
+            known = state.orders.get(order.order_id)
+            if known is not None:
+                self._known_order(w, order, known)
+                continue
+            view = self._explaining_view(order)
+            if view is None:
+                why = f"no click of the user on {order.item!r} in the {self._order_ms} ms before"
+                self._refuse(Phase.ORDERS, w, Reason.NO_CLICK, why)
+                continue
+            view.orders += ((order.order_id, order.item, order.value),)
+            held = OpenOrder(order.order_id, order.ts, order.user, order.item, order.value, view, order.value)
+            state.orders[order.order_id] = held
+            state.plan(max(second, (order.ts + self._return_ms) // BUCKET_MS), Phase.FORGETS, held)
+            self._count("orders")
+
+    def _known_order(self, waiting: Waiting, order: Order, known: OpenOrder) -> None:
+        if (known.ts, known.user, known.item, known.value) == (order.ts, order.user, order.item, order.value):
             self._count("duplicates")
-        elif order.returned >= 0:
-            self._refuse(waiting, Reason.CONTRADICTION, f"order {event.order_id!r} was returned at {order.returned}")
-        elif not order.ts <= event.ts <= order.ts + self._return_ms:
-            self._refuse(waiting, Reason.OUTSIDE_WINDOW, f"{event.ts - order.ts} ms after its order")
         else:
-            order.returned = event.ts
-            self._state.views[order.view].orders.remove((event.order_id, order.ts, order.item, order.value))
-            self._count("returns")
-            return (order.view,)
-        return ()
+            why = f"order {order.order_id!r} is known with another content"
+            self._refuse(Phase.ORDERS, waiting, Reason.CONTRADICTION, why)
 
-    def _close(self, number: int, end: int) -> None:
+    def _explaining_view(self, order: Order) -> OpenView | None:
+        """The view of the user's last click on the item, if the order is inside that click's window."""
+        for ts, view in reversed(self._state.clicked.get((order.user, order.item), ())):
+            if ts <= order.ts:
+                return view if order.ts <= ts + self._order_ms else None
+        return None
+
+    def _returns(self, waiting: list[Waiting], second: int) -> None:
+        touched: dict[int, OpenView] = {}
+        for w in _ordered(waiting):
+            event = _return(w.raw)
+            order = self._state.orders.get(event.order_id)
+            refused = self._why_not(event, order)
+            if refused is not None:
+                self._refuse(Phase.RETURNS, w, *refused)
+            elif order is not None and (event.ts, event.value) in order.returns:
+                self._count("duplicates")
+            elif order is not None:
+                _take_back(order, event)
+                touched[id(order.view)] = order.view
+                self._count("returns")
+        for view in sorted(touched.values(), key=_page_time):
+            if view.revision and changed(view):
+                self._emit(view, ViewStatus.RETRACTED, second)
+
+    def _why_not(self, event: Return, order: OpenOrder | None) -> tuple[Reason, str] | None:
+        if order is None:
+            return Reason.UNKNOWN_ORDER, f"no open order {event.order_id!r}"
+        if order.user != event.user:
+            return Reason.CONTRADICTION, f"order {event.order_id!r} belongs to another user"
+        if (event.ts, event.value) in order.returns:
+            return None
+        if order.left < 0:
+            return Reason.CONTRADICTION, f"order {event.order_id!r} was returned at {order.returns[-1][0]}"
+        if event.value > order.left:
+            return Reason.CONTRADICTION, f"{event.value} of order {event.order_id!r} returned, {order.left} were left"
+        if not order.ts <= event.ts <= order.ts + self._return_ms:
+            return Reason.OUTSIDE_WINDOW, f"{event.ts - order.ts} ms after its order, at most {self._return_ms}"
+        return None
+
+    # -- windows that end: these were planned in the order of (time, id) --------------------------------------------
+
+    def _closes(self, views: list[OpenView], second: int) -> None:
         state = self._state
-        view = state.views[number]
-        self._emit(view, ViewStatus.PROVISIONAL, end)
-        recent = state.recent[view.user]
-        recent.remove(number)
-        if not recent:
-            del state.recent[view.user]
-        if not view.clicks:
-            # No click, so no order can come: only the request id is kept, for the reason of what still names it.
-            view.raw = b""
-        state.bucket(view.ts + self._click_ms + self._order_ms).finals.append(number)
+        for view in views:
+            self._emit(view, ViewStatus.PROVISIONAL, second)
+            recent = state.recent[view.user]
+            if len(recent) == 1:
+                del state.recent[view.user]
+            else:
+                recent.remove(view)
+            if not view.clicks:
+                # No click, so no order can come: only the request id is kept, for the reason of what still names it.
+                view.raw = b""
+            state.plan(max(second, (view.ts + self._click_ms + self._order_ms) // BUCKET_MS), Phase.FINALS, view)
 
-    def _final(self, number: int, end: int) -> None:
+    def _finals(self, views: list[OpenView], second: int) -> None:
         state = self._state
-        view = state.views[number]
-        if changed(view):
-            self._emit(view, ViewStatus.FINAL, end)
-        view.over = True
-        del state.requests[view.request_id]
-        items = state.clicked.get(view.user, {})
-        for item in {item for item, _ in view.clicks}:
-            items[item] = [entry for entry in items[item] if entry[1] != number]
-            if not items[item]:
-                del items[item]
-        if not items:
-            state.clicked.pop(view.user, None)
-        if not view.holds:
-            del state.views[number]
+        for view in views:
+            view.over = True
+            del state.requests[view.request_id]
+            if not view.clicks:
+                continue
+            if changed(view):
+                self._emit(view, ViewStatus.FINAL, second)
+            for item in {item for item, _ in view.clicks}:
+                left = [entry for entry in state.clicked[view.user, item] if entry[1] is not view]
+                if left:
+                    state.clicked[view.user, item] = left
+                else:
+                    del state.clicked[view.user, item]
 
-    def _forget(self, order_id: str) -> None:
-        order = self._state.orders.pop(order_id)
-        view = self._state.views[order.view]
-        view.holds -= 1
-        if view.over and not view.holds:
-            del self._state.views[order.view]
+    def _forgets(self, orders: list[OpenOrder], _: int) -> None:
+        for order in orders:
+            del self._state.orders[order.order_id]
 
-    def _emit(self, view: OpenView, status: ViewStatus, end: int) -> None:
-        self._send(emit(view, status, end))
-        self._count(f"views.{status}")
+    def _emit(self, view: OpenView, status: ViewStatus, second: int) -> None:
+        self._send(emit(view, status, (second + 1) * BUCKET_MS))
+        self._count(_EMITTED[status])
 
-    def _count(self, name: str) -> None:
-        self._state.counters[name] = self._state.counters.get(name, 0) + 1
+    def _count(self, name: str, number: int = 1) -> None:
+        if number:
+            counters = self._state.counters
+            counters[name] = counters.get(name, 0) + number
 
-    def _by_time(self, numbers: list[int] | set[int]) -> list[int]:
-        views = self._state.views
-        return sorted(numbers, key=lambda n: (views[n].ts, views[n].request_id))
+
+_EMITTED = {status: f"views.{status}" for status in ViewStatus}
+
+
+def _take_back(order: OpenOrder, event: Return) -> None:
+    """``event.value`` of the order, all of it when that is 0 or all that is left."""
+    view = order.view
+    order.returns += ((event.ts, event.value),)
+    order.left = order.left - event.value if 0 < event.value < order.left else -1.0
+    others = tuple(entry for entry in view.orders if entry[0] != order.order_id)
+    view.orders = others if order.left < 0 else (*others, (order.order_id, order.item, order.left))
 
 
 def _ordered(waiting: list[Waiting]) -> list[Waiting]:
-    return sorted(waiting, key=lambda w: (w.ts, w.id))
+    return waiting if len(waiting) == 1 else sorted(waiting, key=_arrival)

@@ -1,89 +1,167 @@
-"""The state of one partition of the join. Everything here is plain data, so that a dump is one msgpack encoding.
+"""The state of one partition of the join: open views, orders that can still be returned, and an agenda of event time.
 
-Accepted records wait in buckets of one second of event time; a bucket is fired as a whole once the watermark has
-passed its end, so the order of arrival between topics cannot show.
+In memory views are objects that refer to each other; a dump numbers them. Indexes and timers are not dumped: they follow
+from the views, so that a state loaded under other windows takes the new ones for everything that is still open.
 """
 
 from __future__ import annotations
 
+from enum import IntEnum
 from heapq import heappush
+from typing import Any
 
 import msgspec
 
-#: Width of a bucket (ms of event time).
+#: Width of a bucket (ms of event time): what is due in it is done as a whole, once the watermark has passed its end.
 BUCKET_MS = 1_000
+#: Places of a bucket on the agenda; the key of a place is ``second * PLACES + phase``.
+PLACES = 8
 
 
-class Waiting(msgspec.Struct, array_like=True):
+class Phase(IntEnum):
+    """What happens in a bucket, in this order."""
+
+    IMPRESSIONS = 0
+    CLICKS = 1
+    ORDERS = 2
+    RETURNS = 3
+    CLOSES = 4  #: click windows that end
+    FINALS = 5  #: order windows that end
+    FORGETS = 6  #: return windows that end
+
+
+#: Phases of accepted records; what waits in them is pending.
+RECORDS = (Phase.IMPRESSIONS, Phase.CLICKS, Phase.ORDERS, Phase.RETURNS)
+
+
+class Waiting(msgspec.Struct, array_like=True, gc=False, eq=False):
     """An accepted record that waits for its bucket; raw bytes and place are kept, in case it ends in quarantine."""
 
     ts: int
     id: str  #: request id, item or order id: the tie-break inside a bucket
-    topic: str
+    user: str
     offset: int
     timestamp: int  #: broker's time (ms)
     raw: bytes
 
 
-class OpenView(msgspec.Struct, array_like=True):
+class OpenView(msgspec.Struct, array_like=True, gc=False, eq=False):
     """A view whose label may still change. ``raw`` is dropped at its close when nothing more can be emitted for it."""
 
     ts: int
     request_id: str
     user: str
     raw: bytes
-    clicks: list[tuple[str, int]] = []  #: (item, ts), each once
-    orders: list[tuple[str, int, str, float]] = []  #: (order id, ts, item, value), those not returned
-    revision: int = 0
-    sent: dict[str, tuple[int, int]] = {}  #: item -> (clicks, orders) of the last emitted revision
-    holds: int = 0  #: orders that may still be returned
-    over: bool = False  #: its order window has ended
+    clicks: tuple[tuple[str, int], ...] = ()  #: (item, ts), each once
+    orders: tuple[tuple[str, str, float], ...] = ()  #: (order id, item, value left), those not returned whole
+    revision: int = 0  #: of the last emission; 0 inside the click window
+    sent: dict[str, tuple[int, int, float]] | None = None  #: item -> (clicks, orders, value) as last emitted
+    over: bool = False  #: its order window has ended; an order that can be returned keeps it
 
 
-class OpenOrder(msgspec.Struct, array_like=True):
+class OpenOrder(msgspec.Struct, gc=False, eq=False):
     """An order that can still be returned, or named again by a contradiction."""
 
+    order_id: str
     ts: int
     user: str
     item: str
     value: float
-    view: int
-    returned: int = -1  #: event time of its return
+    view: OpenView
+    left: float  #: value that has not come back; -1 once all of it has
+    returns: tuple[tuple[int, float], ...] = ()  #: (ts, value as it was told) of its returns
 
 
-class Bucket(msgspec.Struct, array_like=True):
-    """What is due in one second of event time, in the order in which it is fired."""
-
-    impressions: list[Waiting] = []
-    clicks: list[Waiting] = []
-    orders: list[Waiting] = []
-    returns: list[Waiting] = []
-    closes: list[int] = []  #: views whose click window ends
-    finals: list[int] = []  #: views whose order window ends
-    forgets: list[str] = []  #: orders whose return window ends
-
-
-class State(msgspec.Struct):
-    """All of it. ``newest`` holds each topic's running maximum of event time; -1 before its first record."""
+class Dumped(msgspec.Struct, array_like=True):
+    """A state as plain data; views are numbered by their place in ``views``."""
 
     newest: dict[str, int]
-    counters: dict[str, int] = {}
-    frontier: int = 0  #: event time up to which buckets have been fired (ms)
-    marks: list[int] = []  #: heap of tick times to pass on
-    due: list[int] = []  #: heap of the keys of ``buckets``
-    buckets: dict[int, Bucket] = {}
-    serial: int = 0  #: number of the next view
-    views: dict[int, OpenView] = {}
-    requests: dict[str, int] = {}  #: request id -> view, until its order window ends
-    recent: dict[str, list[int]] = {}  #: user -> views inside their click window, oldest first
-    clicked: dict[str, dict[str, list[tuple[int, int]]]] = {}  #: user -> item -> (click ts, view), oldest first
-    orders: dict[str, OpenOrder] = {}
+    counters: dict[str, int]
+    frontier: int
+    marks: list[int]
+    waiting: list[tuple[int, list[Waiting]]]  #: (place, records)
+    views: list[OpenView]
+    clicked: list[tuple[str, str, list[tuple[int, int]]]]  #: (user, item, [(click ts, view)])
+    orders: list[tuple[str, int, str, str, float, int, float, tuple[tuple[int, float], ...]]]
 
-    def bucket(self, ts: int) -> Bucket:
-        """The bucket of an event time, made when it is not there."""
-        key = ts // BUCKET_MS
-        found = self.buckets.get(key)
-        if found is None:
-            found = self.buckets[key] = Bucket()
-            heappush(self.due, key)
-        return found
+
+class State:
+    """All of it. ``newest`` holds each topic's running maximum of event time; -1 before its first record."""
+
+    def __init__(self, newest: dict[str, int]) -> None:
+        self.newest = newest
+        self.counters: dict[str, int] = {"pending": 0}
+        self.frontier = 0  #: event time up to which buckets have been done (ms)
+        self.marks: list[int] = []  #: heap of tick times to pass on
+        self.due: list[int] = []  #: heap of the places of ``agenda``
+        self.agenda: dict[int, list[Any]] = {}  #: place -> records, views or orders, by the place's phase
+        self.requests: dict[str, OpenView] = {}  #: until the order window ends, in order of registration
+        self.recent: dict[str, list[OpenView]] = {}  #: user -> views inside their click window, oldest first
+        self.clicked: dict[
+            tuple[str, str], list[tuple[int, OpenView]]
+        ] = {}  #: (user, item) -> (click ts, view), oldest first
+        self.orders: dict[str, OpenOrder] = {}
+
+    def plan(self, second: int, phase: Phase, what: object) -> None:
+        """Put something on the agenda of a second of event time."""
+        place = second * PLACES + phase
+        there = self.agenda.get(place)
+        if there is None:
+            self.agenda[place] = [what]
+            heappush(self.due, place)
+        else:
+            there.append(what)
+
+    def dump(self) -> bytes:
+        """As msgpack."""
+        views = list(self.requests.values())
+        known = {id(view) for view in views}
+        for order in self.orders.values():
+            if id(order.view) not in known:
+                known.add(id(order.view))
+                views.append(order.view)
+        number = {id(view): n for n, view in enumerate(views)}
+        return msgspec.msgpack.encode(
+            Dumped(
+                self.newest,
+                self.counters,
+                self.frontier,
+                self.marks,
+                [(place, self.agenda[place]) for place in sorted(self.agenda) if place % PLACES in RECORDS],
+                views,
+                [(*key, [(ts, number[id(view)]) for ts, view in clicks]) for key, clicks in self.clicked.items()],
+                [
+                    (o.order_id, o.ts, o.user, o.item, o.value, number[id(o.view)], o.left, o.returns)
+                    for o in self.orders.values()
+                ],
+            )
+        )
+
+
+def load(data: bytes, click_ms: int, order_ms: int, return_ms: int) -> State:
+    """The state that was dumped, its timers set by these windows (ms): what is overdue is due at once."""
+    dumped = msgspec.msgpack.decode(data, type=Dumped)
+    state = State(dumped.newest)
+    state.counters, state.frontier, state.marks = dumped.counters, dumped.frontier, dumped.marks
+
+    def plan(due_ms: int, phase: Phase, what: object) -> None:
+        state.plan(max(due_ms, state.frontier) // BUCKET_MS, phase, what)
+
+    for place, waiting in dumped.waiting:
+        state.agenda[place] = list(waiting)
+        heappush(state.due, place)
+    for view in dumped.views:
+        if view.over:
+            continue
+        state.requests[view.request_id] = view
+        if view.revision:
+            plan(view.ts + click_ms + order_ms, Phase.FINALS, view)
+        else:
+            state.recent.setdefault(view.user, []).append(view)
+            plan(view.ts + click_ms, Phase.CLOSES, view)
+    for user, item, clicks in dumped.clicked:
+        state.clicked[user, item] = [(ts, dumped.views[n]) for ts, n in clicks]
+    for name, ts, user, item, value, n, left, returns in dumped.orders:
+        order = state.orders[name] = OpenOrder(name, ts, user, item, value, dumped.views[n], left, returns)
+        plan(ts + return_ms, Phase.FORGETS, order)
+    return state

@@ -6,7 +6,7 @@ that event time has gone past it; views come in order of ``emitted_at``, so noth
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
 import msgspec
@@ -51,6 +51,11 @@ class CountsCore:
     def watermark(self) -> int:
         """Event time (ms) below which no further view is emitted."""
         return self._state.newest
+
+    @property
+    def progress(self) -> Mapping[str, int]:
+        """Nothing: there is one input."""
+        return {}
 
     def apply(self, topic: str, records: Sequence[Record]) -> None:
         """Count views; a record that cannot be read goes to quarantine."""

@@ -6,7 +6,7 @@ sources' own logs, so snapshots do not depend on how the sources interleave.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 import msgspec
@@ -57,6 +57,11 @@ class MergerCore:
     def watermark(self) -> int:
         """The stamp that every source has told."""
         return min(self._state.told)
+
+    @property
+    def progress(self) -> Mapping[str, int]:
+        """Nothing: there is one input."""
+        return {}
 
     def apply(self, topic: str, records: Sequence[Record]) -> None:
         """Keep deltas under their stamp until it is complete."""

@@ -7,7 +7,7 @@ first multiple there is none, and the prior stands as version 0. So a replay giv
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final, Protocol
 
 import msgspec
@@ -76,6 +76,12 @@ class RewardingCore:
         """Event time (ms) below which every view has become an example."""
         waiting = self._state.waiting
         return waiting[0].emitted_at if waiting else self._state.newest
+
+    @property
+    def progress(self) -> Mapping[str, int]:
+        """Newest event time (ms) of the views, and that up to which views have their snapshot."""
+        pointers = self._state.pointers
+        return {VIEWS.name: self._state.newest, SNAPSHOTS.name: (pointers[-1].stamp if pointers else 0) + self._every}
 
     def apply(self, topic: str, records: Sequence[Record]) -> None:
         """Take views or pointers; what cannot be used goes to quarantine."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
@@ -47,6 +47,14 @@ class Core(Protocol):
     @property
     def watermark(self) -> int:
         """Event time (ms) below which no further record is accepted; 0 before any."""
+        ...
+
+    @property
+    def progress(self) -> Mapping[str, int]:
+        """Event time (ms) that each input has come to; empty when inputs do not wait for each other.
+
+        An input far ahead of the slowest is paused (`RuntimeSettings.ahead_s`): what it brings could only wait in memory.
+        """
         ...
 
     def apply(self, topic: str, records: Sequence[Record]) -> None:

@@ -34,6 +34,7 @@ class Host:
         self._reader = LogReader(connections.kafka, settings.recovery_timeout_s)
         self.slots: dict[tuple[str, int], Slot] = {}
         self._flushers: dict[tuple[str, int], asyncio.Task[None]] = {}
+        self._paused: set[TP] = set()
         self.failure: BaseException | None = None
         self.ended = asyncio.Event()
 
@@ -66,6 +67,17 @@ class Host:
         if not taken:
             logger.warning("gap, seeking back", topic=tp.topic, partition=tp.partition, wanted=slot.next[tp.topic])
             await self._app.consumer.seek_to({tp: self.wanted()[tp]})
+        self._pace(slot)
+
+    def _pace(self, slot: Slot) -> None:
+        """Pause the inputs that have run ahead, so that a catch-up does not fill the memory; let the others go on."""
+        ahead = {TP(topic, slot.partition) for topic in slot.ahead()}
+        paused = {tp for tp in self._paused if tp.partition == slot.partition and tp.topic in slot.next}
+        if ahead - paused:
+            self._app.consumer.pause_partitions(ahead - paused)
+        if paused - ahead:
+            self._app.consumer.resume_partitions(paused - ahead)
+        self._paused = (self._paused - paused) | ahead
 
     def wanted(self) -> Mapping[TP, int]:
         """Where each input partition is to be read from: the least that any agent's slot wants."""
@@ -82,6 +94,7 @@ class Host:
         """Write what has been taken, before somebody else may own it."""
         partitions = {tp.partition for tp in gone}
         await self._flush_all([slot for slot in self.slots.values() if slot.partition in partitions])
+        self._paused = {tp for tp in self._paused if tp.partition not in partitions}
 
     async def assigned(self, present: Iterable[TP]) -> None:
         """Keep the slots whose last commit is still their own; recover the others."""
@@ -133,9 +146,9 @@ class Host:
         except Exception as error:  # noqa: BLE001 - fenced, refused or broken: the log decides at the next start
             self.fail(error)
 
-    async def _flush_all(self, slots: Iterable[Slot]) -> None:
+    async def _flush_all(self, slots: Iterable[Slot], *, snapshot: bool = False) -> None:
         try:
-            await asyncio.gather(*(slot.flush() for slot in slots))
+            await asyncio.gather(*(slot.flush(snapshot=snapshot) for slot in slots))
         except Exception as error:  # noqa: BLE001 - see `_flusher`
             self.fail(error)
 
@@ -145,11 +158,12 @@ class Host:
         await asyncio.gather(task, return_exceptions=True)
 
     async def close(self) -> None:
-        """Write everything that has been taken, and stop."""
+        """Write everything that has been taken and the states, and stop: the next start has nothing to replay, so it may be
+        under other settings or other code."""
         slots, self.slots = list(self.slots.values()), {}
         if self.failure is None:
             try:
-                await asyncio.wait_for(self._flush_all(slots), self._settings.stop_timeout_s)
+                await asyncio.wait_for(self._flush_all(slots, snapshot=True), self._settings.stop_timeout_s)
             except TimeoutError:
                 self.fail(Unavailable("Kafka", "the last flush did not end in time", "nothing is lost: it is done again"))
         for task in self._flushers.values():

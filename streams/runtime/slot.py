@@ -154,12 +154,20 @@ class Slot:
             self.roomy.clear()
         return True
 
-    async def flush(self) -> None:
-        """Write everything taken so far in one transaction; nothing when nothing was taken."""
+    def ahead(self) -> set[str]:
+        """Inputs that have run too far ahead of the slowest."""
+        progress = self.core.progress
+        limit = min(progress.values(), default=0) + self._settings.ahead_s * 1_000
+        return {topic for topic, ts in progress.items() if ts > limit}
+
+    async def flush(self, *, snapshot: bool = False) -> None:
+        """Write everything taken so far in one transaction, and the state with it when asked; nothing when there is nothing
+        that the log does not have yet."""
         async with self._lock:
-            if not self.dirty.is_set():
+            snapshot = snapshot and self._since_snapshot > 0
+            if not (self.dirty.is_set() or snapshot):
                 return
-            batch = self._gather()
+            batch = self._gather(snapshot)
             began = time.monotonic()
             offset = await asyncio.get_running_loop().run_in_executor(None, self._write, batch)
             metrics.FLUSH.labels(*self._labels).observe(time.monotonic() - began)
@@ -178,9 +186,9 @@ class Slot:
                 waited += step
             await self.flush()
 
-    def _gather(self) -> Batch:
+    def _gather(self, snapshot: bool) -> Batch:
         """Take the unsent outputs, and the state when a snapshot is due. Atomic: there is no await in it."""
-        due = self._snapshot_offset < 0 or self._since_snapshot >= self._settings.snapshot_records
+        due = snapshot or self._snapshot_offset < 0 or self._since_snapshot >= self._settings.snapshot_records
         outputs, self._outputs = self._outputs, []
         blobs, self._blobs = self._blobs, []
         state = self.core.dump() if due else b""

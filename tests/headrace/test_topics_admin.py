@@ -19,8 +19,10 @@ def test_fresh_topics_agree_with_the_registry(fresh_topics: Connections) -> None
     assert set(found) == {t.name for t in TOPICS}
     assert found["search.views"].partitions == 2
     assert found["rewards.weights"].partitions == 1
-    assert found["rewards.weights"].config == {"cleanup.policy": "compact", "retention.ms": "-1"}
-    assert found["search.clicks"].config == {"cleanup.policy": "delete", "retention.ms": str(14 * 86_400 * 1000)}
+    weights, clicks = found["rewards.weights"].config, found["search.clicks"].config
+    assert weights == {"cleanup.policy": "compact", "retention.ms": "-1", "message.timestamp.type": "CreateTime"}
+    fortnight = str(14 * 86_400 * 1000)
+    assert clicks == {"cleanup.policy": "delete", "retention.ms": fortnight, "message.timestamp.type": "LogAppendTime"}
 
 
 def test_a_missing_topic_is_told_and_made(connections: Connections, unique: Callable[[str], str]) -> None:

@@ -28,14 +28,14 @@ class Seen(NamedTuple):
 
 
 class Emitted(NamedTuple):
-    """A revision: (emitted_at, phase, view ts, request, status, items as (item, clicks, orders))."""
+    """A revision: (emitted_at, phase, view ts, request, status, items as (item, clicks, orders, value))."""
 
     at: int
     phase: int
     ts: int
     request: str
     status: str
-    label: tuple[tuple[str, int, int], ...]
+    label: tuple[tuple[str, int, int, float], ...]
 
 
 class Answer(NamedTuple):
@@ -148,7 +148,7 @@ def _joined(
             orders.append((s, last[1]))
             count["orders"] += 1
 
-    returned: dict[int, Seen] = {}  # index of the order -> return
+    returned: dict[int, list[Seen]] = {}  # index of the order -> its returns
     for s in settled[Return]:
         match_ = [
             n for n, (o, _) in enumerate(orders) if o.id == s.id and o.second <= s.second <= (o.ts + return_ms) // 1000
@@ -157,15 +157,15 @@ def _joined(
             reason = "unknown_order"
         elif orders[match_[-1]][0].event.user != s.event.user:
             reason = "contradiction"
-        elif match_[-1] in returned:
-            if returned[match_[-1]].ts == s.ts:
-                count["duplicates"] += 1
-                continue
+        elif any(r.event == s.event for r in returned.get(match_[-1], ())):
+            count["duplicates"] += 1
+            continue
+        elif (left := _left(orders[match_[-1]][0], returned.get(match_[-1], []))) is None or s.event.value > left:
             reason = "contradiction"
         elif not orders[match_[-1]][0].ts <= s.ts <= orders[match_[-1]][0].ts + return_ms:
             reason = "outside_window"
         else:
-            returned[match_[-1]] = s
+            returned.setdefault(match_[-1], []).append(s)
             count["returns"] += 1
             continue
         bad[ORDERS.name, s.offset, reason] += 1
@@ -180,29 +180,41 @@ def _joined(
     return Answer(sorted(emitted), bad, count)
 
 
+def _left(order: Seen, returns: list[Seen]) -> float | None:
+    """Value of the order after these returns; None once all of it is back. A return of value 0 is of the whole."""
+    left: float | None = order.event.value
+    for r in returns:
+        assert left is not None
+        left = left - r.event.value if 0 < r.event.value < left else None
+    return left
+
+
 def _life(
     view: Seen,
     clicks: list[tuple[Seen, Seen]],
     orders: list[tuple[Seen, Seen]],
-    returned: dict[int, Seen],
+    returned: dict[int, list[Seen]],
     horizon: int,
     click_ms: int,
     order_ms: int,
 ) -> list[Emitted]:
-    def label(second: int) -> tuple[tuple[str, int, int], ...]:
+    def label(second: int) -> tuple[tuple[str, int, int, float], ...]:
         """Everything that happened up to the end of that second."""
-        tally: dict[str, list[int]] = {}
+        tally: dict[str, list[float]] = {}
         for c, v in clicks:
             if v is view and c.second <= second:
-                tally.setdefault(c.event.item, [0, 0])[0] += 1
+                tally.setdefault(c.event.item, [0, 0, 0.0])[0] += 1
         for n, (o, v) in enumerate(orders):
-            if v is view and o.second <= second and not (n in returned and returned[n].second <= second):
-                tally.setdefault(o.event.item, [0, 0])[1] += 1
-        return tuple(sorted((item, c, o) for item, (c, o) in tally.items() if c or o))
+            left = _left(o, [r for r in returned.get(n, ()) if r.second <= second])
+            if v is view and o.second <= second and left is not None:
+                count = tally.setdefault(o.event.item, [0, 0, 0.0])
+                count[1] += 1
+                count[2] += left
+        return tuple(sorted((item, int(c), int(o), value) for item, (c, o, value) in tally.items() if c or o))
 
     close = (view.ts + click_ms) // 1000
     final = (view.ts + click_ms + order_ms) // 1000
-    backs = {returned[n].second for n, (_, v) in enumerate(orders) if v is view and n in returned}
+    backs = {r.second for n, (_, v) in enumerate(orders) if v is view for r in returned.get(n, ())}
     steps = sorted({(close, 1, "provisional"), (final, 2, "final"), *((b, 0, "retracted") for b in backs if b > close)})
     out: list[Emitted] = []
     for second, phase, status in steps:

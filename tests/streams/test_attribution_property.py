@@ -43,7 +43,8 @@ clicks = st.builds(
     lambda ts, user, item, request: Click(ts, user, item, request), times, users, items, st.just("") | requests
 )
 orders = st.builds(lambda ts, user, item, name: Order(ts, user, item, name, 2.0), times, users, items, order_ids)
-returns = st.builds(lambda ts, user, name: Return(ts, user, name), times, users, order_ids)
+values = st.sampled_from([0.0, 0.5, 1.5, 2.0, 2.5])
+returns = st.builds(lambda ts, user, name, value: Return(ts, user, name, value), times, users, order_ids, values)
 ticks = times.map(Tick)
 broken = st.sampled_from([b"{", b'{"type":"tick","ts":-1}', b'{"type":"tick","ts":1,"v":7}', b"\xff", b'{"type":"other"}'])
 
@@ -60,8 +61,8 @@ def stories(draw: st.DrawFn) -> list[Impression | Click | Order | Return]:
         for name in draw(st.lists(order_ids, max_size=2)):
             ordered = clicked + draw(st.sampled_from([0, 1_000, 4_000, 8_000, 8_250]))
             told.append(Order(ordered, view.user, item, name, 2.0))
-            if draw(st.booleans()):
-                told.append(Return(ordered + draw(st.sampled_from([0, 2_000, 6_000, 6_250])), view.user, name))
+            for value in draw(st.lists(values, max_size=2)):
+                told.append(Return(ordered + draw(st.sampled_from([0, 2_000, 6_000, 6_250])), view.user, name, value))
     return told
 
 
@@ -110,8 +111,8 @@ def run(logs: dict[str, list[Record]], schedule: list[tuple[str, int, bool]]) ->
     return outputs, core
 
 
-def label(view: View) -> tuple[tuple[str, int, int], ...]:
-    return tuple(sorted((i.item, i.clicks, i.orders) for i in view.items if i.clicks or i.orders))
+def label(view: View) -> tuple[tuple[str, int, int, float], ...]:
+    return tuple(sorted((i.item, i.clicks, i.orders, i.value) for i in view.items if i.clicks or i.orders))
 
 
 @settings(max_examples=250, deadline=None)
