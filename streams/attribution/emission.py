@@ -87,7 +87,7 @@ def tally(view: OpenView) -> Tally:
     counts: dict[str, list[float]] = {}
     for item, _ in view.clicks:
         counts.setdefault(item, [0, 0, 0.0])[0] += 1
-    for _, item, value in view.orders:
+    for _, _, item, value in view.orders:
         count = counts.setdefault(item, [0, 0, 0.0])
         count[1] += 1
         count[2] += value

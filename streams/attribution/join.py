@@ -132,7 +132,7 @@ class Join:
                 why = f"no click of the user on {order.item!r} in the {self._order_ms} ms before"
                 self._refuse(Phase.ORDERS, w, Reason.NO_CLICK, why)
                 continue
-            view.orders += ((order.order_id, order.item, order.value),)
+            view.orders += ((order.order_id, order.ts, order.item, order.value),)
             held = OpenOrder(order.order_id, order.ts, order.user, order.item, order.value, view, order.value)
             state.orders[order.order_id] = held
             state.plan(max(second, (order.ts + self._return_ms) // BUCKET_MS), Phase.FORGETS, held)
@@ -239,8 +239,9 @@ def _take_back(order: OpenOrder, event: Return) -> None:
     view = order.view
     order.returns += ((event.ts, event.value),)
     order.left = order.left - event.value if 0 < event.value < order.left else -1.0
-    others = tuple(entry for entry in view.orders if entry[0] != order.order_id)
-    view.orders = others if order.left < 0 else (*others, (order.order_id, order.item, order.left))
+    # An id may name a later order too, once its first one is forgotten.
+    others = tuple(entry for entry in view.orders if entry[:2] != (order.order_id, order.ts))
+    view.orders = others if order.left < 0 else (*others, (order.order_id, order.ts, order.item, order.left))
 
 
 def _ordered(waiting: list[Waiting]) -> list[Waiting]:

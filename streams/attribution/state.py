@@ -53,7 +53,7 @@ class OpenView(msgspec.Struct, array_like=True, gc=False, eq=False):
     user: str
     raw: bytes
     clicks: tuple[tuple[str, int], ...] = ()  #: (item, ts), each once
-    orders: tuple[tuple[str, str, float], ...] = ()  #: (order id, item, value left), those not returned whole
+    orders: tuple[tuple[str, int, str, float], ...] = ()  #: (order id, ts, item, value left), those not returned whole
     revision: int = 0  #: of the last emission; 0 inside the click window
     sent: dict[str, tuple[int, int, float]] | None = None  #: item -> (clicks, orders, value) as last emitted
     over: bool = False  #: its order window has ended; an order that can be returned keeps it

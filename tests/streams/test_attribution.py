@@ -302,6 +302,13 @@ def test_state_is_let_go_when_everything_is_settled() -> None:
     assert len(busy.core.dump()) - len(idle.core.dump()) < 120  # counters
 
 
+def test_a_return_of_a_repeated_order_id_takes_back_the_later_order_alone() -> None:
+    """Return window 6 s: o at 20 s is forgotten when o at 30 s comes and is returned."""
+    log = Log(AttributionCore(0, RULES.model_copy(update={"return_window_s": 6})))
+    log(view(), click("b", 10), order("b", 20), order("b", 30), back("o", 31)).until(400_000)
+    assert told(log) == [("r:provisional:1", 1_801, {"b": (1, 1, 1, 1)})]
+
+
 def test_an_order_id_that_comes_again_after_it_was_forgotten_is_another_order() -> None:
     """Return window 1 s: the id is forgotten at 21 s, and the second order at 30 s counts beside the first."""
     rules = RULES.model_copy(update={"return_window_s": 1})
