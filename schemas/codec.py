@@ -5,6 +5,7 @@ A reader of version n accepts n and n - 1, and ignores fields it does not know. 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Any, Protocol, TypeVar
 
@@ -55,22 +56,28 @@ def decode(kind: type[S] | Any, raw: bytes, *, current: int = 1, limit: int = MA
     return record
 
 
-def decode_event(kind: Any, raw: bytes, limit: int) -> Any:
-    """`decode` for what outsiders write: a key that stands twice in an object is refused too, as every reader of such a
-    record would take another of its values.
-
-    What is byte for byte what `encode` writes has no key twice; anything else is looked at key by key.
-
-    Raises:
-        InvalidEvent: as `decode`, and for a repeated key.
+def event_decoder(kind: Any, limit: int) -> Callable[[bytes], Any]:
+    """A function as `decode` is for ``kind``, for what outsiders write: a key that stands twice in an object is refused
+    too, as every reader of such a record might take another of its values (`InvalidEvent`, unreadable).
     """
-    event = decode(kind, raw, limit=limit)
-    if _encoder.encode(event) != raw:
+    fast, encode_again = _decoder(kind).decode, _encoder.encode
+
+    def decode_event(raw: bytes) -> Any:
         try:
-            jiter.from_json(raw, catch_duplicate_keys=True)
-        except ValueError as error:
-            raise InvalidEvent(Reason.UNREADABLE, "record", str(error), "JSON whose keys are unique") from error
-    return event
+            event = fast(raw) if len(raw) <= limit else None
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            event = None
+        if event is None or event.v != 1:
+            event = decode(kind, raw, limit=limit)  # the same with its reasons
+        # What is byte for byte what `encode` writes has no key twice; anything else is looked at key by key.
+        if encode_again(event) != raw:
+            try:
+                jiter.from_json(raw, catch_duplicate_keys=True)
+            except ValueError as error:
+                raise InvalidEvent(Reason.UNREADABLE, "record", str(error), "JSON whose keys are unique") from error
+        return event
+
+    return decode_event
 
 
 class _Head(msgspec.Struct):

@@ -42,7 +42,8 @@ class RuntimeSettings(BaseModel):
         default=50_000,
         ge=1,
         le=100_000_000,
-        description="input records of a partition, replayed ones included, between two snapshots",
+        description="input records of a partition, replayed ones included, between two snapshots; one for each kB of state "
+        "where that is more",
     )
     snapshot_part_bytes: int = Field(
         default=600_000, ge=1_000, le=900_000, description="bytes of one part of a dumped state"

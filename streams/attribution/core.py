@@ -10,14 +10,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from heapq import heappop, heappush
 
-from schemas.codec import decode_event
+from schemas.codec import event_decoder
 from schemas.errors import InvalidEvent
 from schemas.events import Click, Event, Impression, Order, Return, Tick
 from schemas.quarantine import Reason
 from schemas.topics import CLICKS, IMPRESSIONS, INPUTS, ORDERS
 from streams.attribution.emission import tick
 from streams.attribution.join import Join
-from streams.attribution.state import BUCKET_MS, PLACES, RECORDS, Phase, State, Waiting, load
+from streams.attribution.state import BUCKET_MS, PLACES, Phase, State, Waiting, load
 from streams.runtime.core import Agent, Blob, Output, Record
 from streams.runtime.refusal import refuse
 from streams.settings import AttributionSettings
@@ -27,7 +27,10 @@ NAME = "attribution"
 #: Larger events are refused: their view and its example, which say more per item, must still fit the broker's limit.
 MAX_EVENT_BYTES = 500_000
 
-_KINDS = {IMPRESSIONS.name: Impression | Tick, CLICKS.name: Click | Tick, ORDERS.name: Order | Return | Tick}
+_DECODERS = {
+    topic.name: event_decoder(kind, MAX_EVENT_BYTES)
+    for topic, kind in ((IMPRESSIONS, Impression | Tick), (CLICKS, Click | Tick), (ORDERS, Order | Return | Tick))
+}
 _TOPICS = {
     Phase.IMPRESSIONS: IMPRESSIONS.name, Phase.CLICKS: CLICKS.name, Phase.ORDERS: ORDERS.name, Phase.RETURNS: ORDERS.name,
 }  # fmt: skip
@@ -70,10 +73,10 @@ class AttributionCore:
 
     def apply(self, topic: str, records: Sequence[Record]) -> None:
         """Take records of one input in offset order; what is refused at the door goes to quarantine at once."""
-        kind, newest, pending = _KINDS[topic], self._state.newest[topic], 0
+        decode, newest, pending = _DECODERS[topic], self._state.newest[topic], 0
         for record in records:
             try:
-                event: Event = decode_event(kind, record.value, MAX_EVENT_BYTES)
+                event: Event = decode(record.value)
                 if event.ts > record.timestamp + self._tolerance:
                     bound = f"at most {self._tolerance} ms ahead of its record's {record.timestamp}"
                     raise InvalidEvent(Reason.FUTURE, "event time", event.ts, bound)
@@ -95,6 +98,7 @@ class AttributionCore:
         self.counters["pending"] += pending
 
     def _wait(self, record: Record, event: Event) -> None:
+        phase: int
         if type(event) is Impression:
             phase, name = Phase.IMPRESSIONS, event.request_id
             if self._known is not None:
@@ -126,7 +130,7 @@ class AttributionCore:
             if state.marks and state.marks[0] < state.frontier:
                 self._pass_ticks(state.frontier - 1)
             things = state.agenda.pop(place)
-            if phase in RECORDS:
+            if phase <= Phase.RETURNS:
                 self.counters["pending"] -= len(things)
             self._join.settle(second, phase, things)
         state.frontier = max(state.frontier, limit * BUCKET_MS)
@@ -160,7 +164,7 @@ class AttributionCore:
         self._count(f"quarantined.{reason}")
         self._outputs.append(refuse(NAME, topic, self._partition, record, reason, detail))
 
-    def _refuse_waiting(self, phase: Phase, waiting: Waiting, reason: Reason, detail: str) -> None:
+    def _refuse_waiting(self, phase: int, waiting: Waiting, reason: Reason, detail: str) -> None:
         self._refuse(_TOPICS[phase], Record(waiting.offset, waiting.timestamp, None, waiting.raw), reason, detail)
 
     def _count(self, name: str) -> None:

@@ -11,7 +11,7 @@ from msgspec import Raw
 from schemas.codec import encode
 from schemas.events import ShownItem, Tick
 from schemas.topics import VIEWS
-from schemas.views import View, ViewItem, ViewStatus
+from schemas.views import View, ViewItem
 from streams.attribution.state import OpenView
 from streams.runtime.core import Output
 
@@ -40,7 +40,7 @@ class RawView(msgspec.Struct, gc=False, tag_field="type", tag="view"):
 
     view_id: str
     request_id: str
-    status: ViewStatus
+    status: str
     revision: int
     ts: int
     emitted_at: int
@@ -77,7 +77,10 @@ def shows(view: OpenView, item: str, text: bytes) -> bool:
     # Without an escape in it the page holds every item as it is, so most pages are ruled out unread.
     if text not in raw and b"\\" not in raw:
         return False
-    return any(entry.item == item for entry in _names(raw).items)
+    for entry in _names(raw).items:  # noqa: SIM110 - a generator would cost more than the search
+        if entry.item == item:
+            return True
+    return False
 
 
 def tally(view: OpenView) -> Tally:
@@ -99,7 +102,7 @@ def changed(view: OpenView) -> bool:
     return tally(view) != (view.sent or {})
 
 
-def emit(view: OpenView, status: ViewStatus, emitted_at: int) -> Output:
+def emit(view: OpenView, status: str, emitted_at: int) -> Output:
     """The next revision as an output for search.views; the view remembers what was said."""
     page = _page(view.raw)
     view.revision += 1
@@ -109,7 +112,7 @@ def emit(view: OpenView, status: ViewStatus, emitted_at: int) -> Output:
         items = Raw(_encode(_counted(_items(page.items), now, view.sent or {})))
         view.sent = now
     record = RawView(
-        f"{view.request_id}:{status.value}:{view.revision}", view.request_id, status, view.revision, view.ts, emitted_at,
+        f"{view.request_id}:{status}:{view.revision}", view.request_id, status, view.revision, view.ts, emitted_at,
         view.user, page.query, items, page.session, page.recent_queries, page.recent_items, page.candidates,
         page.checkpoint, page.weights_version, page.snapshot_version,
     )  # fmt: skip

@@ -26,6 +26,9 @@ _click = msgspec.json.Decoder(Click).decode
 _order = msgspec.json.Decoder(Order).decode
 _return = msgspec.json.Decoder(Return).decode
 
+_PROVISIONAL, _FINAL, _RETRACTED = ViewStatus.PROVISIONAL.value, ViewStatus.FINAL.value, ViewStatus.RETRACTED.value
+_EMITTED = {status.value: f"views.{status.value}" for status in ViewStatus}
+
 _arrival = attrgetter("ts", "id")
 _page_time = attrgetter("ts", "request_id")
 
@@ -37,7 +40,7 @@ class Join:
         self,
         state: State,
         settings: AttributionSettings,
-        refuse: Callable[[Phase, Waiting, Reason, str], None],
+        refuse: Callable[[int, Waiting, Reason, str], None],
         send: Callable[[Output], None],
     ) -> None:
         self._state, self._refuse, self._send = state, refuse, send
@@ -168,7 +171,7 @@ class Join:
                 self._count("returns")
         for view in sorted(touched.values(), key=_page_time):
             if view.revision and changed(view):
-                self._emit(view, ViewStatus.RETRACTED, second)
+                self._emit(view, _RETRACTED, second)
 
     def _why_not(self, event: Return, order: OpenOrder | None) -> tuple[Reason, str] | None:
         if order is None:
@@ -190,7 +193,7 @@ class Join:
     def _closes(self, views: list[OpenView], second: int) -> None:
         state = self._state
         for view in views:
-            self._emit(view, ViewStatus.PROVISIONAL, second)
+            self._emit(view, _PROVISIONAL, second)
             recent = state.recent[view.user]
             if len(recent) == 1:
                 del state.recent[view.user]
@@ -209,7 +212,7 @@ class Join:
             if not view.clicks:
                 continue
             if changed(view):
-                self._emit(view, ViewStatus.FINAL, second)
+                self._emit(view, _FINAL, second)
             for item in {item for item, _ in view.clicks}:
                 left = [entry for entry in state.clicked[view.user, item] if entry[1] is not view]
                 if left:
@@ -221,7 +224,7 @@ class Join:
         for order in orders:
             del self._state.orders[order.order_id]
 
-    def _emit(self, view: OpenView, status: ViewStatus, second: int) -> None:
+    def _emit(self, view: OpenView, status: str, second: int) -> None:
         self._send(emit(view, status, (second + 1) * BUCKET_MS))
         self._count(_EMITTED[status])
 
@@ -229,9 +232,6 @@ class Join:
         if number:
             counters = self._state.counters
             counters[name] = counters.get(name, 0) + number
-
-
-_EMITTED = {status: f"views.{status}" for status in ViewStatus}
 
 
 def _take_back(order: OpenOrder, event: Return) -> None:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import Protocol
+
+import msgspec
 
 from schemas.topics import Topic
 
 
-class Record(NamedTuple):
+class Record(msgspec.Struct, frozen=True, gc=False):
     """A raw record of an input. ``timestamp`` is the broker's time for it (ms)."""
 
     offset: int
@@ -18,7 +20,7 @@ class Record(NamedTuple):
     value: bytes
 
 
-class Output(NamedTuple):
+class Output(msgspec.Struct, frozen=True, gc=False):
     """A record to write. ``partition`` None: the core's own partition."""
 
     topic: str
@@ -27,7 +29,7 @@ class Output(NamedTuple):
     partition: int | None = None
 
 
-class Blob(NamedTuple):
+class Blob(msgspec.Struct, frozen=True):
     """A file to put into the store before the transaction that mentions it. Its path names its content."""
 
     path: str

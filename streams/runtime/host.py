@@ -58,7 +58,10 @@ class Host:
         await slot.roomy.wait()
         if self.slots.get(key) is not slot:
             return
-        records = [Record(r.offset, r.timestamp, r.key, r.value or b"") for r in chunk.records]
+        # The client's records have what a `Record` has; only a missing value has to be made one.
+        records: list[Record] = [
+            r if r.value is not None else Record(r.offset, r.timestamp, r.key, b"") for r in chunk.records
+        ]
         try:
             taken = slot.take(tp.topic, chunk.start, records, chunk.end)
         except Exception as error:  # noqa: BLE001 - a core must not raise; whatever it is, the process may not go on

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import signal
 import time
 from collections.abc import Sequence
@@ -39,6 +40,8 @@ def run(
     same time: a restart under it takes its partitions back without a wait.
     """
     settings = settings or RuntimeSettings()
+    # Millions of small, acyclic objects live here: looking through them for cycles as often as Python does costs a sixth.
+    gc.set_threshold(100_000, 50, 50)
     if settings.metrics_port:
         start_http_server(settings.metrics_port)
     await_topics(connections, agents, settings.recovery_timeout_s)

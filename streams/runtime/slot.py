@@ -27,6 +27,9 @@ from streams.settings import RuntimeSettings
 
 logger = structlog.get_logger(__name__)
 
+#: Bytes of state that may be dumped for each record taken.
+BYTES_A_RECORD = 1_000
+
 
 @dataclass(frozen=True)
 class Batch:
@@ -61,6 +64,7 @@ class Slot:
         self._blobs: list[Blob] = []
         self._snapshot_offset = -1
         self._since_snapshot = 0
+        self._state_bytes = 0
         self._lock = asyncio.Lock()
         self.dirty = asyncio.Event()  #: something to commit
         self.urgent = asyncio.Event()  #: enough outputs to flush at once
@@ -93,6 +97,7 @@ class Slot:
             self.sequence, self._snapshot_offset = 0, -1
         else:
             state, self.next = snapshot(self._reader, commit, self._partitions)
+            self._state_bytes = len(state)
             self.core.load(state)
             self._replay(commit)
             self.sequence, self._snapshot_offset = commit.sequence, commit.snapshot_offset
@@ -186,14 +191,20 @@ class Slot:
                 waited += step
             await self.flush()
 
+    @property
+    def _cadence(self) -> int:
+        """Records between two snapshots: a large state is dumped more rarely, so that dumping costs no more than joining."""
+        return max(self._settings.snapshot_records, self._state_bytes // BYTES_A_RECORD)
+
     def _gather(self, snapshot: bool) -> Batch:
         """Take the unsent outputs, and the state when a snapshot is due. Atomic: there is no await in it."""
-        due = snapshot or self._snapshot_offset < 0 or self._since_snapshot >= self._settings.snapshot_records
+        due = snapshot or self._snapshot_offset < 0 or self._since_snapshot >= self._cadence
         outputs, self._outputs = self._outputs, []
         blobs, self._blobs = self._blobs, []
         state = self.core.dump() if due else b""
         if due:
             self._since_snapshot = 0
+            self._state_bytes = len(state)
             metrics.SNAPSHOT_BYTES.labels(*self._labels).set(len(state))
         self.sequence += 1
         for event in (self.dirty, self.urgent):
@@ -220,9 +231,10 @@ class Slot:
             else []
         )
         offset = self._writer.write(
-            [o if o.partition is not None else o._replace(partition=self.partition) for o in batch.outputs],
+            batch.outputs,
             [Output(STATES.name, key + b":%d" % n, part, place) for n, part in enumerate(parts)],
             lambda first: Output(COMMITS.name, key, encode(_pointing(commit, first)), place),
+            self.partition,
         )
         metrics.OUTPUTS.labels(*self._labels).inc(len(batch.outputs))
         metrics.QUARANTINED.labels(*self._labels).inc(sum(1 for o in batch.outputs if o.topic == QUARANTINE.name))

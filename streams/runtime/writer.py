@@ -57,9 +57,11 @@ class TransactionWriter:
                     raise Unavailable(f"transactions of {self._id}", str(error), "check the broker") from error
                 time.sleep(0.1)
 
-    def write(self, outputs: Sequence[Output], first: Sequence[Output], last: Callable[[int], Output]) -> int:
+    def write(
+        self, outputs: Sequence[Output], first: Sequence[Output], last: Callable[[int], Output], partition: int
+    ) -> int:
         """One transaction: ``outputs``, ``first``, then ``last(offset)``, where ``offset`` is that of ``first[0]``
-        (-1 when ``first`` is empty). Every output names its partition. Returns that offset.
+        (-1 when ``first`` is empty). ``partition`` is that of outputs that name none. Returns that offset.
 
         Raises:
             Conflict: another producer has taken this id, or the broker has given the transaction up.
@@ -68,9 +70,9 @@ class TransactionWriter:
             try:
                 self._producer.begin_transaction()
                 for output in outputs:
-                    self._send(output)
-                offset = self._send_first(first)
-                self._send(last(offset))
+                    self._send(output, partition)
+                offset = self._send_first(first, partition)
+                self._send(last(offset), partition)
                 self._retry(self._producer.commit_transaction)
                 return offset
             except KafkaException as error:
@@ -85,17 +87,22 @@ class TransactionWriter:
         except KafkaException as error:
             raise Conflict(f"transactional id {self._id}", str(error), "the worker starts again") from error
 
-    def _send(self, output: Output, on_delivery: Callable[[KafkaError | None, Message], None] | None = None) -> None:
+    def _send(
+        self,
+        output: Output,
+        partition: int,
+        on_delivery: Callable[[KafkaError | None, Message], None] | None = None,
+    ) -> None:
+        if output.partition is not None:
+            partition = output.partition
         while True:
             try:
-                self._producer.produce(
-                    output.topic, output.value, output.key, partition=output.partition, on_delivery=on_delivery
-                )
+                self._producer.produce(output.topic, output.value, output.key, partition, on_delivery)
                 return
             except BufferError:
                 self._producer.poll(0.1)
 
-    def _send_first(self, outputs: Sequence[Output]) -> int:
+    def _send_first(self, outputs: Sequence[Output], partition: int) -> int:
         if not outputs:
             return -1
         offsets: list[int] = []
@@ -108,7 +115,7 @@ class TransactionWriter:
                 failed.append(error)
 
         for output in outputs:
-            self._send(output, delivered)
+            self._send(output, partition, delivered)
         while self._producer.flush(1.0) and not failed:
             pass
         if failed:
