@@ -52,7 +52,7 @@ def decode(kind: type[S] | Any, raw: bytes, *, limit: int = MAX_RECORD_BYTES) ->
         raise InvalidEvent(Reason.INVALID, "record", str(error), "of the documented form") from error
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise InvalidEvent(Reason.UNREADABLE, "record", str(error), "valid JSON") from error
-    version, ending = _today(type(record))
+    version, ending = _today(record.__class__)
     if record.v != version or (ending and not raw.endswith(ending)):
         _check_version(kind, raw)
     return record
