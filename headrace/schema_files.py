@@ -90,7 +90,7 @@ def _told(path: Path, name: str, document: Document) -> str:
         found = differences(_read(path), document)
     except (Corrupt, KeyError, ValueError):
         return "it is no document of a topic"
-    return "; ".join(map(str, found)) or "a text or a version changed"
+    return "; ".join(one.said for one in found) or "a text or a version changed"
 
 
 def _read(path: Path) -> Document:

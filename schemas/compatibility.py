@@ -63,10 +63,15 @@ class Difference(msgspec.Struct, frozen=True):
         standing = STANDINGS[self.rule]
         return standing.raised if self.raised else standing.same
 
+    @property
+    def said(self) -> str:
+        """Record, field, what was and what is."""
+        place = self.record + (f".{self.field}" if self.field else "")
+        return f"{place}: {self.rule}: was {self.was}, is {self.now}"
+
     def __str__(self) -> str:
-        place = f"{self.topic}: {self.record}" + (f".{self.field}" if self.field else "")
-        said = f"{place}: {self.rule}: was {self.was}, is {self.now}"
-        return f"{said}; {STANDINGS[self.rule].remedy}" if self.breaking else said
+        told = f"{self.topic}: {self.said}"
+        return f"{told}; {STANDINGS[self.rule].remedy}" if self.breaking else told
 
 
 def differences(old: Schema, new: Schema) -> list[Difference]:
