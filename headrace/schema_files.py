@@ -67,7 +67,8 @@ def release(folder: Path, made: Mapping[str, Document], force: bool = False) -> 
         Incompatible: today's break the released ones, and ``force`` was not given.
     """
     topics = {name: document for name, document in made.items() if name != ASYNCAPI}
-    breaks = [one for one in all_differences(released(folder), topics) if one.breaking] if folder.is_dir() else []
+    first = not any(folder.glob("*.json"))
+    breaks = [] if first else [one for one in all_differences(released(folder), topics) if one.breaking]
     if breaks and not force:
         remedy = "mend it (`headrace schemas check` says how), or release it with --force if nothing of the old is in use"
         raise Incompatible(str(breaks[0]), "a compatible schema", f"{len(breaks)} breaks", remedy)

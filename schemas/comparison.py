@@ -146,6 +146,8 @@ def _plain(old: Node, new: Node, path: str, seen: frozenset[tuple[str, str]]) ->
             else Rule.TYPE_CHANGED
         )
         yield Change(path, rule, _said(old.schema), _said(new.schema))
+        if rule is Rule.TYPE_WIDENED and now != "any":  # a wider type may still have a narrower bound
+            yield from _bounds({} if kind == "enum" else old.schema, new.schema, path)
         return
     yield from _bounds(old.schema, new.schema, path)
     if kind == "enum":

@@ -10,7 +10,9 @@ from rich.table import Table
 
 from headrace.commands.common import JsonOption, console, emit
 
-app = typer.Typer(help="Write and check the JSON Schemas and the AsyncAPI document of the topics (in the repository's root).")
+app = typer.Typer(
+    help="Write and check the JSON Schemas and the AsyncAPI document of the topics (in the repository's root)."
+)
 
 DocsOption = Annotated[Path, typer.Option("--docs", help="Folder of the committed documents.")]
 ReleasedOption = Annotated[Path, typer.Option("--released", help="Folder of the released schemas.")]
@@ -68,7 +70,9 @@ def check(docs: DocsOption = DOCS, released: ReleasedOption = RELEASED, json: Js
 @app.command()
 def release(
     released: ReleasedOption = RELEASED,
-    force: Annotated[bool, typer.Option("--force", help="Even if today's break them: nothing of the old is in use.")] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Even if today's break them: nothing of the old is in use.")
+    ] = False,
     json: JsonOption = None,
 ) -> None:
     """Make today's schemas the released ones, which all later ones must follow."""
