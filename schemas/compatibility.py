@@ -31,7 +31,9 @@ STANDINGS: Final[dict[Rule, Standing]] = {
     Rule.FIELD_MOVED: Standing(True, True, "put new fields at the end: this record travels as an array"),
     Rule.FIELD_ADDED: Standing(False, False, ""),
     Rule.FIELD_OPTIONAL: Standing(False, False, ""),
-    Rule.DEFAULT_CHANGED: Standing(True, False, _RAISE),
+    Rule.DEFAULT_CHANGED: Standing(
+        True, True, "put it back: released records that lack the field mean the released default"
+    ),
     Rule.TYPE_CHANGED: Standing(True, True, _NEVER),
     Rule.TYPE_NARROWED: Standing(True, True, _NEVER),
     Rule.TYPE_WIDENED: Standing(True, False, _RAISE),

@@ -19,10 +19,13 @@ def version_of(record: type[msgspec.Struct]) -> int:
     """The version that this code writes, and the newest that it reads.
 
     Raises:
-        TypeError: the struct does not travel: it has no field ``v`` whose default is a whole number from 1.
+        TypeError: the struct does not travel: it has no field ``v`` whose default is a whole number from 1, or would
+            leave out one above 1 when it is written.
     """
     for field in msgspec.structs.fields(record):
         if field.name == "v" and isinstance(field.default, int) and field.default >= FIRST:
+            if record.__struct_config__.omit_defaults and field.default > FIRST:
+                raise TypeError(f"{record.__name__} would not write its version {field.default}; take omit_defaults off")
             return field.default
     raise TypeError(f"{record.__name__} has no version; give it a field `v: int = {FIRST}`")
 

@@ -21,7 +21,7 @@ from streams.runtime.log import LogReader
 pytestmark = pytest.mark.services
 
 EACH = 100
-TIME = 1_790_000_000_000
+TIME = 1_700_000_000_000
 
 
 class NextClick(msgspec.Struct, frozen=True, tag_field="type", tag="click"):

@@ -89,3 +89,9 @@ def test_every_record_of_the_registry_has_a_version() -> None:
     assert all(oldest(version_of(record)) >= 1 for topic in TOPICS for record in members(topic.kind))
     with pytest.raises(TypeError, match="Bare has no version"):
         version_of(msgspec.defstruct("Bare", [("item", str)]))
+
+
+def test_a_record_that_would_leave_its_version_out_is_refused() -> None:
+    """With `omit_defaults` version 2 is not written, and what has no version is read as 1."""
+    with pytest.raises(TypeError, match="omit_defaults"):
+        version_of(msgspec.defstruct("Short", [("item", str), ("v", int, 2)], omit_defaults=True))
