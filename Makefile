@@ -34,6 +34,7 @@ lint: install
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
+	@$(BIN)/headrace schemas check
 
 bench: install
 	@mkdir -p benchmarks/results

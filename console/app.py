@@ -11,6 +11,7 @@ from fastapi.responses import HTMLResponse
 from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy import Engine
 
+from console.documents import add_documents
 from console.settings import ConsoleSettings
 from console.training import TrainingTail
 from reward.weights import WeightStore, publish_outbox
@@ -52,6 +53,7 @@ def create_app(connections: Connections, settings: ConsoleSettings | None = None
     handle_failures(app)
     _add_page(app, settings)
     _add_weights(app, app.state.engine, connections.kafka)
+    add_documents(app, POLICY)
     _add_training(app, TrainingTail(connections.kafka, settings.max_steps), settings)
     return app
 

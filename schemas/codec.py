@@ -1,6 +1,7 @@
 """JSON on the wire: encode a struct, decode raw bytes with the version rule, name what is wrong.
 
-A reader of version n accepts n and n - 1, and ignores fields it does not know. Every struct that travels has ``v``.
+A reader of version n accepts n and n - 1 (`schemas.versions`), and ignores fields it does not know. Every struct that
+travels has ``v``.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import msgspec
 
 from schemas.errors import InvalidEvent
 from schemas.quarantine import Reason
+from schemas.versions import FIRST, members, oldest, version_of
 
 #: Larger records are refused before they are parsed (bytes).
 MAX_RECORD_BYTES = 1_000_000
@@ -35,11 +37,11 @@ def encode(record: msgspec.Struct) -> bytes:
     return _encoder.encode(record)
 
 
-def decode(kind: type[S] | Any, raw: bytes, *, current: int = 1, limit: int = MAX_RECORD_BYTES) -> Any:
+def decode(kind: type[S] | Any, raw: bytes, *, limit: int = MAX_RECORD_BYTES) -> Any:
     """Decode ``raw`` as ``kind`` (a struct or a tagged union of structs).
 
     Raises:
-        InvalidEvent: too large, not JSON, not of this form, or a version outside ``{current - 1, current}``;
+        InvalidEvent: too large, not JSON, not of this form, or a version that this reader does not take;
             its ``reason`` is the quarantine code.
     """
     if len(raw) > limit:
@@ -47,12 +49,13 @@ def decode(kind: type[S] | Any, raw: bytes, *, current: int = 1, limit: int = MA
     try:
         record = _decoder(kind).decode(raw)
     except msgspec.ValidationError as error:
-        _check_version(raw, current)  # a form of the future is an unknown version, not an invalid record
+        _check_version(kind, raw)  # a form of the future is an unknown version, not an invalid record
         raise InvalidEvent(Reason.INVALID, "record", str(error), "of the documented form") from error
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise InvalidEvent(Reason.UNREADABLE, "record", str(error), "valid JSON") from error
-    if not _accepts(record.v, current):
-        raise _unknown_version(record.v, current)
+    version, ending = _today(record.__class__)
+    if record.v != version or (ending and not raw.endswith(ending)):
+        _check_version(kind, raw)
     return record
 
 
@@ -81,24 +84,31 @@ def event_decoder(kind: Any, limit: int) -> Callable[[bytes], Any]:
 
 
 class _Head(msgspec.Struct):
-    v: int = 1
+    type: str = ""
+    v: int = FIRST
 
 
-def _accepts(version: int, current: int) -> bool:
-    return max(1, current - 1) <= version <= current
-
-
-def _unknown_version(version: int, current: int) -> InvalidEvent:
-    return InvalidEvent(Reason.UNKNOWN_VERSION, "schema version", version, f"{max(1, current - 1)} to {current}")
-
-
-def _check_version(raw: bytes, current: int) -> None:
+def _check_version(kind: Any, raw: bytes) -> None:
     try:
         head = _decoder(_Head).decode(raw)
     except msgspec.DecodeError:
         return
-    if not _accepts(head.v, current):
-        raise _unknown_version(head.v, current)
+    versions = _versions(kind)
+    newest = versions.get(head.type, max(versions.values()))
+    if not oldest(newest) <= head.v <= newest:
+        raise InvalidEvent(Reason.UNKNOWN_VERSION, "schema version", head.v, f"{oldest(newest)} to {newest}")
+
+
+@lru_cache(maxsize=64)
+def _today(record: type[msgspec.Struct]) -> tuple[int, bytes]:
+    """The version, and how `encode` ends such a record. One that lacks ``v`` decodes as of today but ends otherwise."""
+    version = version_of(record)
+    return version, b"" if version == FIRST else b',"v":%d}' % version
+
+
+@lru_cache(maxsize=64)
+def _versions(kind: Any) -> dict[object, int]:
+    return {member.__struct_config__.tag: version_of(member) for member in members(kind)}
 
 
 @lru_cache(maxsize=64)

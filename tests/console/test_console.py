@@ -6,6 +6,7 @@ import re
 import threading
 import time
 from collections.abc import Iterator
+from importlib.metadata import version
 from typing import Any
 
 import httpx
@@ -14,9 +15,10 @@ import uvicorn
 
 from schemas.codec import encode
 from schemas.connections import Connections
+from schemas.documents import documents, render
 from schemas.journal import GateDecision, StepIntent, StepResult
 from schemas.log import scan
-from schemas.topics import STEPS, WEIGHTS
+from schemas.topics import STEPS, TOPICS, WEIGHTS
 from schemas.weights import RewardWeights
 
 pytestmark = pytest.mark.services
@@ -144,7 +146,22 @@ def test_the_page_needs_nothing_from_elsewhere(client: Any) -> None:
     """One file: no address of another host, nothing to load, placeholders filled, and a policy that forbids the rest."""
     page = client.get("/")
     assert page.status_code == 200
-    assert re.findall(r'(?:src|href)\s*=\s*"', page.text) == []
+    assert re.findall(r'(?:src|href)\s*=\s*"([^"]*)', page.text) == ["/schemas"]
     assert set(re.findall(r"https?://[^\s\"']+", page.text)) == {"http://www.w3.org/2000/svg"}  # a name, never fetched
     assert "__" not in page.text
     assert "default-src 'none'" in page.headers["content-security-policy"]
+
+
+def test_the_schemas_are_served_as_the_code_says(client: httpx.Client) -> None:
+    """The page links to every document, and each is what `schemas.documents` makes; one more is refused by name."""
+    page = client.get("/schemas")
+    assert page.status_code == 200 and "default-src 'none'" in page.headers["content-security-policy"]
+    links = re.findall(r'href="([^"]*)"', page.text)
+    assert links == ["/schemas/asyncapi.json", *(f"/schemas/{topic.name}.json" for topic in TOPICS)]
+    made = documents(version("headrace"))
+    for link in links:
+        answer = client.get(link)
+        assert answer.headers["content-type"] == "application/json"
+        assert answer.content == render(made[link.removeprefix("/schemas/").removesuffix(".json")])
+    refused = client.get("/schemas/search.none.json")
+    assert refused.status_code == 422 and "search.none" in refused.json()["error"] and refused.json()["remedy"]
