@@ -64,20 +64,21 @@ def event_decoder(kind: Any, limit: int) -> Callable[[bytes], Any]:
     too, as every reader of such a record might take another of its values (`InvalidEvent`, unreadable).
     """
     fast, encode_again = _decoder(kind).decode, _encoder.encode
+    today = {member: version_of(member) for member in members(kind)}
 
     def decode_event(raw: bytes) -> Any:
         try:
             event = fast(raw) if len(raw) <= limit else None
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             event = None
-        if event is None or event.v != 1:
-            event = decode(kind, raw, limit=limit)  # the same with its reasons
-        # What is byte for byte what `encode` writes has no key twice; anything else is looked at key by key.
-        if encode_again(event) != raw:
-            try:
-                jiter.from_json(raw, catch_duplicate_keys=True)
-            except ValueError as error:
-                raise InvalidEvent(Reason.UNREADABLE, "record", str(error), "JSON whose keys are unique") from error
+        # What is byte for byte what `encode` writes today has no key twice; anything else is looked at key by key.
+        if event is not None and encode_again(event) == raw and event.v == today[event.__class__]:
+            return event
+        event = decode(kind, raw, limit=limit)
+        try:
+            jiter.from_json(raw, catch_duplicate_keys=True)
+        except ValueError as error:
+            raise InvalidEvent(Reason.UNREADABLE, "record", str(error), "JSON whose keys are unique") from error
         return event
 
     return decode_event
