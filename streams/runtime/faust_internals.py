@@ -8,11 +8,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from functools import partial
 from typing import Any, NamedTuple
 
 import aiokafka
 import faust
+from aiokafka import codec
+from aiokafka.record.default_records import DefaultRecordBatch
 from faust.app.base import BootStrategy
 from faust.tables.manager import TableManager
 from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread, Consumer, Transport, server_list
@@ -20,6 +24,7 @@ from faust.types import TP
 from faust.types.tuples import ConsumerMessage
 
 from schemas.topics import Topic
+from streams.runtime import decompression
 from streams.settings import RuntimeSettings
 
 #: The Faust version this file was written against.
@@ -27,6 +32,16 @@ PINNED = "0.15.3"
 
 for _noisy in ("faust", "mode", "aiokafka"):
     logging.getLogger(_noisy).setLevel(logging.WARNING)
+
+
+def unpack_within_bounds() -> None:
+    """Let the client unpack compressed batches by `streams.runtime.decompression`: its own functions know no bound."""
+    # Its own module or the compiled one that takes its place, whichever is in use.
+    batches: Any = sys.modules[DefaultRecordBatch.__module__]
+    batches.gzip_decode = decompression.gzip
+    batches.lz4_decode = decompression.lz4_
+    batches.zstd_decode = partial(decompression.zstd, plain=codec.zstd_decode)
+    batches.snappy_decode = partial(decompression.snappy, plain=codec.snappy_decode)
 
 
 class Chunk(NamedTuple):
@@ -203,6 +218,7 @@ class ChunkSchema(faust.Schema):  # type: ignore[misc]
 
 def new_app(app_id: str, bootstrap: str, settings: RuntimeSettings, instance: str | None) -> ChunkApp:
     """The app, not started. ``instance`` makes the group membership static: a restart under the same name is cheap."""
+    unpack_within_bounds()
     app = ChunkApp(
         app_id,
         broker=";".join(f"kafka://{address.strip()}" for address in bootstrap.split(",")),

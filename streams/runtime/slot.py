@@ -16,6 +16,7 @@ import structlog
 from schemas.codec import encode
 from schemas.commits import Commit
 from schemas.errors import Incompatible
+from schemas.quarantine import Reason
 from schemas.store import Store
 from schemas.topics import COMMITS, QUARANTINE, STATES
 from streams.runtime import metrics
@@ -198,7 +199,12 @@ class Slot:
 
     def _gather(self, snapshot: bool) -> Batch:
         """Take the unsent outputs, and the state when a snapshot is due. Atomic: there is no await in it."""
-        due = snapshot or self._snapshot_offset < 0 or self._since_snapshot >= self._cadence
+        due = (
+            snapshot
+            or self._snapshot_offset < 0
+            or self._since_snapshot >= self._cadence
+            or any(map(_oversize, self._outputs))
+        )
         outputs, self._outputs = self._outputs, []
         blobs, self._blobs = self._blobs, []
         state = self.core.dump() if due else b""
@@ -239,6 +245,15 @@ class Slot:
         metrics.OUTPUTS.labels(*self._labels).inc(len(batch.outputs))
         metrics.QUARANTINED.labels(*self._labels).inc(sum(1 for o in batch.outputs if o.topic == QUARANTINE.name))
         return offset
+
+
+def _oversize(output: Output) -> bool:
+    """Whether it says of an input that it was too large. A recovery reads without a bound, so it should not meet that again:
+    the snapshot behind it sees to it."""
+    return output.topic == QUARANTINE.name and _TOO_LARGE in output.value
+
+
+_TOO_LARGE = b'"reason":"%s"' % Reason.TOO_LARGE.value.encode()
 
 
 def _pointing(commit: Commit, offset: int) -> Commit:

@@ -1,0 +1,162 @@
+"""Compressed batches are unpacked within a bound, whatever they expand to.
+
+A batch of a few kilobytes can hold gigabytes. One that stays below the bound is unpacked as ever. Of one that does not, each
+record is read past what it may be: a value over the record limit keeps one byte more than that limit, so that whoever
+decodes it refuses it for its size, and once the batch's share of memory is used up, the first bytes alone.
+Snappy cannot be read in pieces, but expands no more than 22 times.
+"""
+
+from __future__ import annotations
+
+import io
+import zlib
+from collections.abc import Callable
+from typing import Final, Protocol
+
+import lz4.frame
+import zstandard
+
+from schemas.codec import MAX_RECORD_BYTES
+from schemas.errors import Corrupt
+
+#: Bytes that one batch may take up once it is unpacked.
+MAX_BATCH_BYTES: Final = 64 * 2**20
+#: Records of a batch over that bound; more are no mistake but an attack on whoever reads them.
+MAX_BATCH_RECORDS: Final = 100_000
+#: What is kept of a value or key for which there is no room.
+SCRAP_BYTES: Final = 64
+
+_STEP: Final = 2**16
+
+
+class Stream(Protocol):
+    """Anything that is read piece by piece."""
+
+    def read(self, size: int, /) -> bytes:
+        """Up to ``size`` bytes; none at the end."""
+
+
+def unpack(stream: Stream, bound: int = MAX_BATCH_BYTES) -> bytes:
+    """The records section of a batch, cut so that it takes about ``bound`` bytes at most.
+
+    Raises:
+        Corrupt: more than `MAX_BATCH_RECORDS` records in a batch over the bound, or a section that ends in a record.
+    """
+    whole = stream.read(bound + 1)
+    while len(whole) <= bound and (more := stream.read(bound + 1 - len(whole))):
+        whole += more
+    if len(whole) <= bound:
+        return whole
+    parts: list[bytes] = []
+    rest, room = _Bytes(whole, stream), bound
+    while (record := _record(rest, MAX_RECORD_BYTES + 1 if room > 0 else SCRAP_BYTES)) is not None:
+        if len(parts) >= MAX_BATCH_RECORDS:
+            found = f"over {bound} bytes and {MAX_BATCH_RECORDS} records in it"
+            raise Corrupt("a compressed batch", found, "find its producer, and delete the records up to it from the topic")
+        parts.append(record)
+        room -= len(record)
+    return b"".join(parts)
+
+
+class _Bytes:
+    """Reads on from what has been read: exactly so many bytes, or past them."""
+
+    def __init__(self, begun: bytes, rest: Stream) -> None:
+        self._begun, self._rest = io.BytesIO(begun), rest
+
+    def some(self, size: int) -> bytes:
+        """Up to ``size`` bytes; none at the end."""
+        return self._begun.read(size) or self._rest.read(size)
+
+    def read(self, size: int, keep: int) -> bytes:
+        """The first ``keep`` of the next ``size`` bytes; the others are passed over."""
+        kept = bytearray()
+        while size:
+            piece = self.some(min(size, _STEP))
+            if not piece:
+                raise Corrupt("a compressed batch", "it ends in a record", "find its producer")
+            size -= len(piece)
+            kept += piece[: max(0, keep - len(kept))]
+        return bytes(kept)
+
+    def varint(self) -> int | None:
+        """Kafka's zigzag number, or None at the end."""
+        value = shift = 0
+        while piece := self.some(1):
+            value |= (piece[0] & 0x7F) << shift
+            if piece[0] < 0x80:
+                return (value >> 1) ^ -(value & 1)
+            shift += 7
+        return None
+
+
+def _record(stream: _Bytes, keep: int) -> bytes | None:
+    """The next record of a section, without headers and with ``keep`` bytes of its value; None at the end."""
+    if stream.varint() is None:  # its length, which changes when it is cut
+        return None
+    body = stream.read(1, 1) + _varint(stream.varint() or 0) + _varint(stream.varint() or 0)
+    body += _field(stream, SCRAP_BYTES) + _field(stream, keep)
+    for _ in range(2 * (stream.varint() or 0)):
+        stream.read(max(0, stream.varint() or 0), 0)
+    body += _varint(0)
+    return _varint(len(body)) + body
+
+
+def _field(stream: _Bytes, keep: int) -> bytes:
+    size = stream.varint()
+    if size is None or size < 0:
+        return _varint(-1)
+    kept = stream.read(size, keep)
+    return _varint(len(kept)) + kept
+
+
+def _varint(number: int) -> bytes:
+    value = (number << 1) ^ (number >> 63)
+    out = bytearray()
+    while value >= 0x80:
+        out.append(value & 0x7F | 0x80)
+        value >>= 7
+    out.append(value)
+    return bytes(out)
+
+
+class _Pieces:
+    """A decompressor that gives up to so many bytes at a time, as a stream."""
+
+    def __init__(self, some: Callable[[int], bytes]) -> None:
+        self.read = some
+
+
+def gzip(data: bytes) -> bytes:
+    """As the client's function of the format, within the bound."""
+    unpacker, left = zlib.decompressobj(wbits=31), [bytes(data)]
+
+    def some(size: int) -> bytes:
+        piece = unpacker.decompress(left[0], size)
+        left[0] = unpacker.unconsumed_tail
+        return piece
+
+    return unpack(_Pieces(some))
+
+
+def lz4_(data: bytes) -> bytes:
+    """See `gzip`."""
+    unpacker, left = lz4.frame.LZ4FrameDecompressor(), [bytes(data)]
+
+    def some(size: int) -> bytes:
+        return b"" if unpacker.eof else unpacker.decompress(left.pop() if left else b"", size)
+
+    return unpack(_Pieces(some))
+
+
+def zstd(data: bytes, plain: Callable[[bytes], bytes]) -> bytes:
+    """See `gzip`; ``plain`` is the client's own function, for what says that it is small."""
+    if 0 <= zstandard.frame_content_size(data) <= MAX_BATCH_BYTES:
+        return plain(data)
+    with zstandard.ZstdDecompressor(max_window_size=MAX_BATCH_BYTES).stream_reader(bytes(data)) as stream:
+        return unpack(stream)
+
+
+def snappy(data: bytes, plain: Callable[[bytes], bytes]) -> bytes:
+    """See `zstd`."""
+    return unpack(io.BytesIO(plain(data)))
