@@ -24,7 +24,11 @@ READY_S = 180.0
 
 @contextmanager
 def broker(
-    run: Path, data: Path, settings: Mapping[str, str] | None = None, retention_s: int | None = None
+    run: Path,
+    data: Path,
+    settings: Mapping[str, str] | None = None,
+    retention_s: int | None = None,
+    partitions: int = 2,
 ) -> Iterator[tuple[Process, Connections]]:
     """A ready broker with attribution's topics, and its addresses.
 
@@ -33,6 +37,7 @@ def broker(
         data: folder of the broker's files.
         settings: Kafka settings over the product's own.
         retention_s: in place of the retention of the topics that are not compacted (s).
+        partitions: of each topic.
 
     Raises:
         ServiceFailed: it does not come up.
@@ -42,7 +47,7 @@ def broker(
     process.start()
     try:
         await_ready(process)
-        connections = Connections(kafka=address, store=str(run / "store"))
+        connections = Connections(kafka=address, store=str(run / "store"), partitions=partitions)
         create_topics(connections, [_kept(topic, retention_s) for topic in TOPICS])
         yield process, connections
     finally:
