@@ -15,6 +15,8 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+import structlog
+
 from benchmarks.common import Row, finish, parser
 from benchmarks.delivery_faults import full_disk, takeover
 from benchmarks.delivery_faults.kinds import BROKER, KILL, PAUSE, SECOND, TERM
@@ -55,7 +57,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     chosen = options.parse_args(arguments)
     run = Path(tempfile.mkdtemp(prefix="headrace-delivery-"))
     print(f"folder {run}", flush=True)
-    rows, notes = measure(run, chosen.seed, chosen.quick, chosen.only)
+    # What the supervisor says of every end and start goes to a file beside the log of faults.
+    with (run / "supervisor.log").open("a") as said:
+        structlog.configure(logger_factory=structlog.WriteLoggerFactory(said))
+        rows, notes = measure(run, chosen.seed, chosen.quick, chosen.only)
+        structlog.reset_defaults()
     result = finish("delivery", rows, chosen, notes)
     wrong = any(row.ours < row.peer for row in result.rows if row.unit == "faults")
     if wrong or chosen.keep:

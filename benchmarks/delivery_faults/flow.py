@@ -19,7 +19,7 @@ from streams.settings import AttributionSettings
 #: Event time at the start (ms): long ago, so that no event is in the future.
 START_MS = 1_000_000_000_000
 #: Page views in a second of event time.
-VIEWS_A_SECOND = 100
+VIEWS_A_SECOND = 40
 USERS = 5_000
 
 
