@@ -137,11 +137,17 @@ class ChunkConsumer(Consumer):  # type: ignore[misc]
         if not self.flow_active:
             await self.perform_seek()
             return
+        left = set(chunks)
         for tp, chunk in chunks.items():
             if not self.flow_active or self.app.consumer_generation_id != generation:
-                return  # what is not delivered leaves a gap, and a gap seeks back
+                break
             if active is None or tp in active or tp in self._buffered_partitions:
+                left.discard(tp)
                 yield tp, self._chunk_message(TP(tp.topic, tp.partition), chunk)
+        if left and self.flow_active:
+            # Fetched again now: a gap would show only when a later record came, and there may be none.
+            wanted = self.app.wanted_positions()
+            await self.seek_to({TP(*tp): wanted[tp] for tp in left if tp in wanted})
 
     def _chunk_message(self, tp: TP, chunk: Chunk) -> ConsumerMessage:
         last = chunk.records[-1]

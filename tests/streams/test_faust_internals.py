@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import inspect
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
 
 import faust
+import pytest
 from faust.app.base import App, BootStrategy
 from faust.tables.manager import TableManager
 from faust.tables.recovery import Recovery
 from faust.transport.consumer import Consumer as BaseConsumer
 from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread, Consumer, Transport
 
+from schemas.connections import Connections
 from streams.runtime import faust_internals
 from streams.settings import RuntimeSettings
 
@@ -62,3 +69,15 @@ def test_a_new_app_uses_our_parts_and_makes_no_directory(tmp_path: object) -> No
     assert app.conf.consumer_group_instance_id == "me"
     assert app.conf.topic_disable_leader
     assert not app.boot_strategy._should_enable_kafka_producer()
+
+
+@pytest.mark.services
+def test_a_chunk_that_a_rebalance_made_void_comes_again_although_nothing_follows_it(
+    fresh_topics: Connections, unique: Callable[[str], str]
+) -> None:
+    """A fetch that waits while the group moves to its next generation belongs to the one before, and its chunk is not
+    delivered. It brought the topic's last records, so no later chunk shows the gap: it must be fetched again at once."""
+    argv = [sys.executable, "-m", "tests.streams.void_chunk", fresh_topics.kafka, unique("chunks")]
+    done = subprocess.run(argv, cwd=Path(__file__).parents[2], capture_output=True, text=True, timeout=200, check=False)
+    assert done.returncode == 0, done.stderr[-3_000:]
+    assert json.loads(done.stdout.splitlines()[-1]) == [0, 1, 2]
