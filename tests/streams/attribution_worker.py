@@ -19,6 +19,7 @@ if __name__ == "__main__":
         snapshot_records=int(os.environ.get("SNAPSHOT_RECORDS", "700")),
         linger_ms=int(os.environ.get("LINGER_MS", "20")),
         quiet_ms=50,
+        ahead_s=int(os.environ.get("AHEAD_S", "900")),
         fetch_bytes=65_536,
         fetch_records=100,
         snapshot_part_bytes=5_000,

@@ -11,13 +11,16 @@ from collections.abc import Callable
 from pathlib import Path
 from threading import Thread
 
+import msgspec
 import pytest
 
 from headrace.process import Process
 from headrace.topics_admin import create_topics
 from schemas.connections import Connections
-from schemas.topics import INPUTS, QUARANTINE, VIEWS
-from streams.accounting import accounted, records, totals
+from schemas.events import Tick
+from schemas.topics import IMPRESSIONS, INPUTS, QUARANTINE, VIEWS
+from schemas.views import View
+from streams.accounting import accounted, records, standing, totals
 from streams.attribution.core import AttributionCore
 from streams.producing import EventProducer
 from streams.runtime.core import Record
@@ -138,6 +141,55 @@ def test_a_second_worker_joins_and_leaves_and_a_paused_one_wakes_up_to_find_its_
     assert three.stop() == 0, three.log.read_text()[-3_000:]
     one.kill()
     check(fresh_topics)
+
+
+def test_an_input_far_ahead_of_the_others_waits_in_the_broker_not_in_memory(
+    fresh_topics: Connections, worker: Callable[..., Worker]
+) -> None:
+    """Page views of 500 s without a click or an order: with 20 s allowed the worker stops a little past them, and when the others
+    come it goes on to the same end."""
+    log = event_log(10, 2_000)
+    with feeder(fresh_topics) as send:
+        for topic, partition, raw in log:
+            if topic == IMPRESSIONS.name:
+                send(topic, partition, raw)
+    one = worker(AHEAD_S="20")
+    one.ready()
+    time.sleep(3)
+    taken = [commit.next_offsets[IMPRESSIONS.name] for commit in standing(fresh_topics) if commit.agent == "attribution"]
+    ends = [LogReader(fresh_topics.kafka, 20).bounds(IMPRESSIONS.name, p)[1] for p in range(2)]
+    assert sum(taken) < sum(ends) / 2
+    with feeder(fresh_topics) as send:
+        for topic, partition, raw in log:
+            if topic != IMPRESSIONS.name:
+                send(topic, partition, raw)
+    caught_up(fresh_topics)
+    assert one.stop() == 0, one.log.read_text()[-3_000:]
+    check(fresh_topics)
+
+
+def test_windows_are_changed_on_a_running_system_by_a_stop_and_a_start(
+    fresh_topics: Connections, worker: Callable[..., Worker]
+) -> None:
+    """Stopped half-way and started with a click window of 7 s instead of 30 s: it goes on from the state it left, every view comes
+    out once, those still open by the new window, and no record is lost."""
+    log = event_log(11, 1_200)
+    halves = log[: len(log) // 2], log[len(log) // 2 :]
+    for half, window in zip(halves, ("30", "7"), strict=True):
+        one = worker(CLICK_WINDOW_S=window, SNAPSHOT_RECORDS="1000000")
+        with feeder(fresh_topics) as send:
+            for topic, partition, raw in half:
+                send(topic, partition, raw)
+        caught_up(fresh_topics)
+        one.ready()
+        assert one.stop() == 0, one.log.read_text()[-3_000:]
+    counters = totals(fresh_topics)["attribution"]
+    assert accounted(counters) == records(fresh_topics, tuple(t.name for t in INPUTS))
+    views = [msgspec.json.decode(value, type=View | Tick) for p in committed(fresh_topics, VIEWS.name) for _, value in p]
+    first = Counter(v.request_id for v in views if isinstance(v, View) and v.status == "provisional")
+    assert len(first) == counters["impressions"] and set(first.values()) == {1}
+    lags = [v.emitted_at - v.ts for v in views if isinstance(v, View) and v.status == "provisional"]
+    assert min(lags) <= 8_000 < 30_000 <= max(lags)
 
 
 def test_a_broker_that_is_away_for_a_while_is_waited_for(
