@@ -14,7 +14,7 @@ from typing import Any
 import faust
 
 from benchmarks.attribution_peers.host import Tell
-from benchmarks.attribution_peers.workload import CLICK_WINDOW_S, ORDER_WINDOW_S
+from benchmarks.attribution_peers.workload import CLICK_WINDOW_S, FEW_TOPICS, ORDER_WINDOW_S
 
 CLICK_MS, ORDER_MS = CLICK_WINDOW_S * 1_000, ORDER_WINDOW_S * 1_000
 
@@ -89,7 +89,10 @@ class View(faust.Record):
 
 
 def run(job: dict[str, Any], tell: Tell) -> None:
-    """``job``: kafka, name (of the app), out (topic), partitions, state (folder), events (after which it ends)."""
+    """``job``: kafka, name (of the app), out (topic), partitions, state (folder), events (after which it ends).
+
+    It reads the log of few users: at its speed the whole one would take minutes.
+    """
     app = faust.App(
         job["name"],
         broker=f"kafka://{job['kafka']}",
@@ -104,14 +107,14 @@ def run(job: dict[str, Any], tell: Tell) -> None:
 
 
 def _define(app: Any, job: dict[str, Any], tell: Tell) -> None:
-    impressions = app.topic("search.impressions", key_type=bytes, value_type=Impression)
-    clicks = app.topic("search.clicks", key_type=bytes, value_type=Click)
-    orders = app.topic("search.orders", key_type=bytes, value_type=Order)
+    impressions = app.topic(FEW_TOPICS[0], key_type=bytes, value_type=Impression)
+    clicks = app.topic(FEW_TOPICS[1], key_type=bytes, value_type=Click)
+    orders = app.topic(FEW_TOPICS[2], key_type=bytes, value_type=Order)
     out = app.topic(job["out"], key_type=bytes, value_type=View)
     open_views = app.Table("open_views", default=list)
     clicked = app.Table("clicked", default=list)
     ordered = app.Table("ordered", default=list)
-    left = [job["events"]]
+    left, untold = [job["events"]], [True]
 
     async def count() -> None:
         left[0] -= 1
@@ -121,7 +124,8 @@ def _define(app: Any, job: dict[str, Any], tell: Tell) -> None:
             os._exit(0)
 
     def began() -> None:
-        if left[0] == job["events"]:
+        if untold:
+            untold.clear()
             tell("first")
 
     @app.agent(impressions)

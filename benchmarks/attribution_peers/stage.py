@@ -56,8 +56,8 @@ class Stage:
         self.folder, self.connections = folder, connections
         self._reader = LogReader(connections.kafka, 60)
 
-    def fill(self, log: Sequence[Delivered]) -> None:
-        """Produce the log, each record with its own time."""
+    def fill(self, log: Sequence[Delivered], topics: Sequence[str] = TOPICS) -> None:
+        """Produce the log into these topics, each record with its own time."""
         producer = Producer(
             {"bootstrap.servers": self.connections.kafka, "linger.ms": 50, "queue.buffering.max.messages": 500_000}
         )
@@ -66,7 +66,7 @@ class Stage:
             while True:
                 try:
                     producer.produce(
-                        TOPICS[record.topic], record.value, record.key, record.partition, timestamp=record.timestamp,
+                        topics[record.topic], record.value, record.key, record.partition, timestamp=record.timestamp,
                         on_delivery=lambda error, _: failed.append(str(error)) if error is not None else None,
                     )  # fmt: skip
                     break
@@ -75,12 +75,11 @@ class Stage:
         if producer.flush(120) or failed:
             raise ServiceFailed("kafka", f"the log was not delivered: {failed[:1]}", str(self.folder / "logs" / "kafka.log"))
 
-    def output(self, name: str) -> str:
-        """A new topic for one run's views."""
-        topic = f"bench.views.{name}"
+    def make(self, *topics: str) -> None:
+        """New topics beside the product's."""
         admin = AdminClient({"bootstrap.servers": self.connections.kafka})
-        admin.create_topics([NewTopic(topic, self.connections.partitions, 1)])[topic].result(30)
-        return topic
+        for made in admin.create_topics([NewTopic(name, self.connections.partitions, 1) for name in topics]).values():
+            made.result(30)
 
     def empty(self) -> None:
         """The event topics and the views, made anew."""

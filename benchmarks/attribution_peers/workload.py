@@ -17,6 +17,8 @@ import msgspec
 from schemas.events import Click, Impression, Order, Return, ShownItem, Tick
 
 TOPICS = ("search.impressions", "search.clicks", "search.orders")
+#: The same for a log of few users, which a slow system reads instead.
+FEW_TOPICS = ("bench.impressions", "bench.clicks", "bench.orders")
 IMPRESSIONS, CLICKS, ORDERS = range(3)
 
 #: Windows of the join (s). Orders' and returns' are shorter than the defaults, so that they end within the log.
@@ -29,7 +31,7 @@ RULES = {
     "return_window_s": RETURN_WINDOW_S,
     "lateness_s": LATENESS_S,
 }
-PAGE, ITEMS, QUERIES, VIEWS_A_USER = 10, 20_000, 2_000, 20
+PAGE, ITEMS, QUERIES, VIEWS_A_USER = 10, 20_000, 2_000, 40
 
 _CLICK_RATE, _ORDER_RATE, _RETURN_RATE, _TWICE = 0.05, 0.1, 0.15, 0.005
 #: Events that a view brings with it, itself included: so many views are drawn for a wanted number of events.
@@ -86,7 +88,7 @@ def _order(rng: random.Random, deliver, user: int, item: str, order_id: str, cli
 
 
 def _pages(rng: random.Random, views: int, start_ms: int) -> Iterator[tuple[int, int, str]]:
-    """(user, time, query) of page views, session by session: on average three pages, a minute apart."""
+    """(user, time, query) of page views, session by session: on average five pages, a minute apart."""
     users = max(1, views // VIEWS_A_USER)
 
     def sessions() -> Iterator[tuple[int, int, str]]:
@@ -94,7 +96,7 @@ def _pages(rng: random.Random, views: int, start_ms: int) -> Iterator[tuple[int,
             user, ts = rng.randrange(users), start_ms + rng.randrange(SPAN_MS)
             query = f"query {rng.randrange(QUERIES)} for things"
             yield user, ts, query
-            while rng.random() < 2 / 3:
+            while rng.random() < 0.8:
                 ts += 5_000 + int(rng.expovariate(1 / 60_000))
                 yield user, ts, query
 
@@ -116,15 +118,18 @@ def events_of(log: Iterable[Delivered]) -> int:
     return sum(1 for record in log if record.key)
 
 
-def prefix(log: Sequence[Delivered], events: int) -> list[Delivered]:
-    """The first records of the log that hold so many events, ticks between them included."""
-    taken, left = [], events
+def of_few_users(log: Iterable[Delivered], events: int) -> list[Delivered]:
+    """All events of so many users that they are about ``events``: a small log whose windows close as in the whole one."""
+    by_user: dict[bytes, list[Delivered]] = {}
     for record in log:
-        if left == 0:
+        if record.key:
+            by_user.setdefault(record.key, []).append(record)
+    taken: list[Delivered] = []
+    for key in sorted(by_user):
+        if len(taken) >= events:
             break
-        left -= bool(record.key)
-        taken.append(record)
-    return taken
+        taken += by_user[key]
+    return sorted(taken, key=lambda record: record.timestamp)
 
 
 def save(log: Sequence[Delivered], file: Path) -> None:
