@@ -17,7 +17,7 @@ from typing import NamedTuple
 from benchmarks.attribution_peers import latency
 from benchmarks.attribution_peers.stage import Stage, Tally, stage
 from benchmarks.attribution_peers.systems import PEERS_PYTHON, Spent, System
-from benchmarks.attribution_peers.workload import RULES, SPAN_MS, events_of, make_log, save
+from benchmarks.attribution_peers.workload import FEW_TOPICS, RULES, SPAN_MS, events_of, make_log, of_few_users, save
 from benchmarks.common import LEAST_REPEATS, Result, Row, finish, parser, row
 from schemas.topics import VIEWS
 
