@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import gc
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
 import psutil
 
 from benchmarks.attribution_peers.host import Tell
-from benchmarks.attribution_peers.workload import CLICKS, IMPRESSIONS, ORDERS, PAGE, TOPICS, VIEWS_A_USER
+from benchmarks.attribution_peers.workload import CLICKS, IMPRESSIONS, LATENESS_S, PAGE, TOPICS, VIEWS_A_USER
 from schemas.events import Click, Impression, ShownItem, Tick
 from streams.attribution.core import AttributionCore
 from streams.runtime.core import Record
@@ -21,47 +22,73 @@ BATCH = 1_000
 
 
 def run(job: dict[str, Any], tell: Tell) -> None:
-    """``job``: views, click (a click each). Tells ``bytes``, by which the process has grown."""
-    core = AttributionCore(0, AttributionSettings())
-    process = psutil.Process()
-    _fill(core, 0, BATCH, BATCH * 1_000, job["click"])  # what is loaded at the first use is no part of a view
-    gc.collect()
-    before = process.memory_info().rss
+    """``job``: views. Tells ``views`` and ``clicked``: bytes by which the process has grown with the views, and then with
+    a click on each."""
+    core = AttributionCore(0, AttributionSettings(lateness_s=LATENESS_S))
+    _bring(core, START_MS, 0, BATCH)  # what is loaded at the first use is no part of a view
+    before = _resident()
     tell("first")
-    _fill(core, BATCH, job["views"], job["views"], job["click"])
-    gc.collect()
-    grown = process.memory_info().rss - before
-    counters = core.counters
-    held = counters["impressions"] - BATCH, counters.get("clicks", 0), counters.get("views.provisional", 0)
-    if held != (job["views"], (job["views"] + BATCH) * job["click"], 0):
-        raise AssertionError(f"{held} instead of {job['views']} open views")
-    tell("end", bytes=grown)
+    _bring(core, START_MS + 10_000, BATCH, job["views"])
+    views = _resident() - before
+    _click(core, START_MS + SPAN_MS + 150_000, BATCH, job["views"])
+    held = core.counters["impressions"], core.counters["clicks"], core.counters.get("views.provisional", 0)
+    if held != (BATCH + job["views"], job["views"], 0):
+        raise AssertionError(f"{held} views, clicks and closed views instead of {job['views']} open ones")
+    tell("end", views=views, clicked=_resident() - before)
 
 
-def _fill(core: AttributionCore, first: int, views: int, of: int, click: bool) -> None:
-    """Bring ``views`` views, numbered from ``first``, over ``views / of`` of the span, and let them be joined."""
-    base = START_MS + (100_000 if first else 0)  # those before have moved the watermark by 80 s
-    ts = base
-    for begin in range(0, views, BATCH):
-        pages, clicks = [], []
-        for n in range(begin, min(views, begin + BATCH)):
-            ts, number = base + SPAN_MS * n // of, first + n
-            user, request = f"user-{number // VIEWS_A_USER}", f"{number:06x}-{number:08x}"
+def _bring(core: AttributionCore, base: int, first: int, views: int) -> None:
+    """Open views numbered from ``first``, evenly over the span from ``base`` on; the very first ones all at ``base``."""
+    for begin in range(first, first + views, BATCH):
+        pages = []
+        for number in range(begin, min(first + views, begin + BATCH)):
+            ts = base + (SPAN_MS * (number - first) // views if first else 0)
             items = tuple(ShownItem(f"item-{(number * 7 + k) % 20_000:05d}", k + 1, 0.75) for k in range(PAGE))
-            query = f"query {number % 2_000} for things"
-            page = Impression(ts, request, user, query, items, session=f"s-{number // 3}", checkpoint="step-1200")
+            user, query = f"user-{number // VIEWS_A_USER}", f"query {number % 2_000} for things"
+            session = f"s-{number // 3}"
+            page = Impression(ts, _request(number), user, query, items, session=session, checkpoint="step-1200")
             pages.append(_record(number, ts, page))
-            if click:
-                clicks.append(_record(number, ts + 500, Click(ts + 500, user, items[2].item, request, 3)))
-        for topic, records in ((IMPRESSIONS, pages), (CLICKS, clicks), (ORDERS, [_record(begin, ts, Tick(ts))])):
-            core.apply(TOPICS[topic], records or [_record(begin, ts, Tick(ts))])
-        core.advance()
-        core.drain()
-    end = ts + 200_000
-    for name in TOPICS:
-        core.apply(name, [_record(views, end, Tick(end))])
+        _take(core, IMPRESSIONS, pages)
+    _settle(core, pages[-1].timestamp)
+
+
+def _click(core: AttributionCore, base: int, first: int, views: int) -> None:
+    """A click on each of those views, all within a second."""
+    for begin in range(first, first + views, BATCH):
+        clicks = []
+        for number in range(begin, min(first + views, begin + BATCH)):
+            ts, item = base + 1_000 * (number - first) // views, f"item-{(number * 7 + 2) % 20_000:05d}"
+            click = Click(ts, f"user-{number // VIEWS_A_USER}", item, _request(number), 3)
+            clicks.append(_record(number, ts, click))
+        _take(core, CLICKS, clicks)
+    _settle(core, clicks[-1].timestamp)
+
+
+def _take(core: AttributionCore, topic: int, records: list[Record]) -> None:
+    """Records of one topic; the others keep step with a tick."""
+    core.apply(TOPICS[topic], records)
+    _tick(core, records[-1].timestamp, [name for name in TOPICS if name != TOPICS[topic]])
+
+
+def _settle(core: AttributionCore, ts: int) -> None:
+    """Have everything up to ``ts`` joined."""
+    _tick(core, ts + 1_000 * LATENESS_S + 2_000, TOPICS)
+
+
+def _tick(core: AttributionCore, ts: int, topics: Sequence[str]) -> None:
+    for name in topics:
+        core.apply(name, [_record(0, ts, Tick(ts))])
     core.advance()
     core.drain()
+
+
+def _resident() -> int:
+    gc.collect()
+    return int(psutil.Process().memory_info().rss)
+
+
+def _request(number: int) -> str:
+    return f"{number:06x}-{number:08x}"
 
 
 def _record(offset: int, ts: int, event: msgspec.Struct) -> Record:

@@ -36,6 +36,7 @@ def run(job: dict[str, Any], tell: Tell) -> None:
         job["kafka"],
         consumer_group=job["name"],
         auto_offset_reset="earliest",
+        max_partition_buffer_size=100_000,  # less pausing of topics that are ahead than with its 10,000
         state_dir=job["state"],
         on_message_processed=count,
         loglevel="WARNING",

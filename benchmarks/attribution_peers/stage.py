@@ -77,7 +77,7 @@ class Stage:
 
     def make(self, *topics: str) -> None:
         """New topics beside the product's."""
-        admin = AdminClient({"bootstrap.servers": self.connections.kafka})
+        admin = AdminClient({"bootstrap.servers": self.connections.kafka, "log_level": 2})
         for made in admin.create_topics([NewTopic(name, self.connections.partitions, 1) for name in topics]).values():
             made.result(30)
 
