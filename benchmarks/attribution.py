@@ -18,7 +18,7 @@ from typing import NamedTuple
 from benchmarks.attribution_peers import latency
 from benchmarks.attribution_peers.stage import Stage, Tally, stage
 from benchmarks.attribution_peers.systems import PEERS_PYTHON, Spent, System
-from benchmarks.attribution_peers.workload import FEW_TOPICS, RULES, SPAN_MS, events_of, make_log, of_few_users, save
+from benchmarks.attribution_peers.workload import FEW_TOPICS, RULES, SPAN_MS, TABLES, events_of, make_log, of_few_users, save
 from benchmarks.common import LEAST_REPEATS, Result, Row, finish, parser, row
 from headrace.logs import configure_logs
 from schemas.topics import VIEWS
@@ -40,7 +40,7 @@ class Sizes(NamedTuple):
     stretch_s: int
 
 
-QUICK, FULL = Sizes(15_000, 500, 50_000, 1), Sizes(300_000, 20_000, 1_000_000, 10)
+QUICK, FULL = Sizes(10_000, 500, 30_000, 1), Sizes(300_000, 20_000, 1_000_000, 10)
 
 
 @dataclass(frozen=True)
@@ -87,8 +87,9 @@ class Runs:
     def peer(self, system: System) -> Run:
         """One that reads Kafka and ends by itself."""
         name = self._name(system)
-        out, events = f"bench.views.{name}", self.few if system.name == "faust_join" else self.events
-        self._at.make(out)
+        out, few = f"bench.views.{name}", system.name == "faust_join"
+        events = self.few if few else self.events
+        self._at.make(out, *(f"{name}-{table}-changelog" for table in TABLES if few))
         job = {"kafka": self._at.connections.kafka, "name": name, "out": out, "state": self._path(name, ".state")}
         spent = system.run({**job, "partitions": PARTITIONS, "records": self.records, "events": events})
         return self._run(system, spent, events, out, {})

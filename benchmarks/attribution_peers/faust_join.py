@@ -14,7 +14,7 @@ from typing import Any
 import faust
 
 from benchmarks.attribution_peers.host import Tell
-from benchmarks.attribution_peers.workload import CLICK_WINDOW_S, FEW_TOPICS, ORDER_WINDOW_S
+from benchmarks.attribution_peers.workload import CLICK_WINDOW_S, FEW_TOPICS, ORDER_WINDOW_S, TABLES
 
 CLICK_MS, ORDER_MS = CLICK_WINDOW_S * 1_000, ORDER_WINDOW_S * 1_000
 
@@ -111,9 +111,7 @@ def _define(app: Any, job: dict[str, Any], tell: Tell) -> None:
     clicks = app.topic(FEW_TOPICS[1], key_type=bytes, value_type=Click)
     orders = app.topic(FEW_TOPICS[2], key_type=bytes, value_type=Order)
     out = app.topic(job["out"], key_type=bytes, value_type=View)
-    open_views = app.Table("open_views", default=list)
-    clicked = app.Table("clicked", default=list)
-    ordered = app.Table("ordered", default=list)
+    open_views, clicked, ordered = (app.Table(name, default=list) for name in TABLES)
     left, untold = [job["events"]], [True]
 
     async def count() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -20,6 +21,9 @@ from schemas.errors import ServiceFailed
 ROOT = Path(__file__).parents[2]
 #: The environment of the peers whose requirements are not ours; `make bench-peers` makes it.
 PEERS_PYTHON = ROOT / ".venv-peers" / "bin" / "python"
+
+#: Longest wait for a job to say something (s).
+PATIENCE_S = 600.0
 
 
 class Spent(NamedTuple):
@@ -42,6 +46,7 @@ class System:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=output,
+                bufsize=0,
             )  # fmt: skip
         self._ready = False
 
@@ -70,17 +75,17 @@ class System:
             self._ready = True
         assert self._host.stdin is not None
         self._host.stdin.write(json.dumps(job).encode() + b"\n")
-        self._host.stdin.flush()
         return int(self.hear("begin")["pid"])
 
     def hear(self, what: str) -> dict[str, Any]:
         """The next line that the job tells, which has to be this one.
 
         Raises:
-            ServiceFailed: it says something else, or has ended.
+            ServiceFailed: it says something else, nothing for `PATIENCE_S`, or has ended.
         """
         assert self._host.stdout is not None
-        line = self._host.stdout.readline()
+        heard, _, _ = select.select([self._host.stdout], [], [], PATIENCE_S)  # unbuffered, so no line hides from it
+        line = self._host.stdout.readline() if heard else b""
         told: dict[str, Any] = json.loads(line) if line else {"what": "nothing"}
         if told["what"] != what:
             raise ServiceFailed(self.name, f"told {told} instead of {what!r}", str(self.log))
@@ -100,5 +105,5 @@ class System:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self._host.kill()
-        self._host.wait()
+        with self._host:
+            self._host.kill()

@@ -20,6 +20,9 @@ TOPICS = ("search.impressions", "search.clicks", "search.orders")
 #: The same for a log of few users, which a slow system reads instead.
 FEW_TOPICS = ("bench.impressions", "bench.clicks", "bench.orders")
 IMPRESSIONS, CLICKS, ORDERS = range(3)
+#: Plain Faust's tables. Their changelogs are made before it starts: it makes them too, but an event that comes before its
+#: client has heard of them raises PartitionsMismatch, and that agent is gone.
+TABLES = ("open_views", "clicked", "ordered")
 
 #: Windows of the join (s). Orders' and returns' are shorter than the defaults, so that they end within the log.
 CLICK_WINDOW_S, ORDER_WINDOW_S, RETURN_WINDOW_S, LATENESS_S = 1_800, 10_800, 21_600, 120
@@ -35,7 +38,7 @@ PAGE, ITEMS, QUERIES, VIEWS_A_USER = 10, 20_000, 2_000, 40
 
 _CLICK_RATE, _ORDER_RATE, _RETURN_RATE, _TWICE = 0.05, 0.1, 0.15, 0.005
 #: Events that a view brings with it, itself included: so many views are drawn for a wanted number of events.
-_EVENTS_A_VIEW = 1 + PAGE * _CLICK_RATE * (1 + _ORDER_RATE * (1 + _RETURN_RATE))
+EVENTS_A_VIEW = 1 + PAGE * _CLICK_RATE * (1 + _ORDER_RATE * (1 + _RETURN_RATE))
 
 
 class Delivered(NamedTuple):
@@ -61,7 +64,7 @@ def make_log(events: int, seed: int, start_ms: int, partitions: int) -> list[Del
         if rng.random() < _TWICE:
             log.append(Delivered(at + 500, topic, user % partitions, key, raw))
 
-    for number, (user, ts, query) in enumerate(_pages(rng, max(1, round(events / _EVENTS_A_VIEW)), start_ms)):
+    for number, (user, ts, query) in enumerate(_pages(rng, max(1, round(events / EVENTS_A_VIEW)), start_ms)):
         request, name = f"{user:06x}-{number:08x}", f"user-{user}"
         shown = [f"item-{int(ITEMS * rng.random() ** 2):05d}" for _ in range(PAGE)]
         items = tuple(ShownItem(item, n + 1, round(0.5 + rng.random() / 2, 4)) for n, item in enumerate(shown))
