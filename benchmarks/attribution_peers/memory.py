@@ -10,14 +10,16 @@ import msgspec
 import psutil
 
 from benchmarks.attribution_peers.host import Tell
-from benchmarks.attribution_peers.workload import CLICKS, IMPRESSIONS, LATENESS_S, PAGE, TOPICS, VIEWS_A_USER
+from benchmarks.attribution_peers.workload import CLICKS, IMPRESSIONS, PAGE, TOPICS, VIEWS_A_USER
 from schemas.events import Click, Impression, ShownItem, Tick
 from streams.attribution.core import AttributionCore
 from streams.runtime.core import Record
 from streams.settings import AttributionSettings
 
-#: Event time in which all views come; their windows are longer.
-SPAN_MS, START_MS = 1_200_000, 1_700_000_000_000
+#: Event time in which all views come, and then all clicks, before the first window ends.
+SPAN_MS, CLICKS_MS, START_MS = 1_200_000, 300_000, 1_700_000_000_000
+#: Little, so that few events wait for the watermark: what waits is not measured.
+LATENESS_S = 1
 BATCH = 1_000
 
 
@@ -30,7 +32,7 @@ def run(job: dict[str, Any], tell: Tell) -> None:
     tell("first")
     _bring(core, START_MS + 10_000, BATCH, job["views"])
     views = _resident() - before
-    _click(core, START_MS + SPAN_MS + 150_000, BATCH, job["views"])
+    _click(core, START_MS + SPAN_MS + 100_000, BATCH, job["views"])
     held = core.counters["impressions"], core.counters["clicks"], core.counters.get("views.provisional", 0)
     if held != (BATCH + job["views"], job["views"], 0):
         raise AssertionError(f"{held} views, clicks and closed views instead of {job['views']} open ones")
@@ -53,11 +55,11 @@ def _bring(core: AttributionCore, base: int, first: int, views: int) -> None:
 
 
 def _click(core: AttributionCore, base: int, first: int, views: int) -> None:
-    """A click on each of those views, all within a second."""
+    """A click on each of those views, from ``base`` on."""
     for begin in range(first, first + views, BATCH):
         clicks = []
         for number in range(begin, min(first + views, begin + BATCH)):
-            ts, item = base + 1_000 * (number - first) // views, f"item-{(number * 7 + 2) % 20_000:05d}"
+            ts, item = base + CLICKS_MS * (number - first) // views, f"item-{(number * 7 + 2) % 20_000:05d}"
             click = Click(ts, f"user-{number // VIEWS_A_USER}", item, _request(number), 3)
             clicks.append(_record(number, ts, click))
         _take(core, CLICKS, clicks)
