@@ -1,17 +1,19 @@
 # make demo        the whole loop on this machine        make demo ARGS="--seed 7"
 # make test        every test                            make test ARGS="-k name"
-# make lint, make bench, make install, make clean
+# make lint, make bench, make bench-peers, make install, make clean
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+PEERS := .venv-peers
+PEERS_LIST := benchmarks/attribution_peers/requirements.txt
 ARGS ?=
 
 BENCHMARKS := $(foreach name, \
   attribution delivery rollout beam trie update learner advantages resume server relevance posterior weights_latency, \
   $(if $(wildcard benchmarks/$(name).py),$(name)))
 
-.PHONY: install demo test lint bench clean
+.PHONY: install demo test lint bench bench-peers clean
 
 install: $(STAMP)
 
@@ -36,7 +38,15 @@ lint: install
 	@$(BIN)/lint-imports
 	@$(BIN)/headrace schemas check
 
-bench: install
+# Peers whose requirements contradict ours: the benchmark `attribution` runs them from an environment of their own.
+bench-peers: $(PEERS)/.installed
+
+$(PEERS)/.installed: $(PEERS_LIST) | install
+	@test -x $(PEERS)/bin/python || $(PYTHON) -m venv $(PEERS)
+	@$(BIN)/uv pip install --python $(PEERS)/bin/python -r $(PEERS_LIST)
+	@touch $@
+
+bench: install bench-peers
 	@mkdir -p benchmarks/results
 	@for name in $(BENCHMARKS); do \
 	  echo "== $$name"; \
@@ -44,4 +54,4 @@ bench: install
 	done
 
 clean:
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) $(PEERS) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

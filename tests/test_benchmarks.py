@@ -6,10 +6,19 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 import torch
 
-from benchmarks import advantages, common, trie
+from benchmarks import advantages, attribution, common, trie
+from benchmarks.attribution_peers import loop, rules, workload
+from benchmarks.attribution_peers.stage import Stage
+from benchmarks.attribution_peers.systems import System
+from schemas.connections import Connections
+from schemas.topics import VIEWS
+from schemas.views import View, ViewItem
+from streams.attribution.core import AttributionCore
+from streams.settings import AttributionSettings
 
 FIELDS = {"case": str, "ours": float, "peer": float, "peer_name": str, "ratio": float, "unit": str, "repeats": int}
 
@@ -67,6 +76,57 @@ def test_a_ratio_above_one_is_ours() -> None:
     assert common.row("a", pairs, "b", "1/s", higher_is_better=True).ratio == 0.5
     with pytest.raises(ValueError, match="at least 5"):
         common.row("a", pairs[:4], "b", "s")
+
+
+def test_the_peers_join_is_ours() -> None:
+    """What the keyed peers emit for a view when it closes is what the product's core emits, item by item."""
+    log = workload.make_log(1_500, seed=3, start_ms=1_700_000_000_000, partitions=2)
+    clock, users, peer = rules.Clock(), dict[bytes, rules.User](), list[bytes]()
+    for record in log:
+        top = rules.head(record.value)
+        watermark = clock.see(record.topic, record.partition, top.ts)
+        if record.key:
+            peer += rules.step(users.setdefault(record.key, rules.User()), top.ts, record.value, watermark)
+    ours = list[bytes]()
+    for partition in range(2):
+        core = AttributionCore(partition, AttributionSettings(**workload.RULES))
+        for chunk in loop.chunks(log, partition):
+            for topic, records in chunk:
+                core.apply(topic, records)
+            core.advance()
+            ours += [output.value for output in core.drain()[0] if output.topic == VIEWS.name]
+    closed, expected = provisional(peer), provisional(ours)
+    assert len(expected) == core_views(log) and len(closed) > 0.8 * len(expected)
+    assert closed == {request: expected[request] for request in closed}
+    assert any(item.orders for items in closed.values() for item in items)
+
+
+def provisional(values: list[bytes]) -> dict[str, list[ViewItem]]:
+    """Request -> its items when its window closed."""
+    views = [msgspec.json.decode(value, type=View) for value in values if b'"type":"view"' in value]
+    return {view.request_id: list(view.items) for view in views if view.status == "provisional"}
+
+
+def core_views(log: list[workload.Delivered]) -> int:
+    """Page views in the log, each once."""
+    return len({record.value for record in log if record.topic == workload.IMPRESSIONS and record.key})
+
+
+def test_systems_of_the_attribution_benchmark(fresh_topics: Connections, tmp_path: Path) -> None:
+    """Ours and plain Faust run in processes of their own, end by themselves, and have joined the log."""
+    at = Stage(tmp_path, fresh_topics)
+    runs = attribution.Runs(at, attribution.Sizes(events=1_500, faust=150, views=0, stretch_s=0))
+    with System("ours", tmp_path) as ours, System("faust_join", tmp_path) as faust:
+        run, peer = runs.ours(ours), runs.peer(faust)
+    assert run.tally is not None and run.tally.views == round(1_500 / workload.EVENTS_A_VIEW) and run.tally.orders > 0
+    assert peer.tally is not None and peer.tally.views > 0 and peer.tally.clicks > 0
+    assert run.a_cpu_second > 0 and peer.a_cpu_second > 0
+
+
+def test_memory_of_open_views(tmp_path: Path) -> None:
+    with System("memory", tmp_path) as system:
+        told = system.run({"views": 2_000}).told
+    assert 0 < told["views"] < told["clicked"]
 
 
 @pytest.fixture(autouse=True)
