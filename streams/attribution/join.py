@@ -65,13 +65,11 @@ class Join:
             if known is not None:
                 self._repeated(w, known)
                 continue
-            view = OpenView(w.ts, w.id, w.user, w.raw)
+            recent = state.recent.setdefault(w.user, [])
+            # A user's views share one text of the name: that is a twentieth of the memory.
+            view = OpenView(w.ts, w.id, recent[0].user if recent else w.user, w.raw)
             state.requests[w.id] = view
-            recent = state.recent.get(w.user)
-            if recent is None:
-                state.recent[w.user] = [view]
-            else:
-                recent.append(view)
+            recent.append(view)
             state.plan(max(second, (w.ts + self._click_ms) // BUCKET_MS), Phase.CLOSES, view)
             fresh += 1
         self._count("impressions", fresh)
@@ -94,8 +92,9 @@ class Join:
             if entry in view.clicks:
                 self._count("duplicates")
                 continue
+            if not view.clicks:
+                clicked.setdefault(view.user, []).append(view)
             view.clicks += (entry,)
-            clicked.setdefault((click.user, click.item), []).append((click.ts, view))
             self._count("clicks")
 
     def _named_view(self, waiting: Waiting, click: Click) -> OpenView | None:
@@ -149,11 +148,14 @@ class Join:
             self._refuse(Phase.ORDERS, waiting, Reason.CONTRADICTION, why)
 
     def _explaining_view(self, order: Order) -> OpenView | None:
-        """The view of the user's last click on the item, if the order is inside that click's window."""
-        for ts, view in reversed(self._state.clicked.get((order.user, order.item), ())):
-            if ts <= order.ts:
-                return view if order.ts <= ts + self._order_ms else None
-        return None
+        """The view of the user's last click on the item, if the order is inside that click's window; of clicks at one time
+        that on the later view."""
+        last, found = (-1, -1, ""), None
+        for view in self._state.clicked.get(order.user, ()):
+            for item, ts in view.clicks:
+                if item == order.item and ts <= order.ts and (ts, view.ts, view.request_id) > last:
+                    last, found = (ts, view.ts, view.request_id), view
+        return found if order.ts <= last[0] + self._order_ms else None
 
     def _returns(self, waiting: list[Waiting], second: int) -> None:
         touched: dict[int, OpenView] = {}
@@ -194,11 +196,7 @@ class Join:
         state = self._state
         for view in views:
             self._emit(view, _PROVISIONAL, second)
-            recent = state.recent[view.user]
-            if len(recent) == 1:
-                del state.recent[view.user]
-            else:
-                recent.remove(view)
+            _leave(state.recent, view)
             if not view.clicks:
                 # No click, so no order can come: only the request id is kept, for the reason of what still names it.
                 view.raw = b""
@@ -213,12 +211,7 @@ class Join:
                 continue
             if changed(view):
                 self._emit(view, _FINAL, second)
-            for item in {item for item, _ in view.clicks}:
-                left = [entry for entry in state.clicked[view.user, item] if entry[1] is not view]
-                if left:
-                    state.clicked[view.user, item] = left
-                else:
-                    del state.clicked[view.user, item]
+            _leave(state.clicked, view)
 
     def _forgets(self, orders: list[OpenOrder], _: int) -> None:
         for order in orders:
@@ -242,6 +235,14 @@ def _take_back(order: OpenOrder, event: Return) -> None:
     # An id may name a later order too, once its first one is forgotten.
     others = tuple(entry for entry in view.orders if entry[:2] != (order.order_id, order.ts))
     view.orders = others if order.left < 0 else (*others, (order.order_id, order.ts, order.item, order.left))
+
+
+def _leave(views_of: dict[str, list[OpenView]], view: OpenView) -> None:
+    views = views_of[view.user]
+    if len(views) == 1:
+        del views_of[view.user]
+    else:
+        views.remove(view)
 
 
 def _ordered(waiting: list[Waiting]) -> list[Waiting]:

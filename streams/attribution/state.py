@@ -76,7 +76,6 @@ class Dumped(msgspec.Struct, array_like=True):
     marks: list[int]
     waiting: list[tuple[int, list[Waiting]]]  #: (place, records)
     views: list[OpenView]
-    clicked: list[tuple[str, str, list[tuple[int, int]]]]  #: (user, item, [(click ts, view)])
     orders: list[tuple[str, int, str, str, float, int, float, tuple[tuple[int, float], ...]]]
 
 
@@ -92,9 +91,7 @@ class State:
         self.agenda: dict[int, list[Any]] = {}  #: place -> records, views or orders, by the place's phase
         self.requests: dict[str, OpenView] = {}  #: until the order window ends, in order of registration
         self.recent: dict[str, list[OpenView]] = {}  #: user -> views inside their click window, oldest first
-        self.clicked: dict[
-            tuple[str, str], list[tuple[int, OpenView]]
-        ] = {}  #: (user, item) -> (click ts, view), oldest first
+        self.clicked: dict[str, list[OpenView]] = {}  #: user -> views with clicks whose order window is open
         self.orders: dict[str, OpenOrder] = {}
 
     def plan(self, second: int, phase: int, what: object) -> None:
@@ -124,7 +121,6 @@ class State:
                 self.marks,
                 [(place, self.agenda[place]) for place in sorted(self.agenda) if place % PLACES <= Phase.RETURNS],
                 views,
-                [(*key, [(ts, number[id(view)]) for ts, view in clicks]) for key, clicks in self.clicked.items()],
                 [
                     (o.order_id, o.ts, o.user, o.item, o.value, number[id(o.view)], o.left, o.returns)
                     for o in self.orders.values()
@@ -149,13 +145,13 @@ def load(data: bytes, click_ms: int, order_ms: int, return_ms: int) -> State:
         if view.over:
             continue
         state.requests[view.request_id] = view
+        if view.clicks:
+            state.clicked.setdefault(view.user, []).append(view)
         if view.revision:
             plan(view.ts + click_ms + order_ms, Phase.FINALS, view)
         else:
             state.recent.setdefault(view.user, []).append(view)
             plan(view.ts + click_ms, Phase.CLOSES, view)
-    for user, item, clicks in dumped.clicked:
-        state.clicked[user, item] = [(ts, dumped.views[n]) for ts, n in clicks]
     for name, ts, user, item, value, n, left, returns in dumped.orders:
         order = state.orders[name] = OpenOrder(name, ts, user, item, value, dumped.views[n], left, returns)
         plan(ts + return_ms, Phase.FORGETS, order)

@@ -140,8 +140,7 @@ def _joined(
                 bad[ORDERS.name, s.offset, "contradiction"] += 1
             continue
         why = [(c, v) for c, v in clicks if c.event.user == s.event.user and c.event.item == s.event.item and c.ts <= s.ts]
-        # The last click in the join's own order; clicks of one time are told apart by their offset.
-        last = max(why, key=lambda cv: (cv[0].ts, cv[0].offset), default=None)
+        last = max(why, key=lambda cv: (cv[0].ts, cv[1].ts, cv[1].id), default=None)
         if last is None or s.ts > last[0].ts + order_ms:
             bad[ORDERS.name, s.offset, "no_click"] += 1
         else:
