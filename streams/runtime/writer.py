@@ -38,6 +38,8 @@ class TransactionWriter:
                 "queue.buffering.max.messages": 1_000_000,
                 "reconnect.backoff.max.ms": 1_000,
                 "log_level": 2,
+                # Without it a fatal error is raised in the middle of whatever callback runs; every call returns it anyway.
+                "error_cb": lambda _: None,
             }
         )
 
