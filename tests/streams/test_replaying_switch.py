@@ -7,16 +7,18 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
+from confluent_kafka import TopicPartition
+from confluent_kafka.admin import AdminClient
 from msgspec import structs
 
 from headrace.rebuilding import make_room
 from schemas.codec import decode, encode
 from schemas.commits import Commit
 from schemas.connections import Connections
-from schemas.errors import Conflict, Incompatible, InvalidRequest
+from schemas.errors import Conflict, Corrupt, Incompatible, InvalidRequest
 from schemas.events import Tick
 from schemas.store import Store
-from schemas.topics import COMMITS, EXAMPLES, INPUTS, STATES, VIEWS
+from schemas.topics import COMMITS, EXAMPLES, IMPRESSIONS, INPUTS, STATES, VIEWS
 from schemas.views import View, ViewItem, ViewStatus
 from streams.accounting import accounted, records, standing, totals
 from streams.attribution.core import attribution_agent
@@ -93,10 +95,10 @@ def test_a_switch_to_another_click_window_and_on_to_the_same_end(
     both, switched while the worker runs; the other half by a worker with the new window. In between and at the end
     the last revisions are those of an undisturbed join by the new rules."""
     rules = RULES.model_copy(update={"click_window_s": click_window_s})
-    settings, log, name = StreamSettings(attribution=rules), event_log(31, 500), unique("views")
-    # Views of the first 25 s: at 40 s the old rules have closed some, the new ones of 7 s all; at 62 s the old ones all, and
+    settings, log, name = StreamSettings(attribution=rules), event_log(31, 300), unique("views")
+    # Views of the first 15 s: at 40 s the old rules have closed some, the new ones of 7 s all; at 55 s the old ones all, and
     # the new ones of 45 s some. The watermark is 10 s behind the ticks.
-    pause = b'{"type":"tick","ts":%d' % (START + (50_000 if click_window_s < 30 else 75_000))
+    pause = b'{"type":"tick","ts":%d' % (START + (50_000 if click_window_s < 30 else 65_000))
     half = next(n for n, (_, _, raw) in enumerate(log) if raw.startswith(pause))
     with feeder(fresh_topics) as send:
         for topic, partition, raw in log[:half]:
@@ -152,7 +154,8 @@ def test_a_switch_takes_back_what_the_rebuilt_log_lacks_and_refuses_what_was_not
     fresh_topics: Connections, worker: Callable[..., Worker], unique: Callable[[str], str]
 ) -> None:
     """A shorter lateness refuses impressions that were on time before: their views come to nothing, and the topics then
-    compare as equal. A rebuild by other rules, of a stretch, of another topic, and an unfinished one are refused."""
+    compare as equal. Refused: a rebuild by other rules, a topic that is none, another live topic, and a switch for which
+    the inputs do not reach back far enough."""
     strict = RULES.model_copy(update={"lateness_s": 1})
     name, stretch = unique("views"), unique("views")
     with feeder(fresh_topics) as send:
@@ -186,6 +189,20 @@ def test_a_switch_takes_back_what_the_rebuilt_log_lacks_and_refuses_what_was_not
     assert last == {**new, **dict.fromkeys(gone, ("retracted", {}))}
     assert diff_topics(fresh_topics, VIEWS.name, name).equal
     assert sum(s.corrections for s in switch_views(fresh_topics, settings, VIEWS.name, name)) == 0
+
+    # The impressions lose their beginning: views older than what is left are nobody's fault, and stay as they are.
+    for p in (0, 1):
+        AdminClient({"bootstrap.servers": fresh_topics.kafka}).delete_records([TopicPartition(IMPRESSIONS.name, p, 60)])
+        assert LogReader(fresh_topics.kafka, 20).bounds(IMPRESSIONS.name, p)[0] == 60
+    make_room(fresh_topics, replace(VIEWS, name=name), overwrite=True)
+    rebuild(fresh_topics, store, attribution_agent(strict), VIEWS, name)
+    assert diff_topics(fresh_topics, VIEWS.name, name).only_a > 50
+    done = switch_views(fresh_topics, settings, VIEWS.name, name, dry_run=True)
+    assert sum(s.corrections for s in done) == 0 and sum(s.before_horizon for s in done) > 50
+    long = strict.model_copy(update={"return_window_s": 100_000})
+    rebuild(fresh_topics, store, attribution_agent(long), VIEWS, stretch)
+    with pytest.raises(Corrupt, match="lengthen the retention"):
+        switch_views(fresh_topics, StreamSettings(attribution=long), VIEWS.name, stretch)
 
 
 @pytest.mark.services
