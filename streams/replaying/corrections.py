@@ -6,20 +6,15 @@ of an item sum to its last label.
 
 from __future__ import annotations
 
-from collections import defaultdict
-
 from msgspec.structs import replace
 
 from schemas.views import View, ViewItem, ViewStatus
+from streams.attribution.emission import Tally
 
 
-def label(view: View) -> dict[str, tuple[int, int]]:
-    """Item -> (clicks, orders), for items that have any."""
-    sums: defaultdict[str, tuple[int, int]] = defaultdict(lambda: (0, 0))
-    for entry in view.items:
-        clicks, orders = sums[entry.item]
-        sums[entry.item] = (clicks + entry.clicks, orders + entry.orders)
-    return {item: counts for item, counts in sums.items() if any(counts)}
+def label(view: View) -> Tally:
+    """Item -> (clicks, orders, value), for items that have any. One that stands twice has them at its first position."""
+    return {e.item: (e.clicks, e.orders, e.value) for e in view.items if e.clicks or e.orders}
 
 
 def revisions(live: View | None, rebuilt: View | None, emitted_at: int) -> list[View]:
@@ -48,12 +43,12 @@ def introduce(rebuilt: View, emitted_at: int) -> View:
     return _revision(rebuilt, rebuilt.status, 1, emitted_at, _moved(rebuilt.items, {}))
 
 
-def _moved(items: tuple[ViewItem, ...], before: dict[str, tuple[int, int]]) -> tuple[ViewItem, ...]:
+def _moved(items: tuple[ViewItem, ...], before: Tally) -> tuple[ViewItem, ...]:
     """The items with their difference to ``before``; one that stands twice has its counts at its first position."""
     left = dict(before)
     moved = []
     for entry in items:
-        clicks, orders = left.pop(entry.item, (0, 0))
+        clicks, orders, _ = left.pop(entry.item, (0, 0, 0.0))
         moved.append(replace(entry, d_clicks=entry.clicks - clicks, d_orders=entry.orders - orders))
     return tuple(moved)
 

@@ -51,9 +51,10 @@ class Plan:
         """Send all of it, uncommitted."""
         commit, place, key = self.commit, self.commit.partition % self.partitions, commit_key(NAME, self.commit.partition)
         writer.prepare(
-            [Output(VIEWS.name, v.user.encode(), encode(v), commit.partition) for v in self.corrections],
+            [Output(VIEWS.name, v.user.encode(), encode(v)) for v in self.corrections],
             [Output(STATES.name, key + b":%d" % n, part, place) for n, part in enumerate(self.parts)],
             lambda first: Output(COMMITS.name, key, encode(replace(commit, snapshot_offset=first)), place),
+            commit.partition,
         )
 
 

@@ -105,8 +105,11 @@ def rebuild(
         for records, outputs, blobs in run(reader, core, stretches, partition):
             for blob in blobs:
                 store.write(blob.path, blob.data)
-            told += (o._replace(topic=into, partition=partition if o.partition is None else o.partition)
-                     for o in outputs if o.topic == of.name and _wanted(o, span))  # fmt: skip
+            told += [
+                Output(into, o.key, o.value, partition if o.partition is None else o.partition)
+                for o in outputs
+                if o.topic == of.name and _wanted(o, span)
+            ]
             done += records
             on_progress(done, total)
             if len(told) >= OUTPUTS:
@@ -143,7 +146,7 @@ def _wanted(output: Output, span: Span) -> bool:
 
 def _write(writer: TransactionWriter, outputs: list[Output]) -> int:
     if outputs:
-        writer.write(outputs[:-1], (), lambda _: outputs[-1])
+        writer.write(outputs[:-1], (), lambda _: outputs[-1], 0)  # each names its partition
     return len(outputs)
 
 

@@ -29,8 +29,8 @@ from streams.runtime.commit_log import last_commit, split
 from streams.runtime.log import LogReader
 from streams.settings import StreamSettings
 
-#: Records at an input's first kept offset that are looked at for its time.
-LOOK = 2_000
+#: Records from an input's first kept offset on whose newest time is taken for that of what was deleted.
+LOOK = 100
 
 
 def switch_views(
