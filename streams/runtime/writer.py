@@ -38,8 +38,6 @@ class TransactionWriter:
                 "queue.buffering.max.messages": 1_000_000,
                 "reconnect.backoff.max.ms": 1_000,
                 "log_level": 2,
-                # Without it a fatal error is raised in the middle of whatever callback runs; every call returns it anyway.
-                "error_cb": lambda _: None,
             }
         )
 
@@ -88,8 +86,7 @@ class TransactionWriter:
         while True:
             try:
                 self._fill(outputs, first, last, partition)
-                while self._producer.flush(1.0):
-                    pass
+                self._await_delivery()
                 return
             except KafkaException as error:
                 self._give_up(error)
@@ -167,11 +164,17 @@ class TransactionWriter:
 
         for output in outputs:
             self._send(output, partition, delivered)
-        while self._producer.flush(1.0) and not failed:
-            pass
+        self._await_delivery(lambda: not failed)
         if failed:
             raise KafkaException(KafkaError(failed[0].code(), failed[0].str(), False, False, True))
         return min(offsets)
+
+    def _await_delivery(self, go_on: Callable[[], bool] = lambda: True) -> None:
+        """Serve callbacks until nothing is in flight. By `poll`: the client raises a fatal error (another owner) from the call
+        that serves it, and `flush` would run further callbacks with that exception pending, which Python answers with a
+        SystemError."""
+        while len(self._producer) and go_on():
+            self._producer.poll(0.1)
 
     def _retry(self, call: Callable[[float], None]) -> None:
         """Calling commit or abort again after a timeout resumes it: the outcome is never guessed."""
