@@ -8,6 +8,7 @@ from schemas.codec import decode
 from schemas.commits import Commit
 from schemas.connections import Connections
 from schemas.topics import COMMITS
+from streams.runtime.commit_log import REBUILD
 from streams.runtime.log import LogReader
 
 #: Counters of attribution that, together with ``quarantined.*``, sum to the records it has read.
@@ -26,7 +27,8 @@ def standing(connections: Connections, timeout_s: float = 30.0) -> list[Commit]:
         for batch in reader.read(COMMITS.name, partition, *reader.bounds(COMMITS.name, partition)):
             for record in batch:
                 agent, _, number = (record.key or b"").decode().rpartition(":")
-                newest[agent, int(number)] = record.value
+                if not agent.startswith(REBUILD):  # the mark of a rebuilt topic, not an agent's commit
+                    newest[agent, int(number)] = record.value
     return [decode(Commit, newest[key]) for key in sorted(newest)]
 
 

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping, Sequence
 from types import TracebackType
+from typing import Any, cast
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from schemas.codec import MAX_RECORD_BYTES
 from schemas.connections import Connections
 from schemas.errors import HeadraceError, InvalidRequest, Unavailable
+
+#: Records, and bytes, that may wait for delivery.
+QUEUE_RECORDS, QUEUE_BYTES = 200_000, 256_000_000
+#: Records, and about the bytes, handed over in one call.
+BATCH_RECORDS, BATCH_BYTES = 10_000, 64_000_000
 
 
 class EventProducer:
@@ -21,6 +28,7 @@ class EventProducer:
     def __init__(self, connections: Connections, timeout_s: float = 60.0) -> None:
         self._address, self._timeout_s = connections.kafka, timeout_s
         self._failed: KafkaError | None = None
+        self._waiting_bytes = 0
         self._producer = Producer(
             {
                 "bootstrap.servers": connections.kafka,
@@ -28,7 +36,8 @@ class EventProducer:
                 "partitioner": "murmur2",
                 "linger.ms": 5,
                 "message.timeout.ms": int(timeout_s * 1_000),
-                "queue.buffering.max.messages": 200_000,
+                "queue.buffering.max.messages": QUEUE_RECORDS,
+                "delivery.report.only.error": True,
                 "log_level": 2,
             }
         )
@@ -51,6 +60,29 @@ class EventProducer:
                 self._producer.poll(0.1)
             except KafkaException as error:
                 raise self._error(error.args[0], len(value)) from error
+
+    def send_batch(self, topic: str, records: Sequence[Mapping[str, bytes | int | None]]) -> None:
+        """Queue records in order; each has ``value``, ``key`` and, if its key is not to choose it, ``partition``.
+
+        Raises:
+            InvalidRequest: a record is over the size limit.
+            Unavailable: an earlier record could not be delivered.
+        """
+        for batch, size in _cut(records):
+            self._make_room(len(batch), size)
+            if self._producer.produce_batch(topic, batch, on_delivery=self._delivered) < len(batch):
+                refused = next(record for record in batch if "_error" in record)
+                raise self._error(cast(Any, refused["_error"]), len(cast(bytes, refused["value"])))
+
+    def _make_room(self, count: int, size: int) -> None:
+        """Wait until the queue takes all of them: a batch taken in part would have to be sent again out of order."""
+        left = 0 if self._waiting_bytes + size > QUEUE_BYTES else QUEUE_RECORDS - count
+        while self._failed is None and len(self._producer) > left:
+            self._producer.poll(0.05)
+        if self._failed is not None:
+            raise self._error(self._failed)
+        self._waiting_bytes = size + (self._waiting_bytes if len(self._producer) else 0)
+        self._producer.poll(0)
 
     def flush(self) -> None:
         """Wait for delivery.
@@ -85,3 +117,18 @@ class EventProducer:
             self.flush()
         else:
             self._producer.purge()
+
+
+def _cut(
+    records: Sequence[Mapping[str, bytes | int | None]],
+) -> Iterator[tuple[list[Mapping[str, bytes | int | None]], int]]:
+    """The records in batches, each with its size (bytes)."""
+    batch, size = list[Mapping[str, bytes | int | None]](), 0
+    for record in records:
+        batch.append(record)
+        size += len(cast(bytes, record["value"]))
+        if len(batch) >= BATCH_RECORDS or size >= BATCH_BYTES:
+            yield batch, size
+            batch, size = [], 0
+    if batch:
+        yield batch, size

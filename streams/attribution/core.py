@@ -62,6 +62,11 @@ class AttributionCore:
         self._join = Join(state, self._settings, self._refuse_waiting, self._outputs.append)
 
     @property
+    def state(self) -> State:
+        """All there is, for `streams.attribution.alignment`; the runtime uses `dump` and `load`."""
+        return self._state
+
+    @property
     def watermark(self) -> int:
         """Event time (ms) below which nothing is accepted any more; 0 until every input has had a record."""
         return max(0, min(self._state.newest.values()) - self._lateness)

@@ -106,13 +106,14 @@ def emit(view: OpenView, status: str, emitted_at: int) -> Output:
     """The next revision as an output for search.views; the view remembers what was said."""
     page = _page(view.raw)
     view.revision += 1
+    revision = view.before + view.revision
     items = page.items  # a `ViewItem` at its defaults is written as a `ShownItem` is
-    if view.clicks:
+    if view.clicks or view.sent:
         now = tally(view)
         items = Raw(_encode(_counted(_items(page.items), now, view.sent or {})))
         view.sent = now
     record = RawView(
-        f"{view.request_id}:{status}:{view.revision}", view.request_id, status, view.revision, view.ts, emitted_at,
+        f"{view.request_id}:{status}:{revision}", view.request_id, status, revision, view.ts, emitted_at,
         view.user, page.query, items, page.session, page.recent_queries, page.recent_items, page.candidates,
         page.checkpoint, page.weights_version, page.snapshot_version,
     )  # fmt: skip

@@ -52,6 +52,7 @@ class OpenView(msgspec.Struct, array_like=True, gc=False, eq=False):
     revision: int = 0  #: of the last emission; 0 inside the click window
     sent: dict[str, tuple[int, int, float]] | None = None  #: item -> (clicks, orders, value) as last emitted
     over: bool = False  #: its order window has ended; an order that can be returned keeps it
+    before: int = 0  #: revisions that the log had of it when its labels were joined anew; they count on from there
 
 
 class OpenOrder(msgspec.Struct, gc=False, eq=False):

@@ -14,6 +14,9 @@ from streams.runtime.log import LogReader
 #: The first look back from the end of the commit topic (records); it grows by `GROWTH` until the key is found.
 FIRST_LOOK, GROWTH = 500, 8
 
+#: Names of this beginning stand for rebuilt topics (`streams.replaying.marks`), not for agents.
+REBUILD = "rebuild:"
+
 
 def commit_key(agent: str, partition: int) -> bytes:
     """Key of the commit records of an agent's state partition."""

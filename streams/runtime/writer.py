@@ -68,24 +68,72 @@ class TransactionWriter:
         """
         while True:
             try:
-                self._producer.begin_transaction()
-                for output in outputs:
-                    self._send(output, partition)
-                offset = self._send_first(first, partition)
-                self._send(last(offset), partition)
+                offset = self._fill(outputs, first, last, partition)
                 self._retry(self._producer.commit_transaction)
                 return offset
             except KafkaException as error:
-                if not error.args[0].txn_requires_abort():
-                    raise Conflict(f"transactional id {self._id}", str(error), "the worker starts again") from error
-                log.warning("transaction aborted, sent again", id=self._id, error=str(error))
-                self._abort()
+                self._give_up(error)
+
+    def prepare(
+        self, outputs: Sequence[Output], first: Sequence[Output], last: Callable[[int], Output], partition: int
+    ) -> None:
+        """`write` without its end, so that transactions of several ids are ready before any of them counts: `commit` or
+        `abandon` is next.
+
+        Raises:
+            Conflict: as `write`.
+        """
+        while True:
+            try:
+                self._fill(outputs, first, last, partition)
+                self._await_delivery()
+                return
+            except KafkaException as error:
+                self._give_up(error)
+
+    def commit(self) -> None:
+        """Make what was prepared count.
+
+        Raises:
+            Conflict: another producer has taken this id, or the broker has given the transaction up: nothing of it counts.
+        """
+        try:
+            self._retry(self._producer.commit_transaction)
+        except KafkaException as error:
+            raise self._lost(error) from error
+
+    def abandon(self) -> None:
+        """Take back what was prepared. Where that fails, the id has another owner, or the broker does it in time."""
+        try:
+            self._producer.abort_transaction(TRY_S)
+        except KafkaException as error:
+            log.warning("transaction not aborted", id=self._id, error=str(error))
+
+    def _fill(
+        self, outputs: Sequence[Output], first: Sequence[Output], last: Callable[[int], Output], partition: int
+    ) -> int:
+        self._producer.begin_transaction()
+        for output in outputs:
+            self._send(output, partition)
+        offset = self._send_first(first, partition)
+        self._send(last(offset), partition)
+        return offset
+
+    def _give_up(self, error: KafkaException) -> None:
+        """Abort, to try again; or find that the id is lost."""
+        if not error.args[0].txn_requires_abort():
+            raise self._lost(error) from error
+        log.warning("transaction aborted, sent again", id=self._id, error=str(error))
+        self._abort()
+
+    def _lost(self, error: KafkaException) -> Conflict:
+        return Conflict(f"transactional id {self._id}", str(error), "the worker starts again")
 
     def _abort(self) -> None:
         try:
             self._retry(self._producer.abort_transaction)
         except KafkaException as error:
-            raise Conflict(f"transactional id {self._id}", str(error), "the worker starts again") from error
+            raise self._lost(error) from error
 
     def _send(
         self,
@@ -116,11 +164,17 @@ class TransactionWriter:
 
         for output in outputs:
             self._send(output, partition, delivered)
-        while self._producer.flush(1.0) and not failed:
-            pass
+        self._await_delivery(lambda: not failed)
         if failed:
             raise KafkaException(KafkaError(failed[0].code(), failed[0].str(), False, False, True))
         return min(offsets)
+
+    def _await_delivery(self, go_on: Callable[[], bool] = lambda: True) -> None:
+        """Serve callbacks until nothing is in flight. By `poll`: the client raises a fatal error (another owner) from the call
+        that serves it, and `flush` would run further callbacks with that exception pending, which Python answers with a
+        SystemError."""
+        while len(self._producer) and go_on():
+            self._producer.poll(0.1)
 
     def _retry(self, call: Callable[[float], None]) -> None:
         """Calling commit or abort again after a timeout resumes it: the outcome is never guessed."""

@@ -1,28 +1,24 @@
-"""Bad input, replay, quarantine, ticks and lag against a real broker."""
+"""Bad input, quarantine, ticks and lag against a real broker."""
 
 from __future__ import annotations
 
 import json
 import time
 from collections.abc import Callable
-from pathlib import Path
 from threading import Event, Thread
 
 import msgspec
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 from confluent_kafka import Producer
 
 from schemas.connections import Connections
-from schemas.errors import InvalidData, InvalidRequest
+from schemas.errors import InvalidRequest
 from schemas.events import Click, Impression, ShownItem, Tick
 from schemas.topics import CLICKS, IMPRESSIONS, INPUTS, ORDERS, VIEWS
 from streams import quarantine
 from streams.accounting import accounted, records, totals
 from streams.lag import lags
 from streams.producing import EventProducer
-from streams.replay import replay_file, replay_topic
 from streams.ticks import run_ticks
 from tests.streams.conftest import Worker, caught_up, committed
 from tests.streams.event_log import START
@@ -99,44 +95,6 @@ def test_the_sender_of_a_record_over_the_limit_sees_the_error(fresh_topics: Conn
     """Our own clients refuse 5 MB before the broker does."""
     with pytest.raises(InvalidRequest, match="5000000"), EventProducer(fresh_topics) as producer:
         producer.send(IMPRESSIONS.name, b"x" * 5_000_000)
-
-
-def test_replay_of_a_file_routes_by_type_keys_by_user_and_ticks(fresh_topics: Connections, tmp_path: Path) -> None:
-    """Two events 90 s apart: a tick at the first, one at the second, one at the end, to 2 partitions of 3 topics."""
-    lines = [msgspec.json.encode(VIEW), msgspec.json.encode(Click(START + 90_000, "u", "a", "r1"))]
-    plain, packed = tmp_path / "log.jsonl", tmp_path / "log.parquet"
-    plain.write_bytes(b"\n".join(lines) + b"\n")
-    pq.write_table(pa.table({"value": lines}), packed)
-    want = {IMPRESSIONS.name: 1 + 6, CLICKS.name: 1 + 6, ORDERS.name: 6}
-    assert replay_file(fresh_topics, plain) == want
-    assert replay_file(fresh_topics, packed) == want
-    views, clicks = (
-        [[v for _, v in p if b"tick" not in v] for p in committed(fresh_topics, t.name)] for t in (IMPRESSIONS, CLICKS)
-    )
-    assert [len(p) for p in views] == [len(p) for p in clicks]  # one user, one partition
-    assert sorted(len(p) for p in views) == [0, 2]
-
-
-def test_replay_names_file_and_row_of_what_is_no_event(fresh_topics: Connections, tmp_path: Path) -> None:
-    """The second line is of an unknown type."""
-    file = tmp_path / "log.jsonl"
-    file.write_bytes(msgspec.json.encode(VIEW) + b'\n{"type":"parcel","ts":1}\n')
-    with pytest.raises(InvalidData, match=r"row 2, field 'type' is 'parcel'"):
-        replay_file(fresh_topics, file)
-    with pytest.raises(InvalidRequest, match="derived topics"):
-        replay_topic(fresh_topics, VIEWS.name)
-
-
-def test_replaying_a_topic_sends_each_record_again_into_its_partition(fresh_topics: Connections) -> None:
-    """Three clicks in partition 1, from offset 1: the last two come again."""
-    with EventProducer(fresh_topics) as producer:
-        for n in range(3):
-            producer.send(CLICKS.name, b"%d" % n, b"u", 1)
-    assert replay_topic(fresh_topics, CLICKS.name, 1) == {CLICKS.name: 2}
-    assert committed(fresh_topics, CLICKS.name) == [
-        [],
-        [(b"u", b"0"), (b"u", b"1"), (b"u", b"2"), (b"u", b"1"), (b"u", b"2")],
-    ]
 
 
 def test_ticks_go_to_every_partition_of_every_input(fresh_topics: Connections) -> None:
