@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from opentelemetry.context import Context
 from opentelemetry.trace import (
     NonRecordingSpan,
+    ProxyTracerProvider,
     Span,
     SpanContext,
     SpanKind,
@@ -20,6 +21,7 @@ from opentelemetry.trace import (
     format_trace_id,
     get_current_span,
     get_tracer,
+    get_tracer_provider,
     set_span_in_context,
 )
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
@@ -44,6 +46,11 @@ def trace_id(traceparent: str) -> str:
     """The 32 hex digits that logs and trace viewers show; empty when it is no traceparent."""
     context = get_current_span(read(traceparent)).get_span_context()
     return format_trace_id(context.trace_id) if context.is_valid else ""
+
+
+def recording() -> bool:
+    """Whether spans go anywhere in this process."""
+    return not isinstance(get_tracer_provider(), ProxyTracerProvider)
 
 
 @contextmanager

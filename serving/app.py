@@ -13,6 +13,7 @@ import msgspec
 import structlog
 from fastapi import FastAPI, Header, Query, Request
 from fastapi.responses import Response
+from fastapi.telemetry import TelemetryConfig
 from opentelemetry.trace import SpanKind, get_current_span
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.middleware.base import RequestResponseEndpoint
@@ -31,7 +32,7 @@ from serving.settings import ServingSettings
 
 JSON = "application/json"
 #: FastAPI's own spans would name query and user in their URL; the server's one span, `search`, does not.
-NO_TELEMETRY = {"tracing": False, "metrics": False, "logs": False}
+NO_TELEMETRY: TelemetryConfig = {"tracing": False, "metrics": False, "logs": False}
 
 
 def create_app(
@@ -130,9 +131,7 @@ def _measured(app: FastAPI, server: SearchServer) -> None:
     @app.middleware("http")
     async def measure(request: Request, call_next: RequestResponseEndpoint) -> Response:
         if request.url.path != "/search":
-            with structlog.contextvars.bound_contextvars(
-                request_id=request.query_params.get("request_id", "")[:ID_LIMIT]
-            ):
+            with structlog.contextvars.bound_contextvars(request_id=request.query_params.get("request_id", "")[:ID_LIMIT]):
                 return await call_next(request)
         begin, status = time.perf_counter(), 500
         with _named(request):
