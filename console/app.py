@@ -114,5 +114,6 @@ def run(connections: Connections, settings: ConsoleSettings | None = None) -> No
 
     settings = settings or ConsoleSettings()
     uvicorn.run(
-        create_app(connections, settings), host=settings.host, port=settings.port, log_level="warning", access_log=False
-    )
+        create_app(connections, settings), host=settings.host, port=settings.port, log_config=None, log_level="warning",
+        access_log=False,
+    )  # fmt: skip

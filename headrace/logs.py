@@ -1,4 +1,7 @@
-"""Logs: structlog, readable on a terminal, JSON lines elsewhere; a demo keeps its own in its run folder."""
+"""Logs: structlog, readable on a terminal, JSON lines elsewhere; a demo keeps its own in its run folder.
+
+What libraries say through Python's own logging takes the same form, warnings and above.
+"""
 
 from __future__ import annotations
 
@@ -14,16 +17,30 @@ def configure_logs(file: Path | None = None, level: int = logging.INFO) -> None:
     """Send structlog to ``file``, or to standard error: coloured on a terminal, JSON otherwise."""
     target: TextIO = file.open("a", buffering=1) if file is not None else sys.stderr
     plain = file is not None or not target.isatty()
-    renderer: Any = structlog.processors.JSONRenderer() if plain else structlog.dev.ConsoleRenderer()
+    # Tracebacks without local variables: those would put people's searches into the log.
+    told = structlog.processors.ExceptionRenderer(structlog.tracebacks.ExceptionDictTransformer(show_locals=False))
+    shown = structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
+    renderer: Any = structlog.processors.JSONRenderer() if plain else shown
+    shared: list[Any] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso"),
+        told if plain else structlog.processors.StackInfoRenderer(),
+    ]
     structlog.configure(
-        processors=[
-            structlog.contextvars.merge_contextvars,
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso"),
-            structlog.processors.dict_tracebacks if plain else structlog.processors.StackInfoRenderer(),
-            renderer,
-        ],
+        processors=[*shared, renderer],
         wrapper_class=structlog.make_filtering_bound_logger(level),
         logger_factory=structlog.PrintLoggerFactory(target),
         cache_logger_on_first_use=False,
     )
+    _route_libraries(target, shared, renderer)
+
+
+def _route_libraries(target: TextIO, shared: list[Any], renderer: Any) -> None:
+    handler = logging.StreamHandler(target)
+    form = structlog.stdlib.ProcessorFormatter
+    named = [structlog.stdlib.add_logger_name, *shared]
+    handler.setFormatter(form(processors=[form.remove_processors_meta, renderer], foreign_pre_chain=named))
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(logging.WARNING)

@@ -8,6 +8,7 @@ from threading import Event
 
 from headrace.folder import RunFolder
 from headrace.settings import Settings
+from headrace.tracing import configure_tracing
 from schemas.artefacts import Artefacts
 from schemas.errors import Unavailable
 from schemas.store import Store
@@ -19,6 +20,7 @@ def run_worker(name: str, folder: RunFolder, settings: Settings, instance: str |
 
     if name not in worker.NAMES:
         worker.agents_of(name, settings.connections, Store(settings.store), Artefacts(), settings.streams, settings.reward)
+    configure_tracing(settings.tracing, f"headrace-{name}")
     store = Store(settings.store)
     artefacts = Artefacts() if name == "attribution" else _artefacts(store)
     status = worker.run_worker(name, settings.connections, artefacts, settings.streams, settings.reward, store, instance)
@@ -37,6 +39,7 @@ def run_server(folder: RunFolder, settings: Settings) -> None:
     """Run the search server until SIGTERM or Ctrl-C."""
     from serving.app import run
 
+    configure_tracing(settings.tracing, "headrace-server")
     store = Store(settings.store)
     run(settings.connections, store, _artefacts(store), settings.serving, settings.reward)
 

@@ -56,6 +56,7 @@ class Settings(BaseSettings):
     partitions: int = Field(2, ge=1, le=1000, description="partitions of each event topic when topics are created")
     data: str = Field("shop", description="`shop`, or the path of a data folder (docs/data.md)")
     seed: int = Field(1, ge=0, le=2**31 - 1, description="seed of every random number of the run")
+    tracing: str = Field("", description="OTLP/HTTP base URL that spans go to, http://host:4318; empty: none are exported")
     now_ms: int = Field(0, ge=0, description="event time at which the simulated clock ends, ms; 0: when the run starts")
 
     reward: RewardSettings = RewardSettings()

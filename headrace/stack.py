@@ -46,7 +46,10 @@ class Stack:
         return f"http://127.0.0.1:{self.settings.console.port}"
 
     def start_workers(self) -> None:
-        """Start the stream workers, one of each, under names that make a restarted one take its partitions back at once."""
+        """Start the stream workers, one of each, under names that make a restarted one take its partitions back at once.
+
+        The metrics' port, when it is set, is the first one's; the others count on from it.
+        """
         port = self.settings.streams.runtime.metrics_port
         for n, name in enumerate(WORKERS):
             own = {METRICS_PORT: str(port + n)} if port else {}  # one machine: each needs a port of its own

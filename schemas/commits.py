@@ -16,6 +16,8 @@ class Commit(msgspec.Struct, frozen=True, tag_field="type", tag="commit"):
     watermark: int  #: event time (ms)
     counters: dict[str, int]
     created_ms: int  #: wall time
+    snapshot_bytes: int = 0  #: size of the last dumped state, not compressed
+    since_snapshot: int = 0  #: input records taken since then: what a recovery replays
     v: int = 1
 
 

@@ -41,4 +41,5 @@ class TrainingExample(msgspec.Struct, frozen=True, tag_field="type", tag="exampl
     candidates: tuple[str, ...] = ()
     checkpoint: str = ""  #: that served the view
     weights_version: int = 0  #: that ordered the view
+    trace: str = ""  #: W3C traceparent of the search that showed the view, empty when it had none
     v: int = 1

@@ -1,4 +1,8 @@
-"""Errors of a web application as JSON: what is wrong, its value, its bound, what to do. Never a stack trace."""
+"""Errors of a web application as JSON: what is wrong, its value, its bound, what to do. Never a stack trace.
+
+Each refusal is a line in the log too, without the value: it may be what a person searched for. The request's id and
+trace are bound by whoever knows them.
+"""
 
 from __future__ import annotations
 
@@ -19,34 +23,44 @@ def handle_failures(app: FastAPI) -> None:
     """Map the error tree to status codes: 422 a broken bound, 409 held by somebody else, 503 not available, 500 ours."""
 
     @app.exception_handler(InvalidValue)
-    async def invalid(_: Request, error: InvalidValue) -> JSONResponse:
+    async def invalid(request: Request, error: InvalidValue) -> JSONResponse:
+        _tell(request, 422, f"{error.what} must be {error.bound}")
         return _answer(422, error, what=error.what, value=_short(error.value), bound=error.bound, remedy=error.remedy)
 
     @app.exception_handler(RequestValidationError)
-    async def unreadable(_: Request, error: RequestValidationError) -> JSONResponse:
+    async def unreadable(request: Request, error: RequestValidationError) -> JSONResponse:
         first = error.errors()[0]
         name, bound = str(first["loc"][-1]), str(first["msg"])
+        _tell(request, 422, f"{name}: {bound}")
         value, remedy = _short(first.get("input")), "correct the parameter"
         return _answer(422, f"{name} is {value!r}: {bound}; {remedy}", what=name, value=value, bound=bound, remedy=remedy)
 
     @app.exception_handler(Conflict)
-    async def conflict(_: Request, error: Conflict) -> JSONResponse:
+    async def conflict(request: Request, error: Conflict) -> JSONResponse:
+        _tell(request, 409, str(error))
         return _answer(409, error, what=error.what, holder=error.holder, remedy=error.remedy)
 
     @app.exception_handler(Unavailable)
-    async def unavailable(_: Request, error: Unavailable) -> JSONResponse:
+    async def unavailable(request: Request, error: Unavailable) -> JSONResponse:
+        _tell(request, 503, str(error))
         answer = _answer(503, error, what=error.what, reason=error.detail, remedy=error.remedy)
         answer.headers["Retry-After"] = "1"
         return answer
 
     @app.exception_handler(HeadraceError)
-    async def other(_: Request, error: HeadraceError) -> JSONResponse:
+    async def other(request: Request, error: HeadraceError) -> JSONResponse:
+        _tell(request, 500, str(error))
         return _answer(500, error, what=type(error).__name__, remedy="read the server's log")
 
     @app.exception_handler(Exception)
     async def unknown(request: Request, error: Exception) -> JSONResponse:
         log.error("request failed", path=request.url.path, error=repr(error), exc_info=error)
         return _answer(500, "internal error", what=type(error).__name__, remedy="read the server's log")
+
+
+def _tell(request: Request, status: int, reason: str) -> None:
+    say = log.info if status < 500 else log.warning
+    say("request refused", status=status, path=request.url.path, reason=reason)
 
 
 def _answer(status: int, error: object, **about: Any) -> JSONResponse:

@@ -47,4 +47,5 @@ class View(msgspec.Struct, frozen=True, gc=False, tag_field="type", tag="view"):
     checkpoint: str = ""
     weights_version: int = 0
     snapshot_version: int = 0
+    trace: str = ""  #: the impression's
     v: int = 1

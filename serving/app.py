@@ -5,13 +5,16 @@ from __future__ import annotations
 import asyncio
 import time
 import uuid
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from typing import Annotated
 
 import msgspec
+import structlog
 from fastapi import FastAPI, Header, Query, Request
 from fastapi.responses import Response
+from fastapi.telemetry import TelemetryConfig
+from opentelemetry.trace import SpanKind, get_current_span
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.middleware.base import RequestResponseEndpoint
 
@@ -22,11 +25,14 @@ from schemas.errors import InvalidRequest, Unavailable
 from schemas.events import Click
 from schemas.failures import handle_failures
 from schemas.store import Store
-from serving.requests import SearchRequest, check, check_click
+from schemas.tracing import span, trace_id
+from serving.requests import ID_LIMIT, SearchRequest, check, check_click
 from serving.server import SearchServer
 from serving.settings import ServingSettings
 
 JSON = "application/json"
+#: FastAPI's own spans would name query and user in their URL; the server's one span, `search`, does not.
+NO_TELEMETRY: TelemetryConfig = {"tracing": False, "metrics": False, "logs": False}
 
 
 def create_app(
@@ -45,7 +51,7 @@ def create_app(
         async with server:
             yield
 
-    app = FastAPI(title="Headrace search", lifespan=lifespan)
+    app = FastAPI(title="Headrace search", lifespan=lifespan, telemetry=NO_TELEMETRY)
     app.state.server = server
     handle_failures(app)
     _measured(app, server)
@@ -58,23 +64,24 @@ def create_app(
 def _add_search(app: FastAPI, server: SearchServer, settings: ServingSettings) -> None:
     @app.get("/search")
     async def search(
+        request: Request,
         q: Annotated[str, Query(description="the query")] = "",
         user: Annotated[str, Query(description="id of the user")] = "",
         k: Annotated[int | None, Query(description="items on the page")] = None,
         items: Annotated[str, Query(description="only these items may be shown, comma separated")] = "",
         session: Annotated[str, Query(description="id of the session")] = "",
-        x_request_id: Annotated[str | None, Header()] = None,
         x_headrace_time: Annotated[int | None, Header()] = None,
     ) -> Response:
         begin = time.perf_counter()
         asked = SearchRequest(
-            request_id=x_request_id if x_request_id is not None else uuid.uuid4().hex,
+            request_id=request.state.request_id,
             ts=_time(x_headrace_time, settings),
             user=user,
             query=q,
             k=settings.default_k if k is None else k,
             items=tuple(dict.fromkeys(filter(None, items.split(",")))),
             session=session,
+            trace=request.state.trace,
         )
         if items and not asked.items:
             raise InvalidRequest("items", items, "ids separated by commas", "leave it out for no filter")
@@ -124,15 +131,29 @@ def _measured(app: FastAPI, server: SearchServer) -> None:
     @app.middleware("http")
     async def measure(request: Request, call_next: RequestResponseEndpoint) -> Response:
         if request.url.path != "/search":
-            return await call_next(request)
+            with structlog.contextvars.bound_contextvars(request_id=request.query_params.get("request_id", "")[:ID_LIMIT]):
+                return await call_next(request)
         begin, status = time.perf_counter(), 500
-        try:
-            response = await call_next(request)
-            status = response.status_code
-        finally:
-            server.metrics.seconds.observe(time.perf_counter() - begin)
-            server.metrics.requests.labels(str(status)).inc()
+        with _named(request):
+            try:
+                response = await call_next(request)
+                status = response.status_code
+            finally:
+                server.metrics.seconds.observe(time.perf_counter() - begin)
+                server.metrics.requests.labels(str(status)).inc()
+                get_current_span().set_attribute("http.response.status_code", status)
         return response
+
+
+@contextmanager
+def _named(request: Request) -> Iterator[None]:
+    """Inside it a search has its request id and its trace: in ``request.state``, in every line of the log, in a span."""
+    name = request.headers.get("x-request-id", uuid.uuid4().hex)
+    shown = name[:ID_LIMIT]  # a longer one is refused, and must not fill the log either
+    with span("search", request.headers.get("traceparent", ""), SpanKind.SERVER, request_id=shown) as traceparent:
+        request.state.request_id, request.state.trace = name, traceparent
+        with structlog.contextvars.bound_contextvars(request_id=shown, trace_id=trace_id(traceparent)):
+            yield
 
 
 def _time(header: int | None, settings: ServingSettings) -> int:
@@ -163,8 +184,9 @@ def run(
     settings = settings or ServingSettings()
     app = create_app(connections, store, artefacts, settings, reward)
     config = uvicorn.Config(
-        app, host=settings.host, port=settings.port, log_level="warning", access_log=False, timeout_graceful_shutdown=10
-    )
+        app, host=settings.host, port=settings.port, log_config=None, log_level="warning", access_log=False,
+        timeout_graceful_shutdown=10,
+    )  # fmt: skip
     web = uvicorn.Server(config)
 
     def stop() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
 
 #: Upper bounds of the latency buckets (s).
 LATENCY_S = (0.002, 0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
@@ -14,12 +14,13 @@ class Metrics:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
+        ProcessCollector(registry=self.registry)
         self.seconds = Histogram(
             "headrace_search_seconds", "from request to answer", buckets=LATENCY_S, registry=self.registry
         )
         self.requests = Counter("headrace_search_requests", "searches by HTTP status", ["status"], registry=self.registry)
         self.batch = Histogram(
-            "headrace_search_batch_size", "requests in one pass of the model", buckets=BATCHES, registry=self.registry
+            "headrace_search_batch_requests", "requests in one pass of the model", buckets=BATCHES, registry=self.registry
         )
         self.swaps = Counter(
             "headrace_served_swaps", "checkpoint, weights, snapshot, items exchanged", ["what"], registry=self.registry

@@ -28,6 +28,7 @@ class SearchRequest(msgspec.Struct, frozen=True):
     session: str = ""
     recent_queries: tuple[str, ...] = ()
     recent_items: tuple[str, ...] = ()
+    trace: str = ""  #: W3C traceparent that the page's impression carries on
 
 
 class Scores(msgspec.Struct, frozen=True):
@@ -80,6 +81,7 @@ def impression(request: SearchRequest, answer: SearchAnswer) -> Impression:
         checkpoint=answer.checkpoint,
         weights_version=answer.weights_version,
         snapshot_version=answer.snapshot_version,
+        trace=request.trace,
     )
 
 

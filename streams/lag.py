@@ -3,49 +3,77 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
 
 from schemas.commits import Commit
 from schemas.connections import Connections
 from streams.accounting import standing
-from streams.runtime.log import LogReader
-
-#: Below this, what lies between is looked at: it may be nothing but the control records of transactions.
-LOOK = 64
+from streams.runtime.behind import newest, records_behind, seconds_behind
+from streams.runtime.log import LogReader, Tail
 
 
 @dataclass(frozen=True)
 class Lag:
-    """One state partition of one agent. ``lag`` counts input records not yet committed; ``age_s`` is wall time since the
-    last commit; ``watermark`` is event time (ms)."""
+    """One partition of one agent, or of another reader of topics. None: not known, or there is no such thing.
+
+    ``lag`` counts input records not yet committed, ``topics`` says in which; ``watermark`` is event time (ms), 0 before
+    any. ``lag_s`` is event time too: the newest at the ends of this partition's inputs less the watermark; ``skew_s``:
+    the furthest watermark of the agent's partitions less this one. ``sequence`` and ``age_s`` (wall time) are of the
+    last commit. ``state_bytes`` is the size of the last dumped state, not compressed; ``since_snapshot`` counts the
+    input records since, which a recovery would replay.
+    """
 
     agent: str
     partition: int
     lag: int
     watermark: int
     sequence: int
-    age_s: float
-    topics: dict[str, int]
+    age_s: float | None
+    topics: dict[str, int] = field(default_factory=dict)
+    lag_s: float | None = None
+    skew_s: float | None = None
+    state_bytes: int | None = None
+    since_snapshot: int | None = None
 
 
 def lags(connections: Connections, timeout_s: float = 30.0) -> list[Lag]:
-    """Lag of every agent and partition that has ever committed.
+    """Lag of every agent and partition that has ever committed, ordered by them.
 
     Raises:
         Unavailable: the broker does not answer in ``timeout_s``.
     """
-    reader = LogReader(connections.kafka, timeout_s)
-    return [_lag(reader, commit) for commit in standing(connections, timeout_s)]
+    commits = standing(connections, timeout_s)
+    places = sorted({(topic, commit.partition) for commit in commits for topic in commit.next_offsets})
+    tails = LogReader(connections.kafka, timeout_s).tails(places) if places else {}
+    return with_skew([_lag(commit, {t: tails[t, commit.partition] for t in commit.next_offsets}) for commit in commits])
 
 
-def _lag(reader: LogReader, commit: Commit) -> Lag:
-    topics = {}
-    for topic, following in commit.next_offsets.items():
-        behind = max(0, reader.bounds(topic, commit.partition)[1] - following)
-        if 0 < behind < LOOK:
-            behind = sum(map(len, reader.read(topic, commit.partition, following, following + behind)))
-        topics[topic] = behind
-    age_s = max(0.0, time.time() - commit.created_ms / 1_000)
+def _lag(commit: Commit, tails: dict[str, Tail]) -> Lag:
+    topics = {topic: records_behind(tail, commit.next_offsets[topic]) for topic, tail in tails.items()}
     return Lag(
-        commit.agent, commit.partition, sum(topics.values()), commit.watermark, commit.sequence, round(age_s, 1), topics
+        agent=commit.agent,
+        partition=commit.partition,
+        lag=sum(topics.values()),
+        watermark=commit.watermark,
+        sequence=commit.sequence,
+        age_s=age_s(commit.created_ms),
+        topics=topics,
+        lag_s=seconds_behind(newest(tails.values()), commit.watermark),
+        state_bytes=commit.snapshot_bytes or None,  # a commit of before it was told
+        since_snapshot=commit.since_snapshot if commit.snapshot_bytes else None,
     )
+
+
+def with_skew(rows: Iterable[Lag]) -> list[Lag]:
+    """The rows of each agent compared with its furthest one."""
+    rows = list(rows)
+    first: dict[str, int] = {}
+    for row in rows:
+        first[row.agent] = max(row.watermark, first.get(row.agent, 0))
+    return [replace(row, skew_s=(first[row.agent] - row.watermark) / 1_000 if row.watermark else None) for row in rows]
+
+
+def age_s(created_ms: int) -> float:
+    """Seconds of wall time since then."""
+    return round(max(0.0, time.time() - created_ms / 1_000), 1)

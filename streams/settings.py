@@ -58,7 +58,15 @@ class RuntimeSettings(BaseModel):
     stop_timeout_s: float = Field(
         default=8.0, ge=1, le=300, description="s for the last flush and the clean end after SIGTERM"
     )
-    metrics_port: int = Field(default=0, ge=0, le=65_535, description="TCP port of the Prometheus metrics; 0 for none")
+    metrics_port: int = Field(
+        default=0,
+        ge=0,
+        le=65_535,
+        description="TCP port of a worker's Prometheus metrics, 0 for none; `headrace up` counts on from it, one a worker",
+    )
+    lag_every_s: float = Field(
+        default=10.0, ge=0.1, le=3_600, description="s between two measurements of the lag, where there is a metrics port"
+    )
 
 
 class AttributionSettings(BaseModel):

@@ -43,7 +43,7 @@ def run_worker(
     if name == "keywords":
         from streams.keywords.agent import run as run_keywords
 
-        return run_keywords(connections, store, artefacts, settings.keywords, instance=instance)
+        return run_keywords(connections, store, artefacts, settings.keywords, instance=instance, runtime=settings.runtime)
     agents = agents_of(name, connections, store, artefacts, settings, reward)
     from streams.runtime.process import run
 

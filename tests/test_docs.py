@@ -18,6 +18,7 @@ from headrace.cli import app
 from headrace.settings import Settings
 from schemas.topics import FOREVER, TOPICS, Topic
 from schemas.views import View, ViewItem, ViewStatus
+from tests.exported import named
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")])
@@ -184,15 +185,7 @@ def test_every_path_named_exists(page: Path) -> None:
 @pytest.mark.parametrize("page", PAGES, ids=names(PAGES))
 def test_every_metric_exists(page: Path) -> None:
     """A name like headrace_flush_seconds is one that a process exports."""
-    from prometheus_client import REGISTRY
-
-    import streams.runtime.metrics  # noqa: F401 - registers the workers' metrics
-    from serving.metrics import Metrics
-    from trainers.exposition import Exposition
-
-    registries = (REGISTRY, Metrics().registry, Exposition(0).registry)
-    kinds = [metric for registry in registries for metric in registry.collect()]
-    exported = {metric.name for metric in kinds} | {f"{m.name}_total" for m in kinds if m.type == "counter"}
+    exported = named()
     for metric in set(re.findall(r"\bheadrace_[a-z_]+\b", page.read_text())):
         assert metric in exported, f"{page.name} names the metric {metric}"
 

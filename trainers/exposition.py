@@ -3,27 +3,45 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from threading import Thread
+from wsgiref.simple_server import WSGIServer
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, start_http_server
+from prometheus_client import CollectorRegistry, Counter, Gauge, ProcessCollector, start_http_server
+
+from schemas.errors import Unavailable
 
 
 class Exposition:
     """Metrics of one learner in a registry of its own; with port 0 nothing listens."""
 
     def __init__(self, port: int) -> None:
+        """Raises `Unavailable` when the port is taken."""
         self.registry = CollectorRegistry()
-        self._last = Gauge("headrace_learner", "Metric of the last step", ["metric"], registry=self.registry)
+        ProcessCollector(registry=self.registry)
+        self._last = Gauge(
+            "headrace_learner_step_value", "Each metric of the last step, in its own unit", ["metric"],
+            registry=self.registry,
+        )  # fmt: skip
+        self._stepped = Gauge(
+            "headrace_learner_last_step_timestamp_seconds", "Wall time of the last step, since 1970", registry=self.registry
+        )
+        self._lag = Gauge("headrace_learner_lag_records", "Examples that no step has taken", registry=self.registry)
         self._steps = Counter("headrace_learner_steps", "Steps taken by this process", registry=self.registry)
         self._fresh = Counter("headrace_learner_examples", "First-time views taken", registry=self.registry)
         self._gate = Counter("headrace_learner_gate", "Decisions of the gate", ["decision"], registry=self.registry)
-        self._server = start_http_server(port, registry=self.registry) if port else None
+        self._server = _listen(port, self.registry) if port else None
 
     def step(self, metrics: Mapping[str, float], fresh: int) -> None:
         """A step was taken."""
         self._steps.inc()
         self._fresh.inc(fresh)
+        self._stepped.set_to_current_time()
         for name, value in metrics.items():
             self._last.labels(name).set(value)
+
+    def lag(self, records: int) -> None:
+        """So many examples wait, in the log or in memory."""
+        self._lag.set(records)
 
     def gate(self, promoted: bool) -> None:
         """The gate has decided."""
@@ -36,3 +54,12 @@ class Exposition:
             server.shutdown()
             server.server_close()
             thread.join()
+
+
+def _listen(port: int, registry: CollectorRegistry) -> tuple[WSGIServer, Thread]:
+    try:
+        return start_http_server(port, registry=registry)
+    except OSError as error:
+        raise Unavailable(
+            f"port {port} for metrics", str(error), "set trainers.learner.metrics_port to a free one"
+        ) from error

@@ -113,6 +113,7 @@ class Learner:
     def wait_for_step(self) -> bool:
         """Read what has come; whether a step is due: enough fresh views, or a time limit and something to learn from."""
         self._feed.poll(0.0 if self._enough() else 0.05)
+        self._exposition.lag(self._feed.lag())
         if self._enough():
             return True
         waited = time.monotonic() - self._stepped_at >= self._settings.wait_s

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Annotated
 
 import typer
 from rich.table import Table
 
 from headrace.commands.common import JsonOption, RunOption, console, emit, open_live_run
+
+#: Pause between two looks of `status --watch` (s).
+WATCH_S = 2.0
 
 quarantine = typer.Typer(help="Look at records that could not be used, and send them again.")
 
@@ -66,17 +70,33 @@ def doctor(run: RunOption = None, json: JsonOption = None) -> None:
         raise typer.Exit(1)
 
 
-def status(run: RunOption = None, json: JsonOption = None) -> None:
-    """Lag of every agent and partition, in records, with its watermark."""
-    from streams.lag import lags
+def status(
+    watch: Annotated[bool, typer.Option("--watch", help="Again every two seconds, until Ctrl-C.")] = False,
+    run: RunOption = None,
+    json: JsonOption = None,
+) -> None:
+    """Per agent and partition: lag in records and in seconds of event time, watermark, state size, last commit.
+
+    The keyword worker and the learner are listed too, by what they have acknowledged and journalled.
+    """
+    import time
+
+    from rich.live import Live
+
+    from headrace.status import standing, status_table
 
     _, settings = open_live_run(run)
-    rows = lags(settings.connections)
-    table = Table("agent", "partition", "lag (records)", "watermark (ms)", "commit", title="Agents")
-    for row in rows:
-        table.add_row(row.agent, str(row.partition), str(row.lag), str(row.watermark), str(row.sequence))
-    console.print(table)
+    rows = standing(settings.connections)
     emit(rows, json)
+    if not watch:
+        console.print(status_table(rows))
+        return
+    with suppress(KeyboardInterrupt), Live(status_table(rows), console=console, auto_refresh=False) as live:
+        while True:
+            time.sleep(WATCH_S)
+            rows = standing(settings.connections)
+            emit(rows, json)
+            live.update(status_table(rows), refresh=True)
 
 
 @quarantine.command(name="list")

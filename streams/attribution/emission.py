@@ -33,6 +33,7 @@ class _Page(msgspec.Struct, gc=False):
     checkpoint: Raw = _TEXT
     weights_version: int = 0
     snapshot_version: int = 0
+    trace: Raw = _TEXT
 
 
 class RawView(msgspec.Struct, gc=False, tag_field="type", tag="view"):
@@ -54,6 +55,7 @@ class RawView(msgspec.Struct, gc=False, tag_field="type", tag="view"):
     checkpoint: Raw
     weights_version: int
     snapshot_version: int
+    trace: Raw
     v: int = msgspec.structs.fields(View)[-1].default
 
 
@@ -115,7 +117,7 @@ def emit(view: OpenView, status: str, emitted_at: int) -> Output:
     record = RawView(
         f"{view.request_id}:{status}:{revision}", view.request_id, status, revision, view.ts, emitted_at,
         view.user, page.query, items, page.session, page.recent_queries, page.recent_items, page.candidates,
-        page.checkpoint, page.weights_version, page.snapshot_version,
+        page.checkpoint, page.weights_version, page.snapshot_version, page.trace,
     )  # fmt: skip
     return Output(VIEWS.name, view.user.encode(), _encode(record))
 

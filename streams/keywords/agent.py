@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import Any, Final
+from typing import Any
 
 import faust
 import structlog
+from faust.exceptions import ConsumerNotStarted
 from redis import Redis
 
 from reward.lexicon import Lexicon, build_lexicon
@@ -26,16 +27,16 @@ from schemas.errors import Corrupt, InvalidEvent, Unavailable
 from schemas.posteriors import SnapshotPointer
 from schemas.store import Store
 from schemas.topics import IMPRESSIONS, SNAPSHOTS
+from streams.keywords import metrics
 from streams.keywords.refresher import Refresher
-from streams.keywords.settings import KeywordSettings
+from streams.keywords.settings import GROUP, KeywordSettings
 from streams.keywords.store import RedisKeywordStore
 from streams.keywords.writer import CatalogueWriter, KeywordWriter
+from streams.runtime import metrics as runtime_metrics
 from streams.runtime.process import await_topics
+from streams.settings import RuntimeSettings
 
 logger = structlog.get_logger(__name__)
-
-#: Faust's app id and consumer group.
-APP_ID: Final = "headrace-keywords"
 
 
 def run(
@@ -44,24 +45,31 @@ def run(
     artefacts: Artefacts,
     settings: KeywordSettings | None = None,
     writer: KeywordWriter | None = None,
-    app_id: str = APP_ID,
+    app_id: str = GROUP,
     instance: str | None = None,
+    runtime: RuntimeSettings | None = None,
 ) -> int:
     """Run until SIGTERM or SIGINT (returns 0) or a failure (returns 1).
 
     ``writer`` takes the place of the catalogue's own. ``app_id`` is the consumer group; ``instance``, when given, a name
     of this process in it that no other has at the same time: a restart under it takes its partitions back at once.
+    Of ``runtime`` the metrics are used.
 
     Raises:
         Unavailable: the broker or the topics do not come up, or the catalogue is not in the store.
     """
     settings = settings or KeywordSettings()
+    runtime = runtime or RuntimeSettings()
+    runtime_metrics.listen(runtime.metrics_port)
     writer = writer or catalogue_writer(store, artefacts, settings)
     await_topics(connections, (), 300.0)  # topics are made together; sending to or reading a missing one blocks
     with Redis.from_url(connections.redis) as client:
         refresher = Refresher(RedisKeywordStore(client, settings), writer, settings)
         build = partial(new_app, connections, settings, app_id, instance)
-        return asyncio.run(_serve(build, store, refresher, writer, settings.concurrency))
+        watch = (
+            partial(metrics.watch_lag, connections, app_id, every_s=runtime.lag_every_s) if runtime.metrics_port else None
+        )
+        return asyncio.run(_serve(build, store, refresher, writer, settings.concurrency, watch))
 
 
 def catalogue_writer(store: Store, artefacts: Artefacts, settings: KeywordSettings) -> CatalogueWriter:
@@ -100,8 +108,9 @@ def new_app(connections: Connections, settings: KeywordSettings, app_id: str, in
 
 
 async def _serve(
-    build: Callable[[], Any], store: Store, refresher: Refresher, writer: KeywordWriter, concurrency: int
-) -> int:
+    build: Callable[[], Any], store: Store, refresher: Refresher, writer: KeywordWriter, concurrency: int,
+    watch: Callable[[Callable[[], set[int]]], Awaitable[None]] | None,
+) -> int:  # fmt: skip
     app = build()  # inside the loop: Faust binds to it
     stop = asyncio.Event()
     failures: list[BaseException | None] = []
@@ -112,6 +121,8 @@ async def _serve(
     async def keywords(stream: Any) -> None:
         # Acknowledged by hand: Faust would take a record that failed, or was cut off by the end, for read.
         async for event in stream.noack().events():
+            place = event.message.tp
+            runtime_metrics.RECORDS.labels(metrics.AGENT, str(place.partition), place.topic).inc()
             try:
                 await refresher.take(event.value)
             except Exception as error:
@@ -130,6 +141,7 @@ async def _serve(
     app.agent(_topic(app, SNAPSHOTS.name, acks=False), name="keywords-clicks")(clicks)
     starting = asyncio.create_task(app.start())
     logger.info("worker starts", app=app.conf.id, writer=writer.version)
+    watching = asyncio.ensure_future(watch(lambda: _owned(app)) if watch else asyncio.sleep(0))
     while not stop.is_set():
         if app._crashed.is_set() or (starting.done() and starting.exception() is not None):
             failures.append(app._crash_reason or starting.exception())
@@ -138,12 +150,21 @@ async def _serve(
             await asyncio.wait_for(stop.wait(), 0.2)
         except TimeoutError:
             continue
+    watching.cancel()
     try:
         await asyncio.wait_for(app.stop(), 8.0)
     except (TimeoutError, asyncio.CancelledError):
         logger.warning("the consumer did not stop in time")
     logger.info("worker ends", failure=repr(failures[0]) if failures else None)
     return 1 if failures else 0
+
+
+def _owned(app: Any) -> set[int]:
+    """Partitions of the impressions that the group has given to this process."""
+    try:
+        return {place.partition for place in app.consumer.assignment() if place.topic == IMPRESSIONS.name}
+    except ConsumerNotStarted:
+        return set()
 
 
 def _topic(app: Any, name: str, acks: bool = True) -> Any:

@@ -15,6 +15,8 @@ from reward.text import normalise
 from schemas.codec import decode
 from schemas.errors import InvalidEvent, Unavailable
 from schemas.events import Impression, Tick
+from schemas.tracing import trace_id
+from streams.keywords import metrics
 from streams.keywords.settings import KeywordSettings
 from streams.keywords.store import RedisKeywordStore
 from streams.keywords.writer import KeywordWriter, WriterFailed
@@ -45,6 +47,7 @@ class Refresher:
         try:
             event = decode(Impression | Tick, raw)
         except InvalidEvent as error:
+            metrics.UNREADABLE.inc()
             await self._insist(partial(self._store.count, f"skipped.{error.reason}"))
             return
         if isinstance(event, Tick):
@@ -58,21 +61,27 @@ class Refresher:
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._writing[query] = done
         try:
-            await self._refresh(query)
+            with structlog.contextvars.bound_contextvars(request_id=event.request_id, trace_id=trace_id(event.trace)):
+                await self._refresh(query)
         finally:
             del self._writing[query]
             done.set_result(None)
 
     async def _refresh(self, query: str) -> None:
         now = self._clock()
-        if not await self._insist(lambda: self._store.fresh(query, self._writer.version, now)):
+        if await self._insist(lambda: self._store.fresh(query, self._writer.version, now)):
+            metrics.CHAINS.labels("known").inc()
+        else:
             try:
-                chain = await asyncio.wait_for(self._writer.write(query), self._settings.write_timeout_s)
+                with metrics.WRITE.time():
+                    chain = await asyncio.wait_for(self._writer.write(query), self._settings.write_timeout_s)
             except (WriterFailed, TimeoutError) as error:
+                metrics.CHAINS.labels("failed").inc()
                 logger.warning("no keywords for a query", query=query, error=str(error) or "timeout")
                 await self._insist(lambda: self._store.count("failed"))
                 return
             await self._insist(lambda: self._store.put(chain))
+            metrics.CHAINS.labels("written").inc()
         # Remembered for a tenth of the time, so that a chain that Redis lost comes back.
         self._fresh_until[query] = now + int(self._settings.refresh_after_s * 100)
         self._fresh_until.move_to_end(query)

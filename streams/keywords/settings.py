@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from pydantic import BaseModel, ConfigDict, Field
+
+#: Faust's app id, and so the consumer group.
+GROUP: Final = "headrace-keywords"
 
 
 class WriterSettings(BaseModel):

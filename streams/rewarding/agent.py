@@ -17,6 +17,7 @@ from schemas.posteriors import SnapshotPointer
 from schemas.store import Store
 from schemas.topics import SNAPSHOTS, VIEWS
 from streams.rewarding.core import NAME, RewardingCore
+from streams.rewarding.traces import tell_traces
 from streams.runtime.core import Agent
 
 #: Snapshots kept in memory; views of neighbouring times share one.
@@ -35,7 +36,10 @@ def rewarding_agent(connections: Connections, store: Store, artefacts: Artefacts
     scorer = RelevanceScorer.load(store, artefacts.relevance, catalogue, encoder)
     load = snapshot_loader(store)
     return Agent(
-        NAME, (VIEWS, SNAPSHOTS), lambda partition: RewardingCore(partition, catalogue, scorer, load, settings.posterior)
+        NAME,
+        (VIEWS, SNAPSHOTS),
+        lambda partition: RewardingCore(partition, catalogue, scorer, load, settings.posterior),
+        tell_traces,
     )
 
 

@@ -156,6 +156,7 @@ class RewardingCore:
             candidates=view.candidates,
             checkpoint=view.checkpoint,
             weights_version=view.weights_version,
+            trace=view.trace,
         )
         self._outputs.append(Output(EXAMPLES.name, view.user.encode(), encode(example)))
         self._add_to("examples")

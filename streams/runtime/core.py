@@ -43,7 +43,7 @@ class Core(Protocol):
     end. A property test holds that for every core.
     """
 
-    #: Cumulative counts, exact across restarts: they are part of the state.
+    #: Cumulative counts, exact across restarts: they are part of the state. ``quarantined.<reason>`` counts refusals.
     counters: dict[str, int]
 
     @property
@@ -91,3 +91,5 @@ class Agent:
     name: str
     inputs: tuple[Topic, ...]
     build: Callable[[int], Core]
+    #: Told of outputs once their transaction is committed, in its thread; what it does must not matter to any record.
+    told: Callable[[Sequence[Output]], None] | None = None

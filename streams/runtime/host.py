@@ -12,6 +12,7 @@ from faust.types import TP
 from schemas.connections import Connections
 from schemas.errors import HeadraceError, Unavailable
 from schemas.store import Store
+from streams.runtime import metrics
 from streams.runtime.core import Agent, Record
 from streams.runtime.faust_internals import Chunk, ChunkApp
 from streams.runtime.log import LogReader
@@ -68,7 +69,9 @@ class Host:
             self.fail(error)
             return
         if not taken:
-            logger.warning("gap, seeking back", topic=tp.topic, partition=tp.partition, wanted=slot.next[tp.topic])
+            logger.warning(
+                "gap, seeking back", agent=agent, topic=tp.topic, partition=tp.partition, wanted=slot.next[tp.topic]
+            )
             await self._app.consumer.seek_to({tp: self.wanted()[tp]})
         self._pace(slot)
 
@@ -138,6 +141,7 @@ class Host:
     async def _drop(self, key: tuple[str, int]) -> None:
         del self.slots[key]
         await self._cancel(self._flushers.pop(key))
+        metrics.forget(*key)
 
     # -- flushes --------------------------------------------------------------------------------------------------
 

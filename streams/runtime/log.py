@@ -6,8 +6,9 @@ librdkafka's consumer is used without a group: a new reader for each stretch, be
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import NamedTuple
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
@@ -16,6 +17,16 @@ from streams.runtime.core import Record
 
 #: Waiting for more than there is costs the whole timeout, so it is short (s).
 POLL_S = 0.05
+#: Offsets at the end of a partition that `LogReader.tails` looks at.
+TAIL = 64
+
+
+class Tail(NamedTuple):
+    """The end of a partition: the offset after its last committed record, and those of its last `TAIL` offsets that hold
+    records (the others hold the marks of transactions)."""
+
+    end: int
+    records: list[Record]
 
 
 class LogReader:
@@ -77,6 +88,33 @@ class LogReader:
                 elif time.monotonic() > deadline:
                     raise _silent(self._bootstrap, f"{topic}/{partition} below {end} not readable in {self._timeout_s} s")
 
+    def tails(self, places: Sequence[tuple[str, int]]) -> dict[tuple[str, int], Tail]:
+        """The ends of many partitions (topic, number) with one client; records of open transactions are not in them.
+
+        Raises:
+            Unavailable: no progress for the timeout.
+        """
+        with self._consumer("read_committed") as consumer:
+            bounds = {place: self._bounds(consumer, *place) for place in places}
+            found = {place: Tail(high, []) for place, (_, high) in bounds.items()}
+            waiting = {place for place, (low, high) in bounds.items() if low < high}
+            starts = {place: max(bounds[place][0], bounds[place][1] - TAIL) for place in waiting}
+            consumer.assign([TopicPartition(*place, start) for place, start in starts.items()])
+            deadline = time.monotonic() + self._timeout_s
+            while waiting:
+                for message in consumer.consume(2_000, POLL_S):
+                    place = (message.topic(), message.partition())
+                    if (error := message.error()) is None:
+                        if message.offset() < found[place].end:
+                            found[place].records.append(_record(message))
+                        if message.offset() >= found[place].end - 1:
+                            waiting.discard(place)
+                    elif error.code() == KafkaError._PARTITION_EOF:
+                        waiting.discard(place)
+                if waiting and time.monotonic() > deadline:
+                    raise _silent(self._bootstrap, f"the ends of {sorted(waiting)} not readable in {self._timeout_s} s")
+            return found
+
     @contextmanager
     def _consumer(self, isolation: str) -> Iterator[Consumer]:
         consumer = Consumer(
@@ -115,10 +153,14 @@ def _batch(messages: list[Message], end: int) -> tuple[list[Record], bool]:
         offset = message.offset()
         if offset >= end:
             return batch, True
-        batch.append(Record(offset, message.timestamp()[1], message.key(), message.value() or b""))
+        batch.append(_record(message))
         if offset == end - 1:
             return batch, True
     return batch, False
+
+
+def _record(message: Message) -> Record:
+    return Record(message.offset(), message.timestamp()[1], message.key(), message.value() or b"")
 
 
 def _silent(bootstrap: str, detail: str) -> Unavailable:

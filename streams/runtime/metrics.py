@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from prometheus_client import Counter, Gauge, Histogram
+from prometheus_client import Counter, Gauge, Histogram, start_http_server
+
+from schemas.errors import Unavailable
 
 LABELS = ("agent", "partition")
 
@@ -10,11 +12,41 @@ RECORDS = Counter("headrace_input_records_total", "Records taken, per input topi
 SKIPPED = Counter("headrace_skipped_records_total", "Records that arrived again below the wanted offset", LABELS)
 GAPS = Counter("headrace_gaps_total", "Chunks beyond the wanted offset, answered by seeking back", LABELS)
 OUTPUTS = Counter("headrace_output_records_total", "Records written, without commit records", LABELS)
-QUARANTINED = Counter("headrace_quarantined_records_total", "Records sent to quarantine", LABELS)
+QUARANTINED = Counter("headrace_quarantined_records_total", "Records sent to quarantine", (*LABELS, "reason"))
 FLUSH = Histogram(
     "headrace_flush_seconds", "Time of one transaction", LABELS, buckets=(0.003, 0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30)
 )
 UNSENT = Gauge("headrace_unsent_outputs", "Outputs that wait for their transaction", LABELS)
 WATERMARK = Gauge("headrace_watermark_seconds", "Watermark, in seconds of event time since 1970", LABELS)
+LAG_RECORDS = Gauge(
+    "headrace_lag_records", "Committed records of an input that this partition's state has not taken", (*LABELS, "topic")
+)
+LAG_SECONDS = Gauge(
+    "headrace_lag_seconds",
+    "Newest event time at the ends of the partition's inputs, less its watermark; attribution's holds the allowed lateness",
+    LABELS,
+)
+COMMITTED = Gauge("headrace_last_commit_timestamp_seconds", "Wall time of the last commit, since 1970", LABELS)
 SNAPSHOT_BYTES = Gauge("headrace_snapshot_bytes", "Size of the last dumped state, not compressed", LABELS)
 RECOVERY = Gauge("headrace_recovery_seconds", "Time of the last recovery", LABELS)
+
+
+def forget(agent: str, partition: int) -> None:
+    """No more gauges of a partition that another process has taken: they would stand still here, and raise alerts."""
+    for gauge in (UNSENT, WATERMARK, LAG_RECORDS, LAG_SECONDS, COMMITTED, SNAPSHOT_BYTES, RECOVERY):
+        gauge.remove_by_labels({"agent": agent, "partition": str(partition)})
+
+
+def listen(port: int) -> None:
+    """Serve this process's metrics under ``/metrics``; 0: do not.
+
+    Raises:
+        Unavailable: the port is taken.
+    """
+    if not port:
+        return
+    try:
+        start_http_server(port)
+    except OSError as error:
+        remedy = "give each worker of one machine its own: HEADRACE_STREAMS__RUNTIME__METRICS_PORT"
+        raise Unavailable(f"port {port} for metrics", str(error), remedy) from error

@@ -12,18 +12,23 @@ import structlog
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 from faust.types import TP
-from prometheus_client import start_http_server
 
 from schemas.connections import Connections
 from schemas.errors import Unavailable
 from schemas.store import Store
 from schemas.topics import COMMITS, QUARANTINE, STATES
+from streams.runtime import metrics
 from streams.runtime.core import Agent
 from streams.runtime.faust_internals import Chunk, ChunkApp, add_agent, new_app
 from streams.runtime.host import Host
+from streams.runtime.lag_watch import watch_lag
+from streams.runtime.log import LogReader
 from streams.settings import RuntimeSettings
 
 logger = structlog.get_logger(__name__)
+
+#: Longest wait for the broker when the lag is measured (s); a stop may have to wait for it.
+LAG_TIMEOUT_S = 5.0
 
 
 def run(
@@ -42,8 +47,7 @@ def run(
     settings = settings or RuntimeSettings()
     # Millions of small, acyclic objects live here: looking through them for cycles as often as Python does costs a sixth.
     gc.set_threshold(100_000, 50, 50)
-    if settings.metrics_port:
-        start_http_server(settings.metrics_port)
+    metrics.listen(settings.metrics_port)
     await_topics(connections, agents, settings.recovery_timeout_s)
     return asyncio.run(_serve(agents, connections, store, settings, app_id, instance))
 
@@ -65,6 +69,11 @@ async def _serve(
     _connect(app, host, agents)
     starting = asyncio.create_task(app.start())
     logger.info("worker starts", app=app_id, agents=[agent.name for agent in agents])
+    watching = asyncio.create_task(
+        watch_lag(lambda: list(host.slots.values()), LogReader(connections.kafka, LAG_TIMEOUT_S), settings.lag_every_s)
+        if settings.metrics_port  # nobody asks the broker for what nobody reads
+        else asyncio.sleep(0)
+    )
     while not stop.is_set() and not host.ended.is_set():
         if app.crashed is not None:
             host.fail(app.crashed)
@@ -72,6 +81,7 @@ async def _serve(
             host.fail(error)
         else:
             await _first(0.2, stop, host.ended)
+    watching.cancel()
     return await _end(app, host, starting, settings)
 
 

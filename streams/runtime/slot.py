@@ -11,6 +11,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import msgspec
 import structlog
 
 from schemas.codec import encode
@@ -23,6 +24,7 @@ from streams.runtime import metrics
 from streams.runtime.commit_log import commit_key, last_commit, snapshot, split
 from streams.runtime.core import Agent, Blob, Core, Output, Record
 from streams.runtime.log import LogReader
+from streams.runtime.refusals import Refusals
 from streams.runtime.writer import TransactionWriter
 from streams.settings import RuntimeSettings
 
@@ -66,6 +68,7 @@ class Slot:
         self._snapshot_offset = -1
         self._since_snapshot = 0
         self._state_bytes = 0
+        self._refusals = Refusals(agent.name, partition)
         self._lock = asyncio.Lock()
         self.dirty = asyncio.Event()  #: something to commit
         self.urgent = asyncio.Event()  #: enough outputs to flush at once
@@ -95,13 +98,17 @@ class Slot:
         self._outputs, self._blobs, self._since_snapshot = [], [], 0
         if commit is None:
             self.next = {t.name: self._reader.bounds(t.name, self.partition)[0] for t in self.agent.inputs}
-            self.sequence, self._snapshot_offset = 0, -1
+            self.sequence, self._snapshot_offset, self._state_bytes = 0, -1, 0
         else:
             state, self.next = snapshot(self._reader, commit, self._partitions)
             self._state_bytes = len(state)
             self.core.load(state)
             self._replay(commit)
             self.sequence, self._snapshot_offset = commit.sequence, commit.snapshot_offset
+            metrics.SNAPSHOT_BYTES.labels(*self._labels).set(len(state))
+            metrics.COMMITTED.labels(*self._labels).set(commit.created_ms / 1_000)
+            metrics.WATERMARK.labels(*self._labels).set(self.core.watermark / 1_000)
+        self._refusals.start(self.core.counters)
         for event in (self.dirty, self.urgent):
             event.clear()
         self.roomy.set()
@@ -220,7 +227,7 @@ class Slot:
         commit = Commit(
             agent=self.agent.name, partition=self.partition, sequence=self.sequence, next_offsets=dict(self.next),
             snapshot_offset=self._snapshot_offset, watermark=self.core.watermark, counters=dict(self.core.counters),
-            created_ms=int(time.time() * 1_000),
+            created_ms=int(time.time() * 1_000), snapshot_bytes=self._state_bytes, since_snapshot=self._since_snapshot,
         )  # fmt: skip
         return Batch(outputs, blobs, state, commit)
 
@@ -243,7 +250,10 @@ class Slot:
             self.partition,
         )
         metrics.OUTPUTS.labels(*self._labels).inc(len(batch.outputs))
-        metrics.QUARANTINED.labels(*self._labels).inc(sum(1 for o in batch.outputs if o.topic == QUARANTINE.name))
+        metrics.COMMITTED.labels(*self._labels).set(commit.created_ms / 1_000)
+        self._refusals.tell(commit.counters)
+        if self.agent.told is not None:
+            self.agent.told(batch.outputs)
         return offset
 
 
@@ -259,7 +269,4 @@ _TOO_LARGE = b'"reason":"%s"' % Reason.TOO_LARGE.value.encode()
 def _pointing(commit: Commit, offset: int) -> Commit:
     if offset < 0:
         return commit
-    return Commit(
-        commit.agent, commit.partition, commit.sequence, commit.next_offsets, offset, commit.watermark, commit.counters,
-        commit.created_ms,
-    )  # fmt: skip
+    return msgspec.structs.replace(commit, snapshot_offset=offset)

@@ -18,6 +18,7 @@ from confluent_kafka import Producer
 from numpy.typing import NDArray
 from redis import Redis
 
+from headrace.services.ports import free_port
 from reward.counts import UNIT, Counts
 from reward.lexicon import Lexicon, build_lexicon
 from reward.settings import PosteriorSettings
@@ -37,6 +38,7 @@ from streams.keywords.refresher import Refresher
 from streams.keywords.settings import KeywordSettings, WriterSettings
 from streams.keywords.store import COUNTERS, PREFIX, RedisKeywordStore
 from streams.keywords.writer import CatalogueWriter, WriterFailed
+from tests.streams.scraping import until
 
 TITLES = (
     *["Kelda leather sofa black"] * 4,
@@ -220,6 +222,7 @@ from schemas.artefacts import Artefacts
 from schemas.connections import Connections
 from schemas.store import Store
 from streams.keywords.agent import run
+from streams.settings import RuntimeSettings
 
 class Broken:
     version = "w1"
@@ -228,7 +231,9 @@ class Broken:
         raise ZeroDivisionError
 
 connections = Connections.model_validate_json(sys.argv[1])
-code = run(connections, Store(connections.store), Artefacts(), writer=Broken() if sys.argv[3:] else None, app_id=sys.argv[2])
+runtime = RuntimeSettings(metrics_port=int(sys.argv[3]), lag_every_s=0.2)
+writer = Broken() if sys.argv[4:] else None
+code = run(connections, Store(connections.store), Artefacts(), writer=writer, app_id=sys.argv[2], runtime=runtime)
 assert "torch" not in sys.modules and "faiss" not in sys.modules
 sys.exit(code)
 """
@@ -247,7 +252,8 @@ def test_the_worker_writes_the_chains_of_what_people_search(fresh_topics: Connec
         assert producer.flush(20) == 0
 
     group = unique("keywords")
-    command = [sys.executable, "-c", RUN, fresh_topics.model_dump_json(), group]
+    port = free_port()
+    command = [sys.executable, "-c", RUN, fresh_topics.model_dump_json(), group, str(port)]
     send(impression("black sofa"), b"broken", impression("Oak table", "r2"), encode(Tick(9)))
     with Redis.from_url(fresh_topics.redis) as client:
         store = RedisKeywordStore(client)
@@ -274,6 +280,10 @@ def test_the_worker_writes_the_chains_of_what_people_search(fresh_topics: Connec
                 send(impression(f"sofa {number}", f"s{number}"))
                 await_coverage(store, [f"sofa {number}"], second)
                 keywords = store.get(f"sofa {number}").keywords  # type: ignore[union-attr]
+            # Every impression was acknowledged; the newest of the partition is its watermark, 0 s behind itself.
+            counts = until(port, "headrace_lag_records", {"agent": "keywords", "partition": "0"}, 0.0)
+            assert counts["headrace_keywords_chains_total", ("outcome", "written")] == 1 + number
+            assert counts["headrace_keywords_write_seconds_count",] == 1 + number
             second.send_signal(signal.SIGTERM)
             assert second.wait(60) == 0
         finally:

@@ -69,6 +69,50 @@ def test_outputs_over_the_bound_make_the_next_chunk_wait(slot: Slot) -> None:
     assert not slot.roomy.is_set()
 
 
+def test_lag_counts_what_the_state_has_not_taken(slot: Slot) -> None:
+    """Wanted from 10 everywhere; the clicks end at 15 with records at 8 to 12 and 14 (13 is a transaction's mark): 4 wait.
+
+    Their newest tick says 14 ms; the watermark is not known before every input has had a record, so no seconds are told.
+    """
+    from streams.runtime import metrics
+    from streams.runtime.lag_watch import show
+    from streams.runtime.log import Tail
+
+    ends = {(t.name, 0): Tail(10, []) for t in INPUTS} | {(CLICKS.name, 0): Tail(15, ticks(8, 12) + ticks(14, 14))}
+    show(slot, {})
+    assert not metrics.LAG_RECORDS._metrics
+    show(slot, ends)
+    value = metrics.LAG_RECORDS.labels("attribution", "0", CLICKS.name)._value.get
+    assert value() == 4 and not metrics.LAG_SECONDS._metrics
+    for topic in INPUTS:
+        slot.take(topic.name, 10, [Record(10, 2_000_000_000_000, b"", msgspec.json.encode(Tick(1_000_000)))], 11)
+    show(slot, ends | {(CLICKS.name, 0): Tail(1_011, [Record(1_010, 2e12, b"", msgspec.json.encode(Tick(2_500_000)))])})
+    assert value() == 1_000
+    assert metrics.LAG_SECONDS.labels("attribution", "0")._value.get() == 1_620  # 2,500 - (1,000 - 120 of lateness)
+    metrics.forget("attribution", 0)
+    assert not metrics.LAG_RECORDS._metrics and not metrics.LAG_SECONDS._metrics
+
+
+def test_refusals_are_told_by_reason_and_not_a_line_each() -> None:
+    """30 before the start are not ours; then 2 at once in a line, 5 within ten seconds in none, and with 1 later in one."""
+    from structlog.testing import capture_logs
+
+    from streams.runtime.metrics import QUARANTINED
+    from streams.runtime.refusals import Refusals
+
+    now = [0.0]
+    refusals = Refusals("told", 3, lambda: now[0])
+    refusals.start({"quarantined.late": 30, "clicks": 9})
+    with capture_logs() as lines:
+        for at, late, invalid in ((0, 32, 0), (5, 34, 0), (9, 34, 3), (11, 35, 3), (30, 35, 3)):
+            now[0] = at
+            refusals.tell({"quarantined.late": late, "quarantined.invalid": invalid, "clicks": at})
+    assert [(line["agent"], line["partition"], line["records"]) for line in lines] == [
+        ("told", 3, {"late": 2}), ("told", 3, {"late": 3, "invalid": 3}),
+    ]  # fmt: skip
+    assert QUARANTINED.labels("told", "3", "late")._value.get() == 5
+
+
 def test_a_state_is_split_and_put_together_again() -> None:
     """10,000 bytes that do not compress, in parts of 1,000: eleven with zstd's own few bytes."""
     import random
