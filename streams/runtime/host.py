@@ -52,6 +52,12 @@ class Host:
 
     async def take(self, agent: str, tp: TP, chunk: Chunk) -> None:
         """One chunk for one agent; waits while too many outputs are unsent."""
+        try:
+            await self._take(agent, tp, chunk)
+        except Exception as error:  # noqa: BLE001 - Faust would start the agent anew behind the chunk; the process may not go on
+            self.fail(error)
+
+    async def _take(self, agent: str, tp: TP, chunk: Chunk) -> None:
         key = (agent, tp.partition)
         slot = self.slots.get(key)
         if slot is None or self.failure is not None:
@@ -63,12 +69,7 @@ class Host:
         records: list[Record] = [
             r if r.value is not None else Record(r.offset, r.timestamp, r.key, b"") for r in chunk.records
         ]
-        try:
-            taken = slot.take(tp.topic, chunk.start, records, chunk.end)
-        except Exception as error:  # noqa: BLE001 - a core must not raise; whatever it is, the process may not go on
-            self.fail(error)
-            return
-        if not taken:
+        if not slot.take(tp.topic, chunk.start, records, chunk.end):
             logger.warning(
                 "gap, seeking back", agent=agent, topic=tp.topic, partition=tp.partition, wanted=slot.next[tp.topic]
             )

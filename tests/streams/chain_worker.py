@@ -21,7 +21,7 @@ class Forward:
 
     def __init__(self, to: Topic, partitions: Sequence[int | None]) -> None:
         self.counters: dict[str, int] = {"seen": 0}
-        self.watermark = 0
+        self.watermark, self.progress = 0, dict[str, int]()
         self._to, self._partitions = to, partitions
         self._out: list[Output] = []
         self._files: list[Blob] = []
