@@ -23,7 +23,7 @@ from streams.runtime.log import LogReader
 from streams.settings import AttributionSettings, RuntimeSettings
 
 #: Windows so long that nothing closes meanwhile.
-RULES = AttributionSettings(click_window_s=86_400, order_window_s=86_400, return_window_s=86_400, lateness_s=10)
+RULES = AttributionSettings(click_window_s=7_200, order_window_s=7_200, return_window_s=7_200, lateness_s=10, tick_grid_s=1)
 #: The product's own, but for the session.
 RUNTIME = RuntimeSettings(session_timeout_s=2)
 #: Events that flow around a kill, and for how long (s); time for a worker to start and join (s).

@@ -78,6 +78,6 @@ def test_a_chunk_that_a_rebalance_made_void_comes_again_although_nothing_follows
     """A fetch that waits while the group moves to its next generation belongs to the one before, and its chunk is not
     delivered. It brought the topic's last records, so no later chunk shows the gap: it must be fetched again at once."""
     argv = [sys.executable, "-m", "tests.streams.void_chunk", fresh_topics.kafka, unique("chunks")]
-    done = subprocess.run(argv, cwd=Path(__file__).parents[2], capture_output=True, text=True, timeout=200, check=False)
+    done = subprocess.run(argv, cwd=Path(__file__).parents[2], capture_output=True, text=True, timeout=150, check=False)
     assert done.returncode == 0, done.stderr[-3_000:]
     assert json.loads(done.stdout.splitlines()[-1]) == [0, 1, 2]

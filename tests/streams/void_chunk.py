@@ -36,7 +36,7 @@ async def main(kafka: str, group: str) -> None:
 
     add_agent(app, "one", (IMPRESSIONS,), take)
     starting = asyncio.create_task(app.start())
-    await until(lambda: app.consumer.flow_active and tp in app.consumer.assignment())
+    await until(lambda: app._fetcher.started)  # the last of what follows an assignment
     app.consumer.stop_flow()
     await until(lambda: app.consumer.can_resume_flow._waiters)
     with EventProducer(Connections(kafka=kafka)) as producer:
