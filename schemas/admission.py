@@ -6,7 +6,6 @@ A service that is merely away is no refusal: that is waited for by whoever needs
 from __future__ import annotations
 
 import time
-from contextlib import suppress
 
 from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient
@@ -63,11 +62,11 @@ def probe_kafka(connections: Connections, patience_s: float = PATIENCE_S) -> Non
         except KafkaException as error:
             last: KafkaError = error.args[0]
         client.poll(0)
-        for error in (*seen, last):
-            if error.code() in (KafkaError._AUTHENTICATION, KafkaError._SSL):
-                raise Refused(f"Kafka at {connections.kafka}", error.str(), _kafka_remedy(error, connections.kafka_security))
+        for one in (*seen, last):
+            if one.code() in (KafkaError._AUTHENTICATION, KafkaError._SSL):
+                raise Refused(f"Kafka at {connections.kafka}", one.str(), _kafka_remedy(one, connections.kafka_security))
         if time.monotonic() > deadline:
-            told = [error.str() for error in seen if error.code() != KafkaError._ALL_BROKERS_DOWN]
+            told = [one.str() for one in seen if one.code() != KafkaError._ALL_BROKERS_DOWN]
             remedy = "check HEADRACE_KAFKA, HEADRACE_KAFKA_SECURITY__PROTOCOL, and that the broker runs"
             raise Unavailable(f"Kafka at {connections.kafka}", told[-1] if told else last.str(), remedy)
 
@@ -76,7 +75,9 @@ def _kafka_remedy(error: KafkaError, security: KafkaSecurity) -> str:
     if error.code() == KafkaError._AUTHENTICATION:
         where = "PASSWORD_FILE" if security.password_file else "PASSWORD"
         return f"check HEADRACE_KAFKA_SECURITY__USERNAME, __{where} and __MECHANISM (now {security.mechanism})"
-    return f"check HEADRACE_KAFKA_SECURITY__CA_FILE (now {security.ca_file or 'the system'}), __CERTIFICATE_FILE and __PROTOCOL"
+    return (
+        f"check HEADRACE_KAFKA_SECURITY__CA_FILE (now {security.ca_file or 'the system'}), __CERTIFICATE_FILE and __PROTOCOL"
+    )
 
 
 def admit_redis(connections: Connections) -> None:
@@ -102,7 +103,9 @@ def redis_trouble(what: str, error: Exception) -> Unavailable:
     if isinstance(error, (AuthenticationError, AuthorizationError)):
         return Refused(what, str(error), "check HEADRACE_REDIS_SECURITY__USERNAME and __PASSWORD_FILE or __PASSWORD")
     if "CERTIFICATE_VERIFY_FAILED" in str(error) or "SSL:" in str(error):
-        return Refused(what, str(error), "check HEADRACE_REDIS_SECURITY__CA_FILE, __CERTIFICATE_FILE, and rediss:// in HEADRACE_REDIS")
+        return Refused(
+            what, str(error), "check HEADRACE_REDIS_SECURITY__CA_FILE, __CERTIFICATE_FILE, and rediss:// in HEADRACE_REDIS"
+        )
     return Unavailable(what, str(error), "check that Redis is up and HEADRACE_REDIS names it")
 
 

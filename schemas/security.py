@@ -74,7 +74,10 @@ class Security(BaseModel):
         if not self.password_file:
             return self.password.get_secret_value()
         self._check_file("password_file", self.password_file)
-        return Path(self.password_file).read_text().rstrip("\r\n")
+        try:
+            return Path(self.password_file).read_text("utf-8").rstrip("\r\n")
+        except UnicodeDecodeError:  # not chained: it carries the file's bytes
+            raise self.invalid("password_file", self.password_file, "a text in UTF-8", "write it anew") from None
 
     def invalid(self, name: str, value: str, bound: str, remedy: str) -> InvalidSetting:
         """The error about one field; ``value`` is never a secret."""
