@@ -63,7 +63,7 @@ def probe_kafka(connections: Connections, patience_s: float = PATIENCE_S) -> Non
             last: KafkaError = error.args[0]
         client.poll(0)
         for one in (*seen, last):
-            if one.code() in (KafkaError._AUTHENTICATION, KafkaError._SSL):
+            if one.code() in (KafkaError._AUTHENTICATION, KafkaError._SSL) or "SSL alert" in one.str():
                 raise Refused(f"Kafka at {connections.kafka}", one.str(), _kafka_remedy(one, connections.kafka_security))
         if time.monotonic() > deadline:
             told = [one.str() for one in seen if one.code() != KafkaError._ALL_BROKERS_DOWN]
