@@ -106,7 +106,7 @@ def redis_trouble(what: str, error: Exception) -> Unavailable:
         return Refused(
             what, str(error), "check HEADRACE_REDIS_SECURITY__CA_FILE, __CERTIFICATE_FILE, and rediss:// in HEADRACE_REDIS"
         )
-    return Unavailable(what, str(error), "check that Redis is up and HEADRACE_REDIS names it")
+    return Unavailable(what, str(error), "check that Redis is up and HEADRACE_REDIS names it (rediss:// where it has TLS)")
 
 
 def database_trouble(connections: Connections, detail: str) -> Unavailable:

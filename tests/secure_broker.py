@@ -29,8 +29,23 @@ class Broker:
 
 
 @contextmanager
+def started(process: Process) -> Iterator[None]:
+    """The process is ready inside the context, and ended after it."""
+    process.start()
+    try:
+        deadline = time.monotonic() + 120
+        while not process.check():
+            assert time.monotonic() < deadline, process.log.read_text()[-3_000:]
+            time.sleep(0.1)
+        yield
+    finally:
+        process.stop()
+
+
+@contextmanager
 def secure_broker(run: Path) -> Iterator[Broker]:
     """It keeps everything in ``run``, and is up until the context ends."""
+    run.mkdir(exist_ok=True)
     authority, stranger = Authority(run, "authority"), Authority(run, "stranger")
     keys, ours = authority.issue("broker"), authority.issue("us", password=PASSWORD)
     inner = free_port()
@@ -56,13 +71,7 @@ def secure_broker(run: Path) -> Iterator[Broker]:
     }
     scram = ("--add-scram", f"SCRAM-SHA-512=[name=shop,password={PASSWORD}]")
     child, _ = kafka_child(run / "kafka", run / "logs", settings, scram)
-    process = Process(dataclasses.replace(child, ready=lambda: serves(inner)), run, {})
-    process.start()
-    try:
-        deadline = time.monotonic() + 120
-        while not process.check():
-            assert time.monotonic() < deadline, process.log.read_text()[-3_000:]
-            time.sleep(0.1)
+    with started(Process(dataclasses.replace(child, ready=lambda: serves(inner)), run, {})):
         (run / "password").write_text(f"{PASSWORD}\n")
         sasl = KafkaSecurity(
             protocol="sasl_ssl", username="shop", password_file=str(run / "password"), ca_file=authority.file
@@ -78,5 +87,3 @@ def secure_broker(run: Path) -> Iterator[Broker]:
             authority,
             stranger,
         )
-    finally:
-        process.stop()
