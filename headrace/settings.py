@@ -119,7 +119,7 @@ def load_settings(file: Path | None = None, /, **changes: Any) -> Settings:
         return Settings(**changes)
     except ValidationError as error:
         raise _invalid(error.errors()[0]) from error
-    except (SettingsError, ValueError) as error:  # not chained: it may carry the text that cannot be read
+    except ValueError as error:  # not chained: it may carry the text that cannot be read
         what = path if path and not isinstance(error, SettingsError) else "the environment"
         raise InvalidSetting("the settings", what, "JSON or TOML of the documented form", f"correct it ({error})") from None
     finally:
@@ -131,6 +131,7 @@ def _invalid(first: ErrorDetails) -> InvalidSetting:
     if isinstance(own := first.get("ctx", {}).get("error"), InvalidSetting):
         return own
     sections, (head, *rest) = ("kafka_security", "redis_security", "database_security"), first["loc"] or ("",)
-    hidden = first["type"] == "extra_forbidden" or (head in sections and (not rest or rest[-1] in SECRETS))
+    secret = head in sections and (not rest or rest[-1] in SECRETS)
+    hidden = secret or head in ("redis", "database", "store") or first["type"] == "extra_forbidden"
     name, remedy = ".".join(str(part) for part in first["loc"]), "correct it in file or environment"
     return InvalidSetting(f"setting {name}", "not shown" if hidden else first.get("input"), first["msg"], remedy)

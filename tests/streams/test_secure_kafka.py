@@ -19,7 +19,7 @@ from schemas.events import Click, Impression, ShownItem, Tick
 from schemas.security import KafkaSecurity
 from schemas.topics import STEPS, VIEWS
 from streams.lag import lags
-from streams.replay import replay_file
+from streams.replaying.files import replay_file
 from tests.secure_broker import WRONG, Broker, secure_broker
 from tests.streams.conftest import Worker, caught_up
 from tests.streams.event_log import START
