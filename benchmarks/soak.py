@@ -73,7 +73,7 @@ class Reader:
     """Counts the committed records of `search.views`, from where it was to where the topic ends."""
 
     def __init__(self, connections: Connections) -> None:
-        self._reader, self._next = LogReader(connections.kafka, 60), dict.fromkeys(range(connections.partitions), 0)
+        self._reader, self._next = LogReader(connections, 60), dict.fromkeys(range(connections.partitions), 0)
         self.count = 0
 
     def read_on(self) -> None:

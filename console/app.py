@@ -49,12 +49,12 @@ def create_app(connections: Connections, settings: ConsoleSettings | None = None
     """The application over the run's database and broker; ``app.state.engine`` is the database's."""
     settings = settings or ConsoleSettings()
     app = FastAPI(title="Headrace console")
-    app.state.engine = open_database(connections.database)
+    app.state.engine = open_database(connections)
     handle_failures(app)
     _add_page(app, settings)
-    _add_weights(app, app.state.engine, connections.kafka)
+    _add_weights(app, app.state.engine, connections)
     add_documents(app, POLICY)
-    _add_training(app, TrainingTail(connections.kafka, settings.max_steps), settings)
+    _add_training(app, TrainingTail(connections, settings.max_steps), settings)
     return app
 
 
@@ -71,13 +71,13 @@ def _add_page(app: FastAPI, settings: ConsoleSettings) -> None:
         return {"status": "alive"}
 
 
-def _add_weights(app: FastAPI, engine: Engine, kafka: str) -> None:
+def _add_weights(app: FastAPI, engine: Engine, connections: Connections) -> None:
     weights = WeightStore(engine)
 
     def published(saved: RewardWeights) -> dict[str, Any]:
         """What was saved is saved, whether or not the broker has it yet; the answer says which."""
         try:
-            publish_outbox(engine, kafka)
+            publish_outbox(engine, connections)
         except Unavailable as error:
             return {"weights": msgspec.to_builtins(saved), "published": False, "note": f"saved, not yet published: {error}"}
         return {"weights": msgspec.to_builtins(saved), "published": True, "note": ""}

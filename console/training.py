@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 from kafka.errors import KafkaError
 
+from schemas.connections import Connections
 from schemas.errors import Unavailable
 from schemas.journal import GateDecision, StepResult
 from schemas.log import scan
@@ -21,8 +22,8 @@ DECISIONS = 50
 class TrainingTail:
     """The last ``limit`` finished steps and the last gate decisions; a read takes only what is new."""
 
-    def __init__(self, kafka: str, limit: int) -> None:
-        self._kafka = kafka
+    def __init__(self, connections: Connections, limit: int) -> None:
+        self._connections = connections
         self._next = 0
         self._steps: deque[StepResult] = deque(maxlen=limit)
         self._gate: deque[GateDecision] = deque(maxlen=DECISIONS)
@@ -36,7 +37,7 @@ class TrainingTail:
         """
         with self._lock:
             try:
-                for entry in scan(self._kafka, STEPS, {0: self._next}):
+                for entry in scan(self._connections, STEPS, {0: self._next}):
                     self._next = entry.offset + 1
                     if isinstance(entry.record, StepResult):
                         self._steps.append(entry.record)

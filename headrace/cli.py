@@ -16,6 +16,7 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode="rich",
+    pretty_exceptions_show_locals=False,  # a client's options are among them
     help="""Lead a shop's search traffic to a learner: Kafka events in, TPMA-GRPO checkpoints out, and a search server
 that is on the new weights seconds later.
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import shutil
 import sys
 from collections.abc import Callable
@@ -15,7 +14,9 @@ import psutil
 from headrace.services.java import KAFKA, cache_folder, java
 from headrace.services.redis import redis_executable
 from headrace.topics_admin import describe, differences
-from schemas.connections import Connections
+from schemas.admission import database_trouble, probe_kafka, redis_trouble
+from schemas.clients import database_engine, redis_client
+from schemas.connections import Connections, without_password
 from schemas.errors import HeadraceError
 
 PYTHON = (3, 11)
@@ -43,9 +44,9 @@ def examine(connections: Connections, run: Path) -> list[Check]:
         checks += [_try("kafka", lambda: _kafka(connections)), _try("topics", lambda: _topics(connections))]
     else:
         checks += [_java(), _jars()]
-    checks.append(_try("redis", lambda: _redis(connections.redis)))
+    checks.append(_try("redis", lambda: _redis(connections)))
     if connections.database:
-        checks.append(_try("database", lambda: _database(connections.database)))
+        checks.append(_try("database", lambda: _database(connections)))
     if connections.store:
         checks.append(_try("store", lambda: _store(connections.store)))
     return checks
@@ -120,8 +121,9 @@ def _jars() -> Check:
 
 
 def _kafka(connections: Connections) -> Check:
-    there = describe(connections)
-    return Check("kafka", True, f"{connections.kafka} answers, {len(there)} of our topics")
+    probe_kafka(connections)
+    there, security = describe(connections), connections.kafka_security
+    return Check("kafka", True, f"{connections.kafka} ({security.protocol}) answers, {len(there)} of our topics")
 
 
 def _topics(connections: Connections) -> Check:
@@ -130,33 +132,32 @@ def _topics(connections: Connections) -> Check:
     return Check("topics", not found, said or "agree with the registry", "run `headrace topics --create`")
 
 
-def _redis(url: str) -> Check:
-    if not url:
+def _redis(connections: Connections) -> Check:
+    if not connections.redis:
         return Check("redis", True, f"embedded: {redis_executable()}")
-    from redis import Redis
     from redis.exceptions import RedisError
 
+    url = without_password(connections.redis)
     try:
-        with Redis.from_url(url, socket_timeout=2.0, socket_connect_timeout=2.0) as client:
+        with redis_client(connections, socket_timeout=2.0, socket_connect_timeout=2.0) as client:
             info = client.info("server")
-    except (RedisError, ValueError) as error:
-        return Check("redis", False, f"{_no_password(url)}: {error}", "check HEADRACE_REDIS, and that Redis runs")
-    return Check("redis", True, f"{_no_password(url)} answers, version {info['redis_version']}")
+    except RedisError as error:
+        raise redis_trouble(f"Redis at {url}", error) from error
+    return Check("redis", True, f"{url} answers, version {info['redis_version']}")
 
 
-def _database(url: str) -> Check:
-    from sqlalchemy import create_engine, text
+def _database(connections: Connections) -> Check:
+    from sqlalchemy import text
     from sqlalchemy.exc import SQLAlchemyError
 
     try:
-        engine = create_engine(url)
+        engine = database_engine(connections)
         with engine.connect() as connection:
             connection.execute(text("select 1"))
         engine.dispose()
     except SQLAlchemyError as error:
-        reason = str(error).splitlines()[0]
-        return Check("database", False, f"{_no_password(url)}: {reason}", "check HEADRACE_DATABASE, and that it runs")
-    return Check("database", True, f"{_no_password(url)} answers")
+        raise database_trouble(connections, str(error).splitlines()[0]) from error
+    return Check("database", True, f"{without_password(connections.database)} answers")
 
 
 def _store(url: str) -> Check:
@@ -164,10 +165,6 @@ def _store(url: str) -> Check:
 
     names = Store(url).names("")
     return Check("store", True, f"{url}, {len(names)} entries")
-
-
-def _no_password(url: str) -> str:
-    return re.sub(r"//([^:/@]*):[^@/]*@", r"//\1:***@", url)
 
 
 def _gib(count: int) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,15 +27,17 @@ class Report(msgspec.Struct):
     result: msgspec.Raw = msgspec.Raw()
 
 
-def run_errand(arguments: Sequence[str], log: Path, tell: Callable[[str, float, str], None]) -> Any:
-    """Run ``headrace ARGUMENTS`` in a process of its own; returns its result.
+def run_errand(
+    arguments: Sequence[str], log: Path, tell: Callable[[str, float, str], None], secrets: Mapping[str, str]
+) -> Any:
+    """Run ``headrace ARGUMENTS`` in a process of its own, with ``secrets`` in its environment; returns its result.
 
     Raises:
         ServiceFailed: it ended with an error; its log says which.
     """
     log.parent.mkdir(parents=True, exist_ok=True)
     command = [sys.executable, "-m", "headrace.cli", *arguments]
-    environment = {**os.environ, **LEAN, "OMP_NUM_THREADS": "2", VARIABLE: "1"}
+    environment = {**os.environ, **LEAN, **secrets, "OMP_NUM_THREADS": "2", VARIABLE: "1"}
     result: Any = None
     with (
         log.open("ab") as errors,

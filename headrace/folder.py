@@ -60,8 +60,10 @@ class RunFolder:
         self.logs.mkdir(parents=True, exist_ok=True)
 
     def save(self, settings: Settings) -> None:
-        """Keep the effective settings for the run's processes and for whoever looks later."""
+        """Keep the effective settings for the run's processes and for whoever looks later; inline secrets are left out."""
         scratch = self.settings_file.with_suffix(".new")
+        scratch.unlink(missing_ok=True)
+        scratch.touch(mode=0o600)
         scratch.write_text(settings.model_dump_json(indent=1))
         scratch.replace(self.settings_file)
 

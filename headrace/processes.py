@@ -9,6 +9,7 @@ from threading import Event
 from headrace.folder import RunFolder
 from headrace.settings import Settings
 from headrace.tracing import configure_tracing
+from schemas.admission import admit_redis
 from schemas.artefacts import Artefacts
 from schemas.errors import Unavailable
 from schemas.store import Store
@@ -41,6 +42,7 @@ def run_server(folder: RunFolder, settings: Settings) -> None:
 
     configure_tracing(settings.tracing, "headrace-server")
     store = Store(settings.store)
+    admit_redis(settings.connections)
     run(settings.connections, store, _artefacts(store), settings.serving, settings.reward)
 
 

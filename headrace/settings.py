@@ -12,11 +12,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import Field, ValidationError
+from pydantic_core import ErrorDetails
 from pydantic_settings import (
     BaseSettings,
     JsonConfigSettingsSource,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
+    SettingsError,
     TomlConfigSettingsSource,
 )
 
@@ -25,6 +27,7 @@ from headrace.shop.settings import DeliverySettings, ShopSettings
 from reward.settings import RewardSettings
 from schemas.connections import Connections
 from schemas.errors import InvalidSetting
+from schemas.security import SECRETS
 from serving.settings import ServingSettings
 from streams.settings import StreamSettings
 from trainers.settings import TrainerSettings
@@ -35,7 +38,7 @@ FILE_VARIABLE = "HEADRACE_SETTINGS"
 _file: ContextVar[str] = ContextVar("file", default="")
 
 
-class Settings(BaseSettings):
+class Settings(BaseSettings, Connections):
     """Everything that can be set. Sections belong to the rooms and are documented there."""
 
     model_config = SettingsConfigDict(
@@ -43,6 +46,7 @@ class Settings(BaseSettings):
         env_nested_delimiter="__",
         extra="forbid",
         frozen=True,
+        hide_input_in_errors=True,
     )
 
     kafka: str = Field("", description="Kafka bootstrap servers; empty: an embedded broker is started")
@@ -53,7 +57,6 @@ class Settings(BaseSettings):
         "embedded", description="where services come from when no address is given; otherwise addresses are required"
     )
     embedded: tuple[str, ...] = Field((), description="services whose address is that of this run's own child process")
-    partitions: int = Field(2, ge=1, le=1000, description="partitions of each event topic when topics are created")
     data: str = Field("shop", description="`shop`, or the path of a data folder (docs/data.md)")
     seed: int = Field(1, ge=0, le=2**31 - 1, description="seed of every random number of the run")
     tracing: str = Field("", description="OTLP/HTTP base URL that spans go to, http://host:4318; empty: none are exported")
@@ -74,9 +77,16 @@ class Settings(BaseSettings):
     @property
     def connections(self) -> Connections:
         """The addresses, for the rooms below."""
-        return Connections(
-            kafka=self.kafka, redis=self.redis, database=self.database, store=self.store, partitions=self.partitions
-        )
+        return Connections.model_construct(**{name: getattr(self, name) for name in Connections.model_fields})
+
+    def secret_environment(self) -> dict[str, str]:
+        """The secrets that a settings file leaves out, as the environment of a process that is given one."""
+        found = {}
+        for section in (self.kafka_security, self.redis_security, self.database_security):
+            for name in SECRETS:
+                if secret := getattr(section, name).get_secret_value():
+                    found[f"HEADRACE_{section.SECTION}__{name}".upper()] = secret
+        return found
 
     @classmethod
     def settings_customise_sources(
@@ -108,10 +118,20 @@ def load_settings(file: Path | None = None, /, **changes: Any) -> Settings:
     try:
         return Settings(**changes)
     except ValidationError as error:
-        first = error.errors()[0]
-        name = ".".join(str(part) for part in first["loc"])
-        raise InvalidSetting(
-            f"setting {name}", first.get("input"), first["msg"], "correct it in file or environment"
-        ) from error
+        raise _invalid(error.errors()[0]) from error
+    except ValueError as error:  # not chained: it may carry the text that cannot be read
+        what = path if path and not isinstance(error, SettingsError) else "the environment"
+        raise InvalidSetting("the settings", what, "JSON or TOML of the documented form", f"correct it ({error})") from None
     finally:
         _file.reset(token)
+
+
+def _invalid(first: ErrorDetails) -> InvalidSetting:
+    """Ours as it was raised; pydantic's in our words, with the value where it can be no secret."""
+    if isinstance(own := first.get("ctx", {}).get("error"), InvalidSetting):
+        return own
+    sections, (head, *rest) = ("kafka_security", "redis_security", "database_security"), first["loc"] or ("",)
+    secret = head in sections and (not rest or rest[-1] in SECRETS)
+    hidden = secret or head in ("redis", "database", "store") or first["type"] == "extra_forbidden"
+    name, remedy = ".".join(str(part) for part in first["loc"]), "correct it in file or environment"
+    return InvalidSetting(f"setting {name}", "not shown" if hidden else first.get("input"), first["msg"], remedy)

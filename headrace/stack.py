@@ -71,7 +71,7 @@ class Stack:
         return Child(
             name,
             (sys.executable, "-m", "headrace.cli", *command, "--run", str(self.folder.root)),
-            env={FILE_VARIABLE: str(self.folder.settings_file), **LEAN, **(env or {})},
+            env={FILE_VARIABLE: str(self.folder.settings_file), **LEAN, **self.settings.secret_environment(), **(env or {})},
             ready=(lambda: answers(ready)) if ready else None,
             ready_timeout_s=120.0,
         )
@@ -91,9 +91,9 @@ def open_stack(folder: RunFolder, settings: Settings) -> Iterator[Stack]:
         settings = settings.without_embedded()
         connections = start_services(folder.root, settings.connections, supervisor, settings.services)
         create_topics(connections)
-        open_database(connections.database).dispose()
+        open_database(connections).dispose()
         own = tuple(name for name in ("kafka", "redis") if not getattr(settings, name))
-        effective = _with_ports(settings.model_copy(update=connections.model_dump() | {"embedded": own}))
+        effective = _with_ports(settings.model_copy(update=dict(connections) | {"embedded": own}))
         folder.save(effective)
         yield Stack(folder, effective, supervisor)
 

@@ -11,6 +11,8 @@ from kafka import KafkaAdminClient
 from kafka.admin import ConfigResource, ConfigResourceType
 from kafka.errors import KafkaError, TopicAlreadyExistsError
 
+from schemas.admission import admit_kafka
+from schemas.clients import kafka_python
 from schemas.connections import Connections
 from schemas.errors import Unavailable
 from schemas.topics import TOPICS, Topic
@@ -142,8 +144,9 @@ def _describe(admin: KafkaAdminClient, topics: Sequence[Topic]) -> dict[str, Fou
 
 @contextmanager
 def _admin(connections: Connections) -> Iterator[KafkaAdminClient]:
+    admit_kafka(connections)
     try:
-        admin = KafkaAdminClient(bootstrap_servers=connections.kafka.split(","), bootstrap_timeout_ms=10_000)
+        admin = KafkaAdminClient(**kafka_python(connections), bootstrap_timeout_ms=10_000)
         try:
             yield admin
         finally:

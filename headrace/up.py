@@ -42,7 +42,10 @@ def run_up(run: Path | None, data: str | None, seed: int | None, items: int | No
             with story.errand() as tell:
                 arguments = ("prepare", "--run", str(folder.root))
                 prepared = run_errand(
-                    arguments, folder.logs / "prepare.log", lambda s, share, note: tell(s.replace("_", " "), share, note)
+                    arguments,
+                    folder.logs / "prepare.log",
+                    lambda s, share, note: tell(s.replace("_", " "), share, note),
+                    stack.settings.secret_environment(),
                 )
             for note in prepared["notes"]:
                 story.say(note)

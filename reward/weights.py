@@ -16,7 +16,10 @@ from sqlalchemy import Engine, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
+from schemas.admission import admit_kafka
+from schemas.clients import librdkafka
 from schemas.codec import encode
+from schemas.connections import Connections
 from schemas.errors import Conflict, InvalidRequest, Unavailable
 from schemas.tables import OutboxRow, WeightsRow
 from schemas.topics import WEIGHTS
@@ -90,18 +93,19 @@ class WeightStore:
             raise _conflict(self.active()) from error
 
 
-def publish_outbox(engine: Engine, kafka: str, patience_s: float = PATIENCE_S) -> int:
+def publish_outbox(engine: Engine, connections: Connections, patience_s: float = PATIENCE_S) -> int:
     """Send what waits in the outbox, in order; returns how many records. Takes at most about ``patience_s``.
 
     Raises:
-        Unavailable: the broker does not take them; they stay in the outbox for the next call.
+        Unavailable: the broker does not take them, or does not let us in (`Refused`); they stay in the outbox for the next call.
     """
     with Session(engine) as session:
         waiting = session.scalars(select(OutboxRow).where(OutboxRow.sent_ms == 0).order_by(OutboxRow.id)).all()
     if not waiting:
         return 0
+    admit_kafka(connections)
     producer = Producer({
-        "bootstrap.servers": kafka, "enable.idempotence": True, "message.timeout.ms": int(patience_s * 1000), "log_level": 2,
+        **librdkafka(connections), "enable.idempotence": True, "message.timeout.ms": int(patience_s * 1000), "log_level": 2,
     })  # fmt: skip
     sent: list[int] = []
     try:
@@ -112,12 +116,14 @@ def publish_outbox(engine: Engine, kafka: str, patience_s: float = PATIENCE_S) -
             )  # fmt: skip
         producer.flush(patience_s + 5)
     except KafkaException as error:
-        raise Unavailable(f"Kafka at {kafka}", str(error), "the change is saved and goes out with the next one") from error
+        raise Unavailable(
+            f"Kafka at {connections.kafka}", str(error), "the change is saved and goes out with the next one"
+        ) from error
     with Session(engine) as session, session.begin():
         session.execute(update(OutboxRow).where(OutboxRow.id.in_(sent)).values(sent_ms=int(time.time() * 1000)))
     if len(sent) < len(waiting):
         detail = f"{len(waiting) - len(sent)} records were not taken within {patience_s:g} s"
-        raise Unavailable(f"Kafka at {kafka}", detail, "the change is saved and goes out with the next one")
+        raise Unavailable(f"Kafka at {connections.kafka}", detail, "the change is saved and goes out with the next one")
     return len(sent)
 
 

@@ -6,28 +6,26 @@ from pathlib import Path
 
 from alembic import command
 from alembic.config import Config
-from sqlalchemy import Engine, create_engine, event, text
-from sqlalchemy.exc import ArgumentError, OperationalError
+from sqlalchemy import Engine, event, text
+from sqlalchemy.exc import OperationalError
 
-from schemas.errors import InvalidSetting, Unavailable
+from schemas.admission import database_trouble
+from schemas.clients import database_engine
+from schemas.connections import Connections
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 #: Advisory lock of PostgreSQL while migrating: two processes that start at once must not both create a table.
 LOCK = 7_209_113
 
 
-def open_database(url: str) -> Engine:
-    """An engine on the database at ``url``, migrated to head.
+def open_database(connections: Connections) -> Engine:
+    """An engine on the database, migrated to head.
 
     Raises:
         InvalidSetting: not a SQLAlchemy URL of a known database.
-        Unavailable: it does not answer.
+        Unavailable: it does not answer; Refused: it does not let us in.
     """
-    try:
-        engine = create_engine(url, pool_pre_ping=True)
-    except (ArgumentError, ModuleNotFoundError) as error:
-        bound = "sqlite:///FILE or postgresql+psycopg://USER@HOST/NAME"
-        raise InvalidSetting("HEADRACE_DATABASE", url, bound, f"correct it ({error})") from error
+    engine = database_engine(connections, pool_pre_ping=True)
     if engine.dialect.name == "sqlite":
         event.listen(engine, "connect", _sqlite_pragmas)
         event.listen(engine, "begin", lambda connection: connection.exec_driver_sql("BEGIN IMMEDIATE"))
@@ -40,8 +38,7 @@ def open_database(url: str) -> Engine:
             config.attributes["connection"] = connection
             command.upgrade(config, "head")
     except OperationalError as error:
-        where = engine.url.render_as_string(hide_password=True)
-        raise Unavailable(f"database {where}", str(error.orig), "check HEADRACE_DATABASE, and that it runs") from error
+        raise database_trouble(connections, str(error.orig)) from error
     return engine
 
 

@@ -7,6 +7,7 @@ HeadraceError
 │   ├── InvalidData       in a data set: carries ``file``, ``row``, ``field``
 │   └── InvalidRequest    in a search or console request
 ├── Unavailable           something outside does not answer: a broker, Redis, a database, a file store
+│   ├── Refused           it answers, but does not let us in: a wrong password, a certificate that is not trusted
 │   └── ServiceFailed     a child process that Headrace started has ended or never became ready
 ├── Conflict              somebody else holds the thing: a run folder, a newer version, a fenced producer
 ├── Corrupt               a stored artefact fails its check: carries ``path``, ``check``
@@ -63,6 +64,10 @@ class Unavailable(HeadraceError):
     def __init__(self, what: str, detail: str, remedy: str) -> None:
         self.what, self.detail, self.remedy = what, detail, remedy
         super().__init__(f"{what} is not available: {detail}; {remedy}")
+
+
+class Refused(Unavailable):
+    """It answers, but user, password or certificate are not accepted: waiting does not help."""
 
 
 class ServiceFailed(Unavailable):

@@ -7,7 +7,10 @@ from typing import Any, NamedTuple
 
 from kafka import KafkaConsumer, TopicPartition
 
+from schemas.admission import admit_kafka
+from schemas.clients import kafka_python
 from schemas.codec import decode
+from schemas.connections import Connections
 from schemas.topics import Topic
 
 
@@ -20,7 +23,7 @@ class Entry(NamedTuple):
     record: Any
 
 
-def scan(kafka: str, topic: Topic, start: dict[int, int] | None = None) -> Iterator[Entry]:
+def scan(connections: Connections, topic: Topic, start: dict[int, int] | None = None) -> Iterator[Entry]:
     """Every committed record from ``start`` (partition -> offset; default: the beginning) to the end offsets of now.
 
     Records without a value (a compacted topic's deletions) are passed over.
@@ -28,14 +31,17 @@ def scan(kafka: str, topic: Topic, start: dict[int, int] | None = None) -> Itera
     Raises:
         InvalidEvent: a record cannot be decoded; topics that outsiders write to are read with `scan_raw`.
     """
-    for partition, offset, timestamp, value in scan_raw(kafka, topic.name, start):
+    for partition, offset, timestamp, value in scan_raw(connections, topic.name, start):
         yield Entry(partition, offset, timestamp, decode(topic.kind, value, limit=len(value)))
 
 
-def scan_raw(kafka: str, topic: str, start: dict[int, int] | None = None) -> Iterator[tuple[int, int, int, bytes]]:
+def scan_raw(
+    connections: Connections, topic: str, start: dict[int, int] | None = None
+) -> Iterator[tuple[int, int, int, bytes]]:
     """(partition, offset, timestamp, value) of every committed record from ``start`` to the end offsets of now."""
+    admit_kafka(connections)
     consumer = KafkaConsumer(
-        bootstrap_servers=kafka,
+        **kafka_python(connections),
         enable_auto_commit=False,
         auto_offset_reset="earliest",
         isolation_level="read_committed",

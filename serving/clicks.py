@@ -13,7 +13,9 @@ import structlog
 from kafka import KafkaConsumer
 from kafka.errors import KafkaError, UnknownTopicOrPartitionError
 
+from schemas.clients import kafka_python
 from schemas.codec import decode
+from schemas.connections import Connections
 from schemas.errors import InvalidEvent, Unavailable
 from schemas.events import Click
 from schemas.topics import CLICKS
@@ -28,18 +30,16 @@ log = structlog.get_logger()
 class ClickFollower:
     """Runs in a thread of its own: call `run` there, set ``stop`` to end it."""
 
-    def __init__(
-        self, bootstrap: str, redis_url: str, settings: ServingSettings, metrics: Metrics, stop: threading.Event
-    ) -> None:
-        self._bootstrap, self._settings = bootstrap, settings
+    def __init__(self, connections: Connections, settings: ServingSettings, metrics: Metrics, stop: threading.Event) -> None:
+        self._connections, self._settings = connections, settings
         self._metrics, self._stop = metrics, stop
-        self._writer = ClickWriter(redis_url, settings)
+        self._writer = ClickWriter(connections, settings)
         self.joined = threading.Event()  #: it has its partitions, and their positions are kept
 
     def run(self) -> None:
         """Until ``stop``; Kafka or Redis away only delays it."""
         try:
-            for consumer, records in read(self._bootstrap, self._connect, self._stop, self._settings.poll_s):
+            for consumer, records in read(self._connections, self._connect, self._stop, self._settings.poll_s):
                 clicks = [click for record in records if (click := _click(record)) is not None]
                 if clicks and not self._write(clicks):
                     return
@@ -51,7 +51,7 @@ class ClickFollower:
 
     def _connect(self) -> KafkaConsumer:
         consumer = KafkaConsumer(
-            bootstrap_servers=self._bootstrap,
+            **kafka_python(self._connections),
             group_id=self._settings.click_group,
             auto_offset_reset="latest",
             enable_auto_commit=False,

@@ -12,11 +12,12 @@ import redis
 import redis.asyncio
 from redis.exceptions import RedisError
 
-from schemas.errors import Unavailable
+from schemas.admission import redis_trouble
+from schemas.clients import redis_async, redis_client
+from schemas.connections import Connections
 from schemas.events import Click
 from serving.settings import ServingSettings
 
-REMEDY = "check that Redis is up and HEADRACE_REDIS names it"
 #: Kept beyond what a request takes: later clicks than the request's time may already be there.
 SPARE = 20
 
@@ -31,11 +32,9 @@ class Recent(NamedTuple):
 class History:
     """The searches' side: asynchronous, one round trip a call."""
 
-    def __init__(self, url: str, settings: ServingSettings) -> None:
+    def __init__(self, connections: Connections, settings: ServingSettings) -> None:
         self._settings = settings
-        self._redis: redis.asyncio.Redis[Any] = redis.asyncio.Redis.from_url(
-            url, socket_timeout=2.0, socket_connect_timeout=2.0
-        )
+        self._redis = redis_async(connections, socket_timeout=2.0, socket_connect_timeout=2.0)
 
     async def recent(self, user: str, before_ms: int) -> Recent:
         """The user's past before ``before_ms``; empty for an unknown user.
@@ -51,7 +50,7 @@ class History:
                 pipe.zrevrangebyscore(_key(self._settings, user, "i"), top, "-inf", 0, engine.recent_items)
                 queries, items = await pipe.execute()
         except (RedisError, OSError) as error:
-            raise Unavailable("user history in Redis", str(error), REMEDY) from error
+            raise redis_trouble("user history in Redis", error) from error
         return Recent(tuple(q.decode() for q in queries), tuple(i.decode() for i in items))
 
     async def asked(self, user: str, query: str, ts: int) -> None:
@@ -65,14 +64,14 @@ class History:
                 _remember(pipe, self._settings, user, "q", query, ts, self._settings.engine.recent_queries)
                 await pipe.execute()
         except (RedisError, OSError) as error:
-            raise Unavailable("user history in Redis", str(error), REMEDY) from error
+            raise redis_trouble("user history in Redis", error) from error
 
     async def ping(self) -> None:
         """Raises Unavailable when Redis does not answer."""
         try:
             await self._redis.ping()
         except (RedisError, OSError) as error:
-            raise Unavailable("Redis", str(error), REMEDY) from error
+            raise redis_trouble("Redis", error) from error
 
     async def close(self) -> None:
         """Close the connections."""
@@ -82,9 +81,9 @@ class History:
 class ClickWriter:
     """The clicks' side: synchronous, for the consumer's thread."""
 
-    def __init__(self, url: str, settings: ServingSettings) -> None:
+    def __init__(self, connections: Connections, settings: ServingSettings) -> None:
         self._settings = settings
-        self._redis = redis.Redis.from_url(url, socket_timeout=5.0, socket_connect_timeout=2.0)
+        self._redis = redis_client(connections, socket_timeout=5.0, socket_connect_timeout=2.0)
 
     def clicked(self, clicks: list[Click]) -> None:
         """Remember clicked items; repeating it is harmless.
@@ -98,7 +97,7 @@ class ClickWriter:
                 _remember(pipe, self._settings, click.user, "i", click.item, click.ts, self._settings.engine.recent_items)
             pipe.execute()
         except (RedisError, OSError) as error:
-            raise Unavailable("user history in Redis", str(error), REMEDY) from error
+            raise redis_trouble("user history in Redis", error) from error
 
     def close(self) -> None:
         """Close the connections."""

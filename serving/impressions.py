@@ -15,7 +15,9 @@ from typing import Self
 import structlog
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
+from schemas.clients import librdkafka
 from schemas.codec import encode
+from schemas.connections import Connections
 from schemas.errors import Unavailable
 from schemas.events import Click, Impression
 from schemas.topics import CLICKS, IMPRESSIONS
@@ -30,11 +32,11 @@ CLICK_REMEDY = "check the broker, then send the click again"
 class ImpressionLog:
     """A context manager around one producer and the thread that collects its reports."""
 
-    def __init__(self, bootstrap: str, timeout_s: float) -> None:
+    def __init__(self, connections: Connections, timeout_s: float) -> None:
         self._timeout_s = timeout_s
         self._producer = Producer(
             {
-                "bootstrap.servers": bootstrap,
+                **librdkafka(connections),
                 "acks": "all",
                 "enable.idempotence": True,
                 "partitioner": "murmur2_random",

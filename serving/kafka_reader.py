@@ -11,6 +11,9 @@ import structlog
 from kafka import KafkaConsumer
 from kafka.errors import KafkaConnectionError, KafkaError
 
+from schemas.admission import admit_kafka
+from schemas.connections import Connections
+
 log = structlog.get_logger()
 
 #: Pause before another attempt at a broker that does not answer (s).
@@ -20,19 +23,23 @@ CLOSE_MS = 2_000
 
 
 def read(
-    bootstrap: str, connect: Callable[[], KafkaConsumer], stop: threading.Event, poll_s: float
+    connections: Connections, connect: Callable[[], KafkaConsumer], stop: threading.Event, poll_s: float
 ) -> Iterator[tuple[KafkaConsumer, list[Any]]]:
     """(consumer, records of a poll in order per partition) until ``stop``; a poll without records is yielded too.
 
     ``connect`` makes a consumer and seeks it; it is called again after a failure, so what it seeks to decides what is
     read twice. KafkaError from it, or from a poll, is logged and tried again.
+
+    Raises:
+        Refused: the broker does not let us in.
     """
     consumer: KafkaConsumer | None = None
     try:
         while not stop.is_set():
             try:
                 if consumer is None:
-                    _reachable(bootstrap)
+                    _reachable(connections.kafka)
+                    admit_kafka(connections)
                     consumer = connect()
                 batches = consumer.poll(timeout_ms=int(poll_s * 1000))
             except KafkaError as error:

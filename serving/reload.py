@@ -20,7 +20,9 @@ from reward.settings import RewardSettings
 from reward.snapshot import PosteriorSnapshot
 from schemas.artefacts import Artefacts
 from schemas.checkpoints import Promotion
+from schemas.clients import kafka_python
 from schemas.codec import decode
+from schemas.connections import Connections
 from schemas.errors import HeadraceError, Incompatible, InvalidEvent, Unavailable
 from schemas.events import ItemAdded
 from schemas.posteriors import SnapshotPointer
@@ -53,12 +55,12 @@ class Reloader:
     """Runs in a thread of its own. ``served`` is None until everything is loaded and the topics are read to their end."""
 
     def __init__(
-        self, bootstrap: str, store: Store, artefacts: Artefacts, settings: ServingSettings, reward: RewardSettings,
+        self, connections: Connections, store: Store, artefacts: Artefacts, settings: ServingSettings, reward: RewardSettings,
         metrics: Metrics, stop: threading.Event,
     ) -> None:  # fmt: skip
         self.served: Served | None = None
         self._parts: Parts
-        self._bootstrap, self._store, self._artefacts = bootstrap, store, artefacts
+        self._connections, self._store, self._artefacts = connections, store, artefacts
         self._settings, self._reward = settings, reward
         self._metrics, self._stop = metrics, stop
 
@@ -71,7 +73,7 @@ class Reloader:
         self._parts = Parts.load(self._store, self._artefacts, self._reward)
         backlog: list[Any] = []
         ends: dict[TopicPartition, int] = {}
-        for consumer, records in read(self._bootstrap, self._connect, self._stop, self._settings.poll_s):
+        for consumer, records in read(self._connections, self._connect, self._stop, self._settings.poll_s):
             backlog += records
             if self.served is None:
                 ends = ends or consumer.end_offsets(list(consumer.assignment()))
@@ -88,7 +90,7 @@ class Reloader:
     def _connect(self) -> KafkaConsumer:
         """A consumer over partition 0 of all four topics, from the beginning: what is known already changes nothing."""
         consumer = KafkaConsumer(
-            bootstrap_servers=self._bootstrap,
+            **kafka_python(self._connections),
             enable_auto_commit=False,
             auto_offset_reset="earliest",
             isolation_level="read_committed",

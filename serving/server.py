@@ -40,13 +40,13 @@ class SearchServer:
         reward: RewardSettings,
     ) -> None:
         self.settings, self.metrics = settings, Metrics()
-        self.history = History(connections.redis, settings)
-        self.impressions = ImpressionLog(connections.kafka, settings.impression_timeout_s)
+        self.history = History(connections, settings)
+        self.impressions = ImpressionLog(connections, settings.impression_timeout_s)
         self.failure: Exception | None = None  #: what ended a background thread
         self.on_failure: Callable[[], None] = lambda: None
         self._stop = threading.Event()
-        self._reloader = Reloader(connections.kafka, store, artefacts, settings, reward, self.metrics, self._stop)
-        self.clicks = ClickFollower(connections.kafka, connections.redis, settings, self.metrics, self._stop)
+        self._reloader = Reloader(connections, store, artefacts, settings, reward, self.metrics, self._stop)
+        self.clicks = ClickFollower(connections, settings, self.metrics, self._stop)
         self._batcher: Batcher[SearchRequest, SearchAnswer] = Batcher(self._answer, settings.batch, settings.queue)
         self._replies = Replies(settings.replies)
         self._threads = [

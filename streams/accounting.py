@@ -21,7 +21,7 @@ def standing(connections: Connections, timeout_s: float = 30.0) -> list[Commit]:
     Raises:
         Unavailable: the broker does not answer in ``timeout_s``.
     """
-    reader = LogReader(connections.kafka, timeout_s)
+    reader = LogReader(connections, timeout_s)
     newest: dict[tuple[str, int], bytes] = {}
     for partition in range(connections.partitions):
         for batch in reader.read(COMMITS.name, partition, *reader.bounds(COMMITS.name, partition)):
@@ -49,5 +49,5 @@ def accounted(counters: dict[str, int]) -> int:
 def records(connections: Connections, topics: tuple[str, ...], timeout_s: float = 30.0) -> int:
     """Records ever written to these event topics: their end offsets, summed. Their producers use no transactions, so
     every offset is a record."""
-    reader = LogReader(connections.kafka, timeout_s)
+    reader = LogReader(connections, timeout_s)
     return sum(reader.bounds(topic, partition)[1] for topic in topics for partition in range(connections.partitions))

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from confluent_kafka import ConsumerGroupTopicPartitions, KafkaException
 from confluent_kafka.admin import AdminClient
 
+from schemas.clients import librdkafka
 from schemas.codec import decode
 from schemas.connections import Connections
 from schemas.errors import Unavailable
@@ -31,7 +32,7 @@ def followers(connections: Connections, timeout_s: float = 30.0) -> list[Lag]:
     Raises:
         Unavailable: the broker does not answer in ``timeout_s``.
     """
-    reader = LogReader(connections.kafka, timeout_s)
+    reader = LogReader(connections, timeout_s)
     groups = group_offsets(connections, GROUP, IMPRESSIONS.name, timeout_s)
     rows = reading(reader, "keywords", IMPRESSIONS.name, groups)
     intent = _last_intent(reader)
@@ -80,7 +81,7 @@ def group_offsets(connections: Connections, group: str, topic: str, timeout_s: f
     Raises:
         Unavailable: the broker does not answer in ``timeout_s``.
     """
-    admin = AdminClient({"bootstrap.servers": connections.kafka, "log_level": 2})
+    admin = AdminClient({**librdkafka(connections), "log_level": 2})
     try:
         asked = admin.list_consumer_group_offsets([ConsumerGroupTopicPartitions(group)], request_timeout=timeout_s)
         found = asked[group].result(timeout_s).topic_partitions

@@ -45,7 +45,7 @@ def lags(connections: Connections, timeout_s: float = 30.0) -> list[Lag]:
     """
     commits = standing(connections, timeout_s)
     places = sorted({(topic, commit.partition) for commit in commits for topic in commit.next_offsets})
-    tails = LogReader(connections.kafka, timeout_s).tails(places) if places else {}
+    tails = LogReader(connections, timeout_s).tails(places) if places else {}
     return with_skew([_lag(commit, {t: tails[t, commit.partition] for t in commit.next_offsets}) for commit in commits])
 
 

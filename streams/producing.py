@@ -8,6 +8,8 @@ from typing import Any, cast
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
+from schemas.admission import admit_kafka
+from schemas.clients import librdkafka
 from schemas.codec import MAX_RECORD_BYTES
 from schemas.connections import Connections
 from schemas.errors import HeadraceError, InvalidRequest, Unavailable
@@ -26,12 +28,14 @@ class EventProducer:
     """
 
     def __init__(self, connections: Connections, timeout_s: float = 60.0) -> None:
+        """Raises Refused when the broker does not let us in."""
+        admit_kafka(connections)
         self._address, self._timeout_s = connections.kafka, timeout_s
         self._failed: KafkaError | None = None
         self._waiting_bytes = 0
         self._producer = Producer(
             {
-                "bootstrap.servers": connections.kafka,
+                **librdkafka(connections),
                 "enable.idempotence": True,
                 "partitioner": "murmur2",
                 "linger.ms": 5,

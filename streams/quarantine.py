@@ -30,7 +30,7 @@ def listing(connections: Connections, limit: int = 50, reason: str = "") -> list
     Raises:
         Unavailable: the broker does not answer.
     """
-    reader = LogReader(connections.kafka, 30)
+    reader = LogReader(connections, 30)
     entries: list[Entry] = []
     for partition in range(connections.partitions):
         low, high = reader.bounds(QUARANTINE.name, partition)
@@ -50,7 +50,7 @@ def find(connections: Connections, name: str) -> Quarantined:
     """
     partition, _, offset = name.partition("-")
     if partition.isdecimal() and offset.isdecimal() and int(partition) < connections.partitions:
-        reader = LogReader(connections.kafka, 30)
+        reader = LogReader(connections, 30)
         low, high = reader.bounds(QUARANTINE.name, int(partition))
         if low <= int(offset) < high:
             for batch in reader.read(QUARANTINE.name, int(partition), int(offset), int(offset) + 1):

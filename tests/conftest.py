@@ -99,7 +99,7 @@ def fresh_topics(connections: Connections) -> Connections:
             if not isinstance(error.__cause__, UnknownTopicOrPartitionError):
                 raise
     create_topics(connections, TOPICS)
-    reader = LogReader(connections.kafka, 30)  # a partition made anew refuses its first requests until it has a leader
+    reader = LogReader(connections, 30)  # a partition made anew refuses its first requests until it has a leader
     for topic in TOPICS:
         for partition in range(topic.partitions or connections.partitions):
             assert reader.bounds(topic.name, partition) == (0, 0)

@@ -16,7 +16,9 @@ import structlog
 from kafka import KafkaConsumer, TopicPartition
 from kafka.errors import KafkaError
 
+from schemas.clients import kafka_python
 from schemas.codec import decode
+from schemas.connections import Connections
 from schemas.errors import Incompatible, InvalidEvent, Unavailable
 from schemas.events import ItemAdded
 from schemas.examples import TrainingExample
@@ -45,8 +47,9 @@ class Feed:
     """One consumer over everything that the learner follows."""
 
     def __init__(
-        self, bootstrap: str, offsets: Mapping[int, int], codebook_version: str, quarantine: Callable[[Quarantined], None]
-    ) -> None:
+        self, connections: Connections, offsets: Mapping[int, int], codebook_version: str,
+        quarantine: Callable[[Quarantined], None],
+    ) -> None:  # fmt: skip
         """``offsets``: next offset of each partition of the examples; a partition not named starts at its beginning.
 
         Raises:
@@ -54,7 +57,7 @@ class Feed:
         """
         self._codebook, self._quarantine = codebook_version, quarantine
         self._consumer = KafkaConsumer(
-            bootstrap_servers=bootstrap,
+            **kafka_python(connections),
             isolation_level="read_committed",
             enable_auto_commit=False,
             auto_offset_reset="earliest",

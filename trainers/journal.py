@@ -13,7 +13,10 @@ import msgspec
 from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 from kafka.errors import KafkaError
 
+from schemas.admission import admit_kafka
+from schemas.clients import kafka_python
 from schemas.codec import decode, encode
+from schemas.connections import Connections
 from schemas.errors import Corrupt, Unavailable
 from schemas.journal import GateDecision, JournalRecord, StepIntent, StepResult
 from schemas.topics import STEPS, Topic
@@ -25,9 +28,11 @@ PATIENCE_S = 120.0
 class Journal:
     """Writes records of the learner. Every write is durable when it returns."""
 
-    def __init__(self, bootstrap: str) -> None:
+    def __init__(self, connections: Connections) -> None:
+        """Raises Refused when the broker does not let us in."""
+        admit_kafka(connections)
         self._producer = KafkaProducer(
-            bootstrap_servers=bootstrap, acks="all", enable_idempotence=True, delivery_timeout_ms=int(PATIENCE_S * 1000)
+            **kafka_python(connections), acks="all", enable_idempotence=True, delivery_timeout_ms=int(PATIENCE_S * 1000)
         )
 
     def append(self, record: StepIntent | StepResult | GateDecision) -> int:
@@ -55,15 +60,16 @@ class Journal:
         self._producer.close(timeout=10)
 
 
-def read_topic(bootstrap: str, topic: Topic, start: int = 0) -> list[Any]:
+def read_topic(connections: Connections, topic: Topic, start: int = 0) -> list[Any]:
     """Every committed record of partition 0 from ``start`` to the end as it is now, decoded.
 
     Raises:
         Unavailable: the broker stops answering.
         InvalidEvent: a record does not have the topic's form.
     """
+    admit_kafka(connections)
     where = TopicPartition(topic.name, 0)
-    consumer = KafkaConsumer(bootstrap_servers=bootstrap, isolation_level="read_committed", enable_auto_commit=False)
+    consumer = KafkaConsumer(**kafka_python(connections), isolation_level="read_committed", enable_auto_commit=False)
     try:
         consumer.assign([where])
         consumer.seek(where, start)

@@ -88,9 +88,9 @@ class Learner:
         self._manifest = _start(store, artefacts)
         self.state = load_state(store, self._manifest, settings.learner, self._versions)
         self._tools = tools(self.state.policy)
-        self._kafka, self._journal = connections.kafka, Journal(connections.kafka)
-        self._feed = Feed(connections.kafka, self.state.offsets, artefacts.identifiers, self._quarantine)
-        self._publisher = Publisher(connections.kafka, store, artefacts, self._journal, self._tools, settings.gate)
+        self._connections, self._journal = connections, Journal(connections)
+        self._feed = Feed(connections, self.state.offsets, artefacts.identifiers, self._quarantine)
+        self._publisher = Publisher(connections, store, artefacts, self._journal, self._tools, settings.gate)
         self._exposition = Exposition(settings.learner.metrics_port)
         self._intent: StepIntent | None = None
         self._metrics: dict[str, float] = {}
@@ -100,7 +100,7 @@ class Learner:
 
     def resume(self) -> None:
         """Take the journalled steps after the checkpoint again, then settle what its publication left open."""
-        records = read_topic(self._kafka, STEPS, self.state.journal_offset)
+        records = read_topic(self._connections, STEPS, self.state.journal_offset)
         reported = results_of(records)
         pending = intents_after(records, self.state.step)
         self._feed.catch_up()

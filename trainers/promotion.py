@@ -9,6 +9,7 @@ import structlog
 
 from schemas.artefacts import Artefacts
 from schemas.checkpoints import Candidate, Manifest, Promotion
+from schemas.connections import Connections
 from schemas.errors import Corrupt, Unavailable
 from schemas.journal import GateDecision
 from schemas.posteriors import SnapshotPointer
@@ -41,10 +42,11 @@ class Publisher:
     """
 
     def __init__(
-        self, bootstrap: str, store: Store, artefacts: Artefacts, journal: Journal, tools: Tools, settings: GateSettings
-    ) -> None:
+        self, connections: Connections, store: Store, artefacts: Artefacts, journal: Journal, tools: Tools,
+        settings: GateSettings,
+    ) -> None:  # fmt: skip
         self._store, self._journal, self._tools, self._settings = store, journal, tools, settings
-        promotions: list[Promotion] = read_topic(bootstrap, PROMOTED)
+        promotions: list[Promotion] = read_topic(connections, PROMOTED)
         self._line = [artefacts.frozen, *(promotion.checkpoint for promotion in promotions)]
         self._policy: tuple[str, Policy] | None = None
 

@@ -54,7 +54,7 @@ class Stage:
 
     def __init__(self, folder: Path, connections: Connections) -> None:
         self.folder, self.connections = folder, connections
-        self._reader = LogReader(connections.kafka, 60)
+        self._reader = LogReader(connections, 60)
 
     def fill(self, log: Sequence[Delivered], topics: Sequence[str] = TOPICS) -> None:
         """Produce the log into these topics, each record with its own time."""

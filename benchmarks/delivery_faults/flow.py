@@ -85,7 +85,7 @@ class Flow:
     """Sends entries to a broker, in a thread while something else happens."""
 
     def __init__(self, connections: Connections) -> None:
-        self._sink = KafkaSink(connections.kafka)
+        self._sink = KafkaSink(connections)
         self._failure: Exception | None = None
 
     @contextmanager

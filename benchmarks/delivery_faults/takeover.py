@@ -42,7 +42,7 @@ class Commits:
                 "isolation.level": "read_committed", "fetch.wait.max.ms": 10, "log_level": 2,
             }
         )  # fmt: skip
-        end = LogReader(connections.kafka, 30).bounds(COMMITS.name, 0)[1]
+        end = LogReader(connections, 30).bounds(COMMITS.name, 0)[1]
         self._consumer.assign([TopicPartition(COMMITS.name, 0, end)])
 
     def first_after(self, wall_ms: int) -> float:

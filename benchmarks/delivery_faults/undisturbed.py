@@ -29,7 +29,7 @@ class Undisturbed:
     """One core a partition. Check only when the workers have committed the ends of all inputs."""
 
     def __init__(self, connections: Connections, rules: AttributionSettings) -> None:
-        self._reader = LogReader(connections.kafka, 60)
+        self._reader = LogReader(connections, 60)
         self._cores = [AttributionCore(p, rules) for p in range(connections.partitions)]
         self._next: dict[tuple[str, int], int] = {}
 

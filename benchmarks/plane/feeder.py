@@ -59,7 +59,7 @@ def feed(plan: Plan) -> Said:
     Raises:
         Unavailable: the broker did not keep a record for minutes.
     """
-    sink = KafkaSink(plan.connections.kafka)
+    sink = KafkaSink(plan.connections)
     delivery = Delivery(sink, DeliverySettings(lateness_s=plan.rules.lateness_s), plan.seed)
     traffic = Traffic(plan.seed, plan.rules)
     began, start = time.monotonic(), int(time.time() * 1_000)

@@ -32,7 +32,7 @@ def standing(connections: Connections, timeout_s: float = 30.0) -> Standing:
     Raises:
         Unavailable: the broker does not answer in ``timeout_s``.
     """
-    reader = LogReader(connections.kafka, timeout_s)
+    reader = LogReader(connections, timeout_s)
     partitions = range(connections.partitions)
     commits: list[Commit | None] = [last_commit(reader, NAME, p, connections.partitions) for p in partitions]
     end = lag = 0

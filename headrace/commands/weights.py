@@ -21,7 +21,7 @@ def show(run: RunOption = None, json: JsonOption = None) -> None:
     from schemas.database import open_database
 
     _, settings = open_run(run)
-    store = WeightStore(open_database(settings.database))
+    store = WeightStore(open_database(settings.connections))
     history = sorted(store.history(), key=lambda w: w.version)
     table = Table("version", "relevance", "ctr", "click", "order", "by", "why", title="Reward weights")
     for w in history:
@@ -45,9 +45,9 @@ def set_weights(
     from schemas.database import open_database
 
     _, settings = open_live_run(run)
-    engine = open_database(settings.database)
+    engine = open_database(settings.connections)
     weights = WeightStore(engine).set(_parse(changes), author=getpass.getuser(), reason=why, expected_version=expect)
-    publish_outbox(engine, settings.kafka)
+    publish_outbox(engine, settings.connections)
     _say(weights)
     emit(weights, json)
 
@@ -64,9 +64,9 @@ def rollback(
     from schemas.database import open_database
 
     _, settings = open_live_run(run)
-    engine = open_database(settings.database)
+    engine = open_database(settings.connections)
     weights = WeightStore(engine).rollback(version, author=getpass.getuser(), reason=why)
-    publish_outbox(engine, settings.kafka)
+    publish_outbox(engine, settings.connections)
     _say(weights)
     emit(weights, json)
 

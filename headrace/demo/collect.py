@@ -21,6 +21,8 @@ from headrace.stack import Stack
 from schemas import log
 from schemas.artefacts import Artefacts
 from schemas.checkpoints import Promotion
+from schemas.clients import redis_client
+from schemas.connections import Connections
 from schemas.journal import GateDecision, StepIntent, StepResult
 from schemas.store import Store
 from schemas.topics import CANDIDATES, EXAMPLES, IMPRESSIONS, PROMOTED, STEPS, WEIGHTS
@@ -43,9 +45,9 @@ class Journal:
     gate: list[GateDecision]
 
     @classmethod
-    def read(cls, kafka: str) -> Journal:
+    def read(cls, connections: Connections) -> Journal:
         """All of it, a step's newest record once (a resumed learner writes none twice, but may have been cut off)."""
-        records = [entry.record for entry in log.scan(kafka, STEPS)]
+        records = [entry.record for entry in log.scan(connections, STEPS)]
         intents = {r.step: r for r in records if isinstance(r, StepIntent)}
         results = {r.step: r for r in records if isinstance(r, StepResult)}
         decisions = {r.checkpoint: r for r in records if isinstance(r, GateDecision)}
@@ -62,20 +64,20 @@ def collect(
     started: float,
 ) -> dict[str, Any]:
     """The report of a demo, as DESIGN's contract lists it and a few things more."""
-    settings, journal = stack.settings, Journal.read(stack.settings.kafka)
+    settings, journal = stack.settings, Journal.read(stack.settings.connections)
     sent = dict(driver.delivery.sink.acked)
     sent[IMPRESSIONS.name] = sent.get(IMPRESSIONS.name, 0) + sum(1 for search in live.searches if search.shown)
     counted = account(settings.connections, totals(settings.connections).get("attribution", {}), sent)
-    promoted: list[Promotion] = [e.record for e in log.scan(settings.kafka, PROMOTED)]
+    promoted: list[Promotion] = [e.record for e in log.scan(settings.connections, PROMOTED)]
     served = _served(settings, live, promoted)
-    decided = sorted((e.record for e in log.scan(settings.kafka, WEIGHTS)), key=lambda w: w.version)
+    decided = sorted((e.record for e in log.scan(settings.connections, WEIGHTS)), key=lambda w: w.version)
     change = decided[-1] if decided and decided[-1].version > 1 else None
     before = decided[-2] if len(decided) > 1 else RewardWeights()
     reached = weights_to_gradient(change, journal.intents) if change else None
     clock = Clock([event for event, _ in live.clock], [wall for _, wall in live.clock])
     attribution = settings.streams.attribution
     window_ms = (attribution.click_window_s + attribution.lateness_s) * 1000
-    examples = list(log.scan(settings.kafka, EXAMPLES))
+    examples = list(log.scan(settings.connections, EXAMPLES))
     served_latency = event_to_served(examples, served, clock, window_ms, driver.world.live_ms)
     missing = _missing(served, settings, counted["events"]["lost"], journal.gate)
     progress = quality.pop("progress")
@@ -139,18 +141,16 @@ def _learner(settings: Settings, journal: Journal, promoted: Sequence[Promotion]
         "examples": sum(r.examples for r in results),
         "prompts": prompts,
         "rollouts_per_s": prompts * group / busy_s if busy_s > 0 else 0.0,
-        "checkpoints": sum(1 for _ in log.scan(settings.kafka, CANDIDATES)),
+        "checkpoints": sum(1 for _ in log.scan(settings.connections, CANDIDATES)),
         "promoted": len({p.checkpoint for p in promoted}),
         "learner": settings.trainers.learner.loss.learner,
     }
 
 
 def _keywords(settings: Settings, live: LiveLog) -> dict[str, float]:
-    from redis import Redis
-
     from streams.keywords.store import RedisKeywordStore
 
-    with Redis.from_url(settings.redis) as client:
+    with redis_client(settings.connections) as client:
         store = RedisKeywordStore(client)
         coverage = store.coverage([search.request.query for search in live.searches])
         return {"coverage": float(coverage), "refreshed": int(store.refreshed())}

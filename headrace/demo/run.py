@@ -136,6 +136,7 @@ def prepare(story: Story, stack: Stack) -> dict[str, Any]:
             ("prepare", "--run", str(stack.folder.root)),
             stack.folder.logs / "prepare.log",
             lambda stage, share, note: tell(texts[stage], share, note),
+            stack.settings.secret_environment(),
         )
     prepared: dict[str, Any] = result
     story.seconds.update(prepared["seconds"])
@@ -148,7 +149,7 @@ def start(story: Story, stack: Stack, world: World) -> Driver:
     """Workers, learner and server come up while the logged past goes through the stream."""
     settings, store = stack.settings, Store(stack.settings.store)
     sids = _identifiers(store)
-    delivery = Delivery(KafkaSink(settings.kafka), settings.delivery, settings.seed)
+    delivery = Delivery(KafkaSink(settings.connections), settings.delivery, settings.seed)
     driver = Driver(world, delivery, settings.delivery, sids, Artefacts.load(store).identifiers)
     with story.stage("start", "Workers, learner and server; the logged past replayed") as stage:
         stack.start_workers()
@@ -229,6 +230,7 @@ def evaluate(story: Story, stack: Stack) -> dict[str, Any]:
             ("evaluate", "--run", str(stack.folder.root)),
             stack.folder.logs / "evaluate.log",
             lambda text, share, note: stage.update(share, text),
+            stack.settings.secret_environment(),
         )
     return quality
 

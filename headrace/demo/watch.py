@@ -12,7 +12,9 @@ from headrace.shop.driver import Driver, Progress
 from headrace.stack import Stack
 from headrace.story import LiveTable
 from schemas import log
+from schemas.clients import kafka_python
 from schemas.codec import decode
+from schemas.connections import Connections
 from schemas.journal import GateDecision, StepIntent, StepResult
 from schemas.topics import EXAMPLES, STEPS
 from streams.lag import lags
@@ -52,7 +54,7 @@ class Watch:
             raise failed[0]
 
     def _run(self, table: LiveTable) -> None:
-        journal = JournalTail(self._stack.settings.kafka)
+        journal = JournalTail(self._stack.settings.connections)
         try:
             while not self._stop.wait(EVERY_S):
                 journal.read()
@@ -78,10 +80,12 @@ class Watch:
 class JournalTail:
     """Follows training.steps; keeps the newest result and the checkpoint that the gate let through last."""
 
-    def __init__(self, kafka: str) -> None:
+    def __init__(self, connections: Connections) -> None:
         self.result: StepResult | None = None
         self.promoted = ""
-        self._consumer = KafkaConsumer(bootstrap_servers=kafka, isolation_level="read_committed", enable_auto_commit=False)
+        self._consumer = KafkaConsumer(
+            **kafka_python(connections), isolation_level="read_committed", enable_auto_commit=False
+        )
         self._consumer.assign([TopicPartition(STEPS.name, 0)])
         self._consumer.seek_to_beginning()
 
@@ -107,8 +111,9 @@ def stream_lag(settings: Settings) -> int:
 
 def learner_lag(settings: Settings) -> int:
     """Examples that no step of the learner has taken yet."""
-    intents = [e.record for e in log.scan(settings.kafka, STEPS) if isinstance(e.record, StepIntent)]
-    return sum(1 for _ in log.scan_raw(settings.kafka, EXAMPLES.name, dict(intents[-1].offsets) if intents else None))
+    intents = [e.record for e in log.scan(settings.connections, STEPS) if isinstance(e.record, StepIntent)]
+    start = dict(intents[-1].offsets) if intents else None
+    return sum(1 for _ in log.scan_raw(settings.connections, EXAMPLES.name, start))
 
 
 def wait_until_taken(settings: Settings, patience_s: float, quiet_s: float = 2.0) -> int:

@@ -48,7 +48,7 @@ class Offline:
         """Read the artefacts from the store and the snapshots' names from their topic."""
         store = Store(settings.store)
         parts = Parts.load(store, Artefacts.load(store), settings.reward)
-        pointers = {e.record.version: e.record for e in log.scan(settings.kafka, SNAPSHOTS) if e.partition == 0}
+        pointers = {e.record.version: e.record for e in log.scan(settings.connections, SNAPSHOTS) if e.partition == 0}
         return cls(settings, store, parts, pointers, {1: RewardWeights()} | {w.version: w for w in weights})
 
     def engine(self, checkpoint: str) -> SearchEngine:

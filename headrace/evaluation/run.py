@@ -59,7 +59,7 @@ def run_evaluation(
     judge = Judge(world)
     tell("served pages", 0.1)
     arms = {"online": [tuple(s.item for s in i.items) for i, _ in served]}
-    offline = Offline.open(settings, WeightStore(open_database(settings.database)).history())
+    offline = Offline.open(settings, WeightStore(open_database(settings.connections)).history())
     artefacts = Artefacts.load(offline.store)
     frozen = offline.engine(artefacts.frozen)
     impressions = [i for i, _ in served]
@@ -73,7 +73,7 @@ def run_evaluation(
     lexical = LexicalSearch(world.catalogue)
     values["bm25"] = _judge(judge, asked, [tuple(lexical.rank(r, settings.delivery.page)) for r in asked])
     values["click_memory"] = _remember(judge, asked, lexical, settings)
-    promoted = [e.record.checkpoint for e in log.scan(settings.kafka, PROMOTED)]
+    promoted = [e.record.checkpoint for e in log.scan(settings.connections, PROMOTED)]
     online = offline.engine(promoted[-1]) if promoted else frozen
     rates = {"frozen": offline.valid_rate(frozen, impressions), "online": offline.valid_rate(online, impressions)}
     tell("intervals", 0.95)
@@ -83,7 +83,7 @@ def run_evaluation(
 def _served(settings: Settings, world: World, requests: dict[str, Request]) -> list[tuple[Impression, Request]]:
     """Live page views in the order of the stream, once each, with the world's request (a retried one has a suffix)."""
     found: dict[str, tuple[Impression, Request]] = {}
-    for _, _, _, raw in log.scan_raw(settings.kafka, IMPRESSIONS.name):
+    for _, _, _, raw in log.scan_raw(settings.connections, IMPRESSIONS.name):
         try:
             event = decode(IMPRESSIONS.kind, raw)
         except InvalidEvent:

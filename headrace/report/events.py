@@ -30,11 +30,11 @@ def account(connections: Connections, counters: Mapping[str, int], sent: Mapping
     quarantined = {name: n for name, n in counters.items() if name.startswith("quarantined.")}
     accepted = {kind: counters.get(kind, 0) for kind in KINDS}
     views = {status.value: 0 for status in ViewStatus}
-    for entry in log.scan(connections.kafka, VIEWS):
+    for entry in log.scan(connections, VIEWS):
         if isinstance(entry.record, View):
             views[entry.record.status.value] += 1
-    examples = sum(1 for _ in log.scan_raw(connections.kafka, EXAMPLES.name))
-    refused = sum(1 for e in log.scan(connections.kafka, QUARANTINE) if e.record.agent == "rewarding")
+    examples = sum(1 for _ in log.scan_raw(connections, EXAMPLES.name))
+    refused = sum(1 for e in log.scan(connections, QUARANTINE) if e.record.agent == "rewarding")
     lost = {
         "never_written": never_written,
         "unaccounted": sum(held.values()) - accounted(dict(counters)),

@@ -10,6 +10,7 @@ from headrace.services.kafka import kafka_child
 from headrace.services.redis import redis_child
 from schemas.connections import Connections
 from schemas.errors import InvalidSetting
+from schemas.security import KafkaSecurity, RedisSecurity
 
 if TYPE_CHECKING:
     from headrace.supervisor import Supervisor
@@ -29,7 +30,7 @@ def start_services(
     ``<run>/store``. Nothing is started for an address that is given.
 
     Raises:
-        InvalidSetting: ``services`` is not "embedded" and an address is missing.
+        InvalidSetting: an address is missing, and ``services`` is not "embedded" or its security is set.
         ServiceFailed: a service does not become ready; the error names its log.
         Unavailable: Kafka's jars cannot be fetched.
     """
@@ -38,6 +39,13 @@ def start_services(
             if not getattr(given, name):
                 variable = f"HEADRACE_{name.upper()}"
                 raise InvalidSetting(variable, "", f"an address when HEADRACE_SERVICES={services}", f"set {variable}")
+    for name, secured in (
+        ("kafka", given.kafka_security != KafkaSecurity()),
+        ("redis", given.redis_security != RedisSecurity()),
+    ):
+        if secured and not getattr(given, name):
+            variable, bound = f"HEADRACE_{name.upper()}", "an address, as the embedded one has neither TLS nor users"
+            raise InvalidSetting(variable, "", bound, f"set {variable}, or unset {variable}_SECURITY__*")
     kafka, redis, children = given.kafka, given.redis, []
     if not kafka:
         child, kafka = kafka_child(run / "kafka", run / "logs")

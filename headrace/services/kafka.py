@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import subprocess
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from headrace.services.child import Child
@@ -30,8 +30,11 @@ logger.server.level=info
 """
 
 
-def kafka_child(folder: Path, logs: Path, settings: Mapping[str, str] | None = None) -> tuple[Child, str]:
-    """A broker that keeps its data in ``folder``, and its bootstrap address. ``settings`` go over the ones below.
+def kafka_child(
+    folder: Path, logs: Path, settings: Mapping[str, str] | None = None, formatting: Sequence[str] = ()
+) -> tuple[Child, str]:
+    """A broker that keeps its data in ``folder``, and its bootstrap address. ``settings`` go over the ones below;
+    ``formatting`` are further options of the storage tool, which makes the first users.
 
     The ports stay the same as long as the child lives on, also over restarts, so that clients find it again.
 
@@ -48,7 +51,7 @@ def kafka_child(folder: Path, logs: Path, settings: Mapping[str, str] | None = N
     config.write_text("".join(f"{key}={value}\n" for key, value in properties.items()))
     log4j.write_text(_LOGGING)
     command = (java(), *_JVM, f"-Dlog4j2.configurationFile={log4j}", "-cp", f"{jars}/*")
-    _format(command, config, folder / "data", logs / "kafka.log")
+    _format(command, config, folder / "data", logs / "kafka.log", formatting)
     child = Child(
         name="kafka",
         argv=(*command, "kafka.Kafka", str(config)),
@@ -79,11 +82,12 @@ def serves(port: int) -> bool:
         admin.close()
 
 
-def _format(command: tuple[str, ...], config: Path, data: Path, log: Path) -> None:
+def _format(command: tuple[str, ...], config: Path, data: Path, log: Path, options: Sequence[str]) -> None:
     if (data / "meta.properties").exists():
         return
     cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
     tool = (*command, "kafka.tools.StorageTool", "format", "--ignore-formatted", "-t", f"H{cluster[1:]}", "-c", str(config))
+    tool += tuple(options)
     with log.open("ab") as output:
         done = subprocess.run(tool, stdout=output, stderr=subprocess.STDOUT, timeout=120, check=False)
     if done.returncode != 0:

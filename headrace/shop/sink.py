@@ -9,6 +9,8 @@ from typing import Any, Protocol
 from confluent_kafka import KafkaException, Producer
 from kafka.partitioner.default import murmur2
 
+from schemas.clients import librdkafka
+from schemas.connections import Connections
 from schemas.errors import Unavailable
 
 #: How long a record may wait for a broker that is away (ms).
@@ -42,14 +44,14 @@ def partition_of(key: bytes, partitions: int) -> int:
 class KafkaSink:
     """Through confluent-kafka's idempotent producer. Partitions are chosen here, so that ticks keep their place."""
 
-    def __init__(self, bootstrap: str) -> None:
+    def __init__(self, connections: Connections) -> None:
         self.acked: Counter[str] = Counter()
-        self._bootstrap = bootstrap
+        self._address = connections.kafka
         self._failed = ""
         self._partitions: dict[str, int] = {}
         self._producer = Producer(
             {
-                "bootstrap.servers": bootstrap,
+                **librdkafka(connections),
                 "acks": "all",
                 "enable.idempotence": True,
                 "partitioner": "murmur2_random",
@@ -71,7 +73,7 @@ class KafkaSink:
             try:
                 found = self._producer.list_topics(topic, timeout=30).topics[topic]
             except KafkaException as error:
-                raise Unavailable(f"Kafka at {self._bootstrap}", str(error), "check that the broker is up") from error
+                raise Unavailable(f"Kafka at {self._address}", str(error), "check that the broker is up") from error
             if found.error is not None or not found.partitions:
                 raise Unavailable(f"topic {topic}", str(found.error), "create the topics with `headrace topics --create`")
             self._partitions[topic] = len(found.partitions)
@@ -96,7 +98,7 @@ class KafkaSink:
         """
         self._producer.flush()
         if self._failed:
-            raise Unavailable(f"Kafka at {self._bootstrap}", self._failed, "check the broker's log and the topic's settings")
+            raise Unavailable(f"Kafka at {self._address}", self._failed, "check the broker's log and the topic's settings")
 
     def _delivered(self, error: Any, message: Any) -> None:
         if error is None:

@@ -15,12 +15,13 @@ from typing import Any
 import faust
 import structlog
 from faust.exceptions import ConsumerNotStarted
-from redis import Redis
 
 from reward.lexicon import Lexicon, build_lexicon
 from reward.snapshot import PosteriorSnapshot
+from schemas.admission import admit_redis
 from schemas.artefacts import Artefacts
 from schemas.catalogue import Catalogue
+from schemas.clients import faust_broker, redis_client
 from schemas.codec import decode
 from schemas.connections import Connections
 from schemas.errors import Corrupt, InvalidEvent, Unavailable
@@ -56,14 +57,15 @@ def run(
     Of ``runtime`` the metrics are used.
 
     Raises:
-        Unavailable: the broker or the topics do not come up, or the catalogue is not in the store.
+        Unavailable: the broker or the topics do not come up, the broker or Redis do not let us in (`Refused`), or the catalogue is not in the store.
     """
     settings = settings or KeywordSettings()
     runtime = runtime or RuntimeSettings()
     runtime_metrics.listen(runtime.metrics_port)
     writer = writer or catalogue_writer(store, artefacts, settings)
     await_topics(connections, (), 300.0)  # topics are made together; sending to or reading a missing one blocks
-    with Redis.from_url(connections.redis) as client:
+    admit_redis(connections)
+    with redis_client(connections) as client:
         refresher = Refresher(RedisKeywordStore(client, settings), writer, settings)
         build = partial(new_app, connections, settings, app_id, instance)
         watch = (
@@ -92,7 +94,7 @@ def new_app(connections: Connections, settings: KeywordSettings, app_id: str, in
     """The Faust app, not started: its own consumer and commits, no tables, no web server."""
     return FilelessApp(
         app_id,
-        broker=";".join(f"kafka://{address.strip()}" for address in connections.kafka.split(",")),
+        **faust_broker(connections),
         store="memory://",
         topic_disable_leader=True,
         topic_allow_declare=False,

@@ -53,7 +53,7 @@ async def watch_lag(connections: Connections, group: str, owned: Callable[[], se
 def _rows(connections: Connections, group: str, owned: set[int]) -> list[Lag]:
     offsets = group_offsets(connections, group, IMPRESSIONS.name, TIMEOUT_S)
     mine = {partition: offset for partition, offset in offsets.items() if partition in owned}
-    return reading(LogReader(connections.kafka, TIMEOUT_S), AGENT, IMPRESSIONS.name, mine)
+    return reading(LogReader(connections, TIMEOUT_S), AGENT, IMPRESSIONS.name, mine)
 
 
 def _show(row: Lag) -> None:

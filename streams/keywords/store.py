@@ -10,8 +10,9 @@ import msgspec
 from redis import Redis, RedisError
 
 from reward.text import normalise
+from schemas.admission import redis_trouble
 from schemas.codec import decode, encode
-from schemas.errors import InvalidEvent, Unavailable
+from schemas.errors import InvalidEvent
 from schemas.keywords import KeywordChain
 from streams.keywords.settings import KeywordSettings
 
@@ -101,4 +102,4 @@ def _redis() -> Iterator[None]:
     try:
         yield
     except RedisError as error:
-        raise Unavailable("Redis", str(error), "start it, or check HEADRACE_REDIS") from error
+        raise redis_trouble("Redis", error) from error

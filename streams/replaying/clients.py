@@ -12,9 +12,9 @@ TIMEOUT_S = 60.0
 
 def new_reader(connections: Connections) -> LogReader:
     """A reader of committed records."""
-    return LogReader(connections.kafka, TIMEOUT_S)
+    return LogReader(connections, TIMEOUT_S)
 
 
 def new_writer(connections: Connections, transactional_id: str, transaction_timeout_s: float) -> TransactionWriter:
     """A transactional producer; it fences the owner of its id when it is opened."""
-    return TransactionWriter(connections.kafka, transactional_id, transaction_timeout_s)
+    return TransactionWriter(connections, transactional_id, transaction_timeout_s)

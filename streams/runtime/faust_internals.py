@@ -19,10 +19,18 @@ from aiokafka import codec
 from aiokafka.record.default_records import DefaultRecordBatch
 from faust.app.base import BootStrategy
 from faust.tables.manager import TableManager
-from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread, Consumer, Transport, server_list
+from faust.transport.drivers.aiokafka import (
+    AIOKafkaConsumerThread,
+    Consumer,
+    Transport,
+    credentials_to_aiokafka_auth,
+    server_list,
+)
 from faust.types import TP
 from faust.types.tuples import ConsumerMessage
 
+from schemas.clients import faust_broker
+from schemas.connections import Connections
 from schemas.topics import Topic
 from streams.runtime import decompression
 from streams.settings import RuntimeSettings
@@ -82,6 +90,7 @@ class ChunkThread(AIOKafkaConsumerThread):  # type: ignore[misc]
             max_poll_interval_ms=int(conf.broker_max_poll_interval * 1_000),
             metadata_max_age_ms=conf.consumer_metadata_max_age_ms,
             retry_backoff_ms=100,
+            **credentials_to_aiokafka_auth(conf.broker_credentials),
         )
 
     async def _fetch_records(
@@ -222,12 +231,12 @@ class ChunkSchema(faust.Schema):  # type: ignore[misc]
         return decode
 
 
-def new_app(app_id: str, bootstrap: str, settings: RuntimeSettings, instance: str | None) -> ChunkApp:
+def new_app(app_id: str, connections: Connections, settings: RuntimeSettings, instance: str | None) -> ChunkApp:
     """The app, not started. ``instance`` makes the group membership static: a restart under the same name is cheap."""
     unpack_within_bounds()
     app = ChunkApp(
         app_id,
-        broker=";".join(f"kafka://{address.strip()}" for address in bootstrap.split(",")),
+        **faust_broker(connections),
         store="memory://",
         topic_disable_leader=True,
         topic_allow_declare=False,

@@ -30,9 +30,9 @@ class Host:
         self, app: ChunkApp, agents: Sequence[Agent], connections: Connections, store: Store, settings: RuntimeSettings
     ) -> None:
         self._app, self._store, self._settings = app, store, settings
-        self._bootstrap, self._partitions = connections.kafka, connections.partitions
+        self._connections, self._partitions = connections, connections.partitions
         self._agents = {agent.name: agent for agent in agents}
-        self._reader = LogReader(connections.kafka, settings.recovery_timeout_s)
+        self._reader = LogReader(connections, settings.recovery_timeout_s)
         self.slots: dict[tuple[str, int], Slot] = {}
         self._flushers: dict[tuple[str, int], asyncio.Task[None]] = {}
         self._paused: set[TP] = set()
@@ -136,7 +136,7 @@ class Host:
             self._flushers[key] = asyncio.create_task(self._flusher(slot))
 
     def _new_slot(self, agent: Agent, partition: int) -> Slot:
-        writer = TransactionWriter(self._bootstrap, f"{agent.name}-{partition}", self._settings.transaction_timeout_s)
+        writer = TransactionWriter(self._connections, f"{agent.name}-{partition}", self._settings.transaction_timeout_s)
         return Slot(agent, partition, self._partitions, self._reader, writer, self._store, self._settings)
 
     async def _drop(self, key: tuple[str, int]) -> None:

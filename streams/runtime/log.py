@@ -12,6 +12,9 @@ from typing import NamedTuple
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
+from schemas.admission import admit_kafka
+from schemas.clients import librdkafka
+from schemas.connections import Connections
 from schemas.errors import Corrupt, Unavailable
 from streams.runtime.core import Record
 
@@ -32,8 +35,10 @@ class Tail(NamedTuple):
 class LogReader:
     """Reads partitions of one cluster. ``timeout_s`` bounds every wait for the broker."""
 
-    def __init__(self, bootstrap: str, timeout_s: float) -> None:
-        self._bootstrap, self._timeout_s = bootstrap, timeout_s
+    def __init__(self, connections: Connections, timeout_s: float) -> None:
+        """Raises Refused when the broker does not let us in."""
+        admit_kafka(connections)
+        self._connections, self._timeout_s = connections, timeout_s
 
     def bounds(self, topic: str, partition: int) -> tuple[int, int]:
         """(first offset kept, end offset); the end counts records of open transactions too.
@@ -54,7 +59,7 @@ class LogReader:
                 return int(low), int(high)
             except KafkaException as error:
                 if time.monotonic() > deadline:
-                    raise _silent(self._bootstrap, str(error)) from error
+                    raise _silent(self._connections.kafka, str(error)) from error
                 time.sleep(0.2)
 
     def read(self, topic: str, partition: int, start: int, end: int) -> Iterator[list[Record]]:
@@ -86,7 +91,9 @@ class LogReader:
                 if messages:
                     deadline = time.monotonic() + self._timeout_s
                 elif time.monotonic() > deadline:
-                    raise _silent(self._bootstrap, f"{topic}/{partition} below {end} not readable in {self._timeout_s} s")
+                    raise _silent(
+                        self._connections.kafka, f"{topic}/{partition} below {end} not readable in {self._timeout_s} s"
+                    )
 
     def tails(self, places: Sequence[tuple[str, int]]) -> dict[tuple[str, int], Tail]:
         """The ends of many partitions (topic, number) with one client; records of open transactions are not in them.
@@ -112,14 +119,16 @@ class LogReader:
                     elif error.code() == KafkaError._PARTITION_EOF:
                         waiting.discard(place)
                 if waiting and time.monotonic() > deadline:
-                    raise _silent(self._bootstrap, f"the ends of {sorted(waiting)} not readable in {self._timeout_s} s")
+                    raise _silent(
+                        self._connections.kafka, f"the ends of {sorted(waiting)} not readable in {self._timeout_s} s"
+                    )
             return found
 
     @contextmanager
     def _consumer(self, isolation: str) -> Iterator[Consumer]:
         consumer = Consumer(
             {
-                "bootstrap.servers": self._bootstrap,
+                **librdkafka(self._connections),
                 "group.id": "headrace-reader",  # demanded by the client; nothing is ever committed under it
                 "enable.auto.commit": False,
                 "enable.partition.eof": True,

@@ -13,6 +13,8 @@ from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 from faust.types import TP
 
+from schemas.admission import admit_kafka
+from schemas.clients import librdkafka
 from schemas.connections import Connections
 from schemas.errors import Unavailable
 from schemas.store import Store
@@ -64,13 +66,13 @@ async def _serve(
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    app = new_app(app_id, connections.kafka, settings, instance)
+    app = new_app(app_id, connections, settings, instance)
     host = Host(app, agents, connections, store, settings)
     _connect(app, host, agents)
     starting = asyncio.create_task(app.start())
     logger.info("worker starts", app=app_id, agents=[agent.name for agent in agents])
     watching = asyncio.create_task(
-        watch_lag(lambda: list(host.slots.values()), LogReader(connections.kafka, LAG_TIMEOUT_S), settings.lag_every_s)
+        watch_lag(lambda: list(host.slots.values()), LogReader(connections, LAG_TIMEOUT_S), settings.lag_every_s)
         if settings.metrics_port  # nobody asks the broker for what nobody reads
         else asyncio.sleep(0)
     )
@@ -132,13 +134,14 @@ def await_topics(connections: Connections, agents: Sequence[Agent], timeout_s: f
     """Wait for the broker, and until the topics that these agents need are there with the right partitions.
 
     Raises:
-        Unavailable: not within ``timeout_s``.
+        Unavailable: not within ``timeout_s``; Refused, at once: the broker does not let us in.
     """
     inputs = {topic.name: topic.partitions or connections.partitions for agent in agents for topic in agent.inputs}
     needed = inputs | {topic.name: connections.partitions for topic in (COMMITS, STATES, QUARANTINE)}
-    admin = AdminClient({"bootstrap.servers": connections.kafka, "log_level": 2})
+    admin = AdminClient({**librdkafka(connections), "log_level": 2})
     deadline = time.monotonic() + timeout_s
     while True:
+        admit_kafka(connections)
         try:
             there = {name: len(topic.partitions) for name, topic in admin.list_topics(timeout=5).topics.items()}
             wrong = {name: (there.get(name, 0), n) for name, n in needed.items() if there.get(name, 0) != n}

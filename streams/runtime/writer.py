@@ -12,6 +12,8 @@ from collections.abc import Callable, Sequence
 import structlog
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
+from schemas.clients import librdkafka
+from schemas.connections import Connections
 from schemas.errors import Conflict, Unavailable
 from streams.runtime.core import Output
 
@@ -24,12 +26,12 @@ TRY_S = 10.0
 class TransactionWriter:
     """A transactional producer. Not for two threads at once."""
 
-    def __init__(self, bootstrap: str, transactional_id: str, transaction_timeout_s: float) -> None:
+    def __init__(self, connections: Connections, transactional_id: str, transaction_timeout_s: float) -> None:
         self._id = transactional_id
         timeout_ms = int(transaction_timeout_s * 1_000)
         self._producer = Producer(
             {
-                "bootstrap.servers": bootstrap,
+                **librdkafka(connections),
                 "transactional.id": transactional_id,
                 "transaction.timeout.ms": timeout_ms,
                 "message.timeout.ms": timeout_ms,

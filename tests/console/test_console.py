@@ -59,7 +59,7 @@ def test_a_change_is_a_new_version_with_its_reason_and_is_published(client: Any,
     active = client.get("/api/weights").json()
     assert (active["order"], active["click"], active["author"], active["reason"]) == (8.0, 3.0, "ann", "winter sale")
     assert [w["version"] for w in client.get("/api/weights/history").json()] == [2, 1]
-    (entry,) = scan(fresh_topics.kafka, WEIGHTS)
+    (entry,) = scan(fresh_topics, WEIGHTS)
     assert entry.record == RewardWeights(**{k: v for k, v in active.items() if k != "type"})
 
 

@@ -112,8 +112,8 @@ def test_no_view_is_learned_twice_though_the_learner_was_killed(demo: tuple[RunF
     """Steps follow each other without gap; what they read are disjoint stretches; each first revision counts once."""
     folder, report, _ = demo
     with open_stack(folder, folder.settings()) as stack:
-        records = [entry.record for entry in log.scan(stack.settings.kafka, STEPS)]
-        examples = list(log.scan(stack.settings.kafka, EXAMPLES))
+        records = [entry.record for entry in log.scan(stack.settings.connections, STEPS)]
+        examples = list(log.scan(stack.settings.connections, EXAMPLES))
     intents = {r.step: r for r in records if isinstance(r, StepIntent)}
     results = {r.step: r for r in records if isinstance(r, StepResult)}
     assert sorted(intents) == list(range(1, len(intents) + 1))

@@ -25,14 +25,14 @@ def test_keyed_records_land_where_librdkafkas_own_partitioner_puts_them(fresh_to
     for key in keys:
         producer.produce(CLICKS.name, key=key, value=b"x", on_delivery=lambda _, m: placed.update({m.key(): m.partition()}))
     producer.flush()
-    count = KafkaSink(fresh_topics.kafka).partitions(CLICKS.name)
+    count = KafkaSink(fresh_topics).partitions(CLICKS.name)
     assert count == fresh_topics.partitions
     assert placed == {key: partition_of(key, count) for key in keys}
 
 
 def test_a_replayed_history_is_in_kafka_to_the_record_and_ticks_stand_behind_what_they_close(fresh_topics):
     shop = ShopSettings(seed=5, items=300, users=50, queries=40, history_impressions=300, live_requests=10)
-    world, sink = ShopWorld(shop, NOW), KafkaSink(fresh_topics.kafka)
+    world, sink = ShopWorld(shop, NOW), KafkaSink(fresh_topics)
     settings = DeliverySettings()
     delivery = Delivery(sink, settings, seed=1)
     sids = dict.fromkeys(world.catalogue.items, (0, 0, 0, 0, 0))
@@ -59,7 +59,7 @@ def test_a_replayed_history_is_in_kafka_to_the_record_and_ticks_stand_behind_wha
 
 def test_a_topic_that_is_not_there_is_an_error_that_says_what_to_do(fresh_topics, unique):
     with pytest.raises(Unavailable, match="headrace topics"):
-        KafkaSink(fresh_topics.kafka).partitions(unique("nowhere"))
+        KafkaSink(fresh_topics).partitions(unique("nowhere"))
 
 
 def _all_records(bootstrap: str, topic: str) -> list[tuple[int, bytes]]:

@@ -26,7 +26,7 @@ def url(tmp_path: Path) -> str:
 
 
 def test_a_change_is_a_new_version_and_the_others_stay(url: str) -> None:
-    store = WeightStore(open_database(url))
+    store = WeightStore(open_database(Connections(database=url)))
     assert store.active() == RewardWeights()
     second = store.set({"order": 8.0}, "ann", "campaign")
     third = store.set({"click": 1.0}, "bob", "less clickbait")
@@ -39,21 +39,21 @@ def test_a_change_is_a_new_version_and_the_others_stay(url: str) -> None:
 
 @pytest.mark.parametrize("changes", [{"order": -1.0}, {"order": 101.0}, {"order": float("nan")}, {"margin": 1.0}, {}])
 def test_a_weight_outside_its_bound_is_refused_and_nothing_is_written(url: str, changes: dict[str, float]) -> None:
-    store = WeightStore(open_database(url))
+    store = WeightStore(open_database(Connections(database=url)))
     with pytest.raises(InvalidRequest):
         store.set(changes, "ann", "")
     assert store.active().version == 1
 
 
 def test_of_two_editors_who_saw_the_same_version_the_second_is_told(url: str) -> None:
-    store = WeightStore(open_database(url))
+    store = WeightStore(open_database(Connections(database=url)))
     store.set({"order": 8.0}, "ann", "first", expected_version=1)
     with pytest.raises(Conflict, match="version 2 by ann"):
         store.set({"order": 2.0}, "bob", "second", expected_version=1)
 
 
 def test_versions_of_editors_at_once_have_no_gap_and_no_twin(url: str) -> None:
-    stores = [WeightStore(open_database(url)) for _ in range(4)]
+    stores = [WeightStore(open_database(Connections(database=url))) for _ in range(4)]
 
     def edit(store: WeightStore) -> None:
         for n in range(5):
@@ -69,18 +69,18 @@ def test_versions_of_editors_at_once_have_no_gap_and_no_twin(url: str) -> None:
 
 def test_what_a_killed_publisher_left_goes_out_with_the_next_call(fresh_topics: Connections) -> None:
     """Between the commit and the send nothing is lost: the outbox row is still waiting."""
-    engine = open_database(fresh_topics.database)
+    engine = open_database(fresh_topics)
     store = WeightStore(engine)
     saved = [store.set({"order": 8.0}, "ann", "killed before publishing"), store.set({"order": 6.0}, "ann", "again")]
     with pytest.raises(Unavailable):
-        publish_outbox(engine, f"127.0.0.1:{free_port()}", patience_s=1.0)
-    assert publish_outbox(engine, fresh_topics.kafka) == 2
-    assert publish_outbox(engine, fresh_topics.kafka) == 0
-    assert [entry.record for entry in log.scan(fresh_topics.kafka, WEIGHTS)] == saved
+        publish_outbox(engine, Connections(kafka=f"127.0.0.1:{free_port()}"), patience_s=1.0)
+    assert publish_outbox(engine, fresh_topics) == 2
+    assert publish_outbox(engine, fresh_topics) == 0
+    assert [entry.record for entry in log.scan(fresh_topics, WEIGHTS)] == saved
     with Session(engine) as session:
         assert all(row.sent_ms > 0 for row in session.scalars(select(OutboxRow)))
 
 
 def test_a_wrong_database_url_names_the_form() -> None:
     with pytest.raises(InvalidSetting, match="postgresql"):
-        open_database("nonsense")
+        open_database(Connections(database="nonsense"))

@@ -55,7 +55,7 @@ def log(fresh_topics: Connections) -> list[Record]:
         thread.start()
     for thread in threads:
         thread.join()
-    reader = LogReader(fresh_topics.kafka, 30)
+    reader = LogReader(fresh_topics, 30)
     return [record for batch in reader.read(CLICKS.name, 0, *reader.bounds(CLICKS.name, 0)) for record in batch]
 
 

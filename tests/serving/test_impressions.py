@@ -39,7 +39,7 @@ def test_a_frozen_broker_delays_the_answer_and_loses_nothing(tmp_path: Path, red
         assert pid is not None
 
         async def scene() -> None:
-            with ImpressionLog(connections.kafka, timeout_s=120) as log:
+            with ImpressionLog(connections, timeout_s=120) as log:
                 await asyncio.gather(*(log.write(page(n)) for n in range(10)))
                 os.kill(pid, signal.SIGSTOP)
                 writes = [asyncio.create_task(log.write(page(n))) for n in range(10, 30)]
@@ -50,7 +50,7 @@ def test_a_frozen_broker_delays_the_answer_and_loses_nothing(tmp_path: Path, red
                 assert answered == 0
 
         asyncio.run(scene())
-        assert sorted(entry.record.ts for entry in scan(connections.kafka, IMPRESSIONS)) == list(range(30))
+        assert sorted(entry.record.ts for entry in scan(connections, IMPRESSIONS)) == list(range(30))
 
 
 def test_no_broker_within_the_bound_is_an_error_with_the_reason() -> None:
@@ -58,7 +58,7 @@ def test_no_broker_within_the_bound_is_an_error_with_the_reason() -> None:
     from serving.impressions import ImpressionLog
 
     async def scene() -> None:
-        with ImpressionLog(f"127.0.0.1:{free_port()}", timeout_s=1) as log:
+        with ImpressionLog(Connections(kafka=f"127.0.0.1:{free_port()}"), timeout_s=1) as log:
             begin = time.monotonic()
             with pytest.raises(Unavailable, match="impression is not confirmed"):
                 await log.write(page(1))

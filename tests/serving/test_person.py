@@ -42,7 +42,7 @@ def first_view(connections: Connections, worker: Worker) -> View:
     """The first view that comes out of the join."""
     deadline = time.monotonic() + 120
     while True:
-        for entry in scan(connections.kafka, VIEWS):
+        for entry in scan(connections, VIEWS):
             if isinstance(entry.record, View):
                 return entry.record
         assert time.monotonic() < deadline, worker.log.read_text()[-3_000:]
@@ -94,5 +94,5 @@ def test_a_bad_click_names_its_bound_and_is_not_logged(
         timed = server.http.post("/click", params=good, headers={"X-Headrace-Time": "5"})
         assert timed.status_code == 422 and timed.json()["what"] == "X-Headrace-Time"
         answer = server.http.post("/click", params=good)
-    clicks = [entry.record for entry in scan(fresh_topics.kafka, CLICKS) if not isinstance(entry.record, Tick)]
+    clicks = [entry.record for entry in scan(fresh_topics, CLICKS) if not isinstance(entry.record, Tick)]
     assert [msgspec.to_builtins(click) for click in clicks] == [answer.json()]

@@ -58,8 +58,8 @@ def promotion(manifest: Manifest) -> Promotion:
     return Promotion(manifest.checkpoint, manifest.step, f"checkpoints/{manifest.checkpoint}", 0, "test")
 
 
-def impressions(kafka: str) -> list[tuple[int, Impression]]:
-    return [(entry.partition, entry.record) for entry in scan(kafka, IMPRESSIONS)]
+def impressions(connections: Connections) -> list[tuple[int, Impression]]:
+    return [(entry.partition, entry.record) for entry in scan(connections, IMPRESSIONS)]
 
 
 def test_page_is_logged_as_it_was_answered(serve: Serve, shop: Shop, prepared: Prepared, fresh_topics: Connections) -> None:
@@ -69,7 +69,7 @@ def test_page_is_logged_as_it_was_answered(serve: Serve, shop: Shop, prepared: P
         ready = server.wait_ready()
         assert ready["checkpoint"] == prepared.artefacts.frozen
         answer = server.search(q="red mug", user="ann", k=5, request_id="r1", ts=ts, items=",".join(only)).json()
-        ((partition, logged),) = impressions(fresh_topics.kafka)
+        ((partition, logged),) = impressions(fresh_topics)
     assert partition == (murmur2(b"ann") & 0x7FFFFFFF) % 2
     assert (logged.request_id, logged.user, logged.query, logged.ts) == ("r1", "ann", "red mug", ts)
     assert logged.candidates == only
@@ -94,7 +94,7 @@ def test_history_enters_the_next_impression(serve: Serve, shop: Shop, fresh_topi
         counted = "headrace_history_clicks_total 4.0"
         server.wait(lambda: server.http.get("/metrics"), lambda r: counted in r.text)
         assert server.search(q="sofa", user="ann", request_id="last", ts=ts + 50).status_code == 200
-    logged = {i.request_id: i for _, i in impressions(fresh_topics.kafka)}
+    logged = {i.request_id: i for _, i in impressions(fresh_topics)}
     assert logged["q0"].recent_queries == ()
     assert logged["q2"].recent_queries == ("lamp", "mug")
     assert logged["last"].recent_queries == ("mug", "lamp")
@@ -157,7 +157,7 @@ def test_hot_swaps_under_load_fail_no_request(
     assert {weights for _, _, weights, _ in seen} == {1, 2}
     assert 'headrace_served_swaps_total{what="checkpoint"} 2.0' in metrics
     assert "headrace_served_step 20.0" in metrics
-    logged = [i.request_id for _, i in impressions(fresh_topics.kafka)]
+    logged = [i.request_id for _, i in impressions(fresh_topics)]
     assert len(logged) == len(set(logged)) == len(seen)
 
 
@@ -200,7 +200,7 @@ def test_a_repeated_request_id_is_one_page_view(serve: Serve, shop: Shop, fresh_
             answers = [job.result().json() for job in [clients.submit(server.search, **params) for _ in range(4)]]
         other = server.search(**(params | {"q": "another"}))
     assert all(answer["items"] == answers[0]["items"] for answer in answers)
-    assert len(impressions(fresh_topics.kafka)) == 1
+    assert len(impressions(fresh_topics)) == 1
     assert other.status_code == 409 and "same" in other.json()["error"]
 
 
@@ -237,7 +237,7 @@ def test_bad_input_names_the_bound_and_is_not_logged(serve: Serve, shop: Shop, f
         odd = server.search(**(good | {"q": "!?% \x00 <a_3>"}))
     assert empty["items"] == [] and "none of the 1 items" in empty["reason"]
     assert odd.status_code == 200 and len(odd.json()["items"]) == 10
-    assert [i.query for _, i in impressions(fresh_topics.kafka)] == ["!?% \x00 <a_3>"]
+    assert [i.query for _, i in impressions(fresh_topics)] == ["!?% \x00 <a_3>"]
 
 
 def test_real_clock_refuses_a_given_time(serve: Serve, fresh_topics: Connections) -> None:
@@ -246,7 +246,7 @@ def test_real_clock_refuses_a_given_time(serve: Serve, fresh_topics: Connections
         server.wait_ready()
         assert server.search(q="lamp", user="ann", ts=5).json()["what"] == "X-Headrace-Time"
         assert server.search(q="lamp", user="ann").status_code == 200
-    ((_, logged),) = impressions(fresh_topics.kafka)
+    ((_, logged),) = impressions(fresh_topics)
     assert abs(logged.ts / 1000 - time.time()) < 60
 
 

@@ -105,7 +105,7 @@ def feeder(connections: Connections) -> Iterator[Callable[[str, int, bytes], Non
 def caught_up(connections: Connections, timeout_s: float = 120) -> None:
     """Wait until attribution has committed the ends of all its inputs."""
     deadline = time.monotonic() + timeout_s
-    reader = LogReader(connections.kafka, 20)
+    reader = LogReader(connections, 20)
     ends = {(t.name, p): reader.bounds(t.name, p)[1] for t in INPUTS for p in range(connections.partitions)}
     while True:
         done = {
@@ -122,7 +122,7 @@ def caught_up(connections: Connections, timeout_s: float = 120) -> None:
 
 def committed(connections: Connections, topic: str) -> list[list[tuple[bytes | None, bytes]]]:
     """Committed (key, value) of a topic, per partition, in order."""
-    reader = LogReader(connections.kafka, 20)
+    reader = LogReader(connections, 20)
     return [
         [(r.key, r.value) for batch in reader.read(topic, p, *reader.bounds(topic, p)) for r in batch]
         for p in range(connections.partitions)

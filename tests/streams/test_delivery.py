@@ -35,7 +35,7 @@ pytestmark = pytest.mark.services
 
 def undisturbed(connections: Connections, topic: str) -> list[list[tuple[bytes | None, bytes]]]:
     """What a core says that reads the inputs straight through, per partition."""
-    reader, answers = LogReader(connections.kafka, 20), []
+    reader, answers = LogReader(connections, 20), []
     for p in range(connections.partitions):
         core, said = AttributionCore(p, RULES), []
         for t in INPUTS:
@@ -157,7 +157,7 @@ def test_an_input_far_ahead_of_the_others_waits_in_the_broker_not_in_memory(
     one.ready()
     time.sleep(3)
     taken = [commit.next_offsets[IMPRESSIONS.name] for commit in standing(fresh_topics) if commit.agent == "attribution"]
-    ends = [LogReader(fresh_topics.kafka, 20).bounds(IMPRESSIONS.name, p)[1] for p in range(2)]
+    ends = [LogReader(fresh_topics, 20).bounds(IMPRESSIONS.name, p)[1] for p in range(2)]
     assert sum(taken) < sum(ends) / 2
     with feeder(fresh_topics) as send:
         for topic, partition, raw in log:

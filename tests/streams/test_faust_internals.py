@@ -63,7 +63,7 @@ def test_positions_are_restored_before_the_seek_and_the_seek_before_the_flow() -
 
 def test_a_new_app_uses_our_parts_and_makes_no_directory(tmp_path: object) -> None:
     """The transport, the assignor's co-partitioning, no producer, no leader topic, no reply topic."""
-    app = faust_internals.new_app("x", "h1:1,h2:2", RuntimeSettings(), "me")
+    app = faust_internals.new_app("x", Connections(kafka="h1:1,h2:2"), RuntimeSettings(), "me")
     assert isinstance(app._new_transport(), faust_internals.ChunkTransport)
     assert [str(url) for url in app.conf.broker_consumer] == ["kafka://h1:1", "kafka://h2:2"]
     assert app.conf.consumer_group_instance_id == "me"

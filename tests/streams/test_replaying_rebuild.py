@@ -174,7 +174,7 @@ def test_inputs_are_read_side_by_side(fresh_topics: Connections) -> None:
         for k, topic in enumerate(INPUTS):
             producer.produce(topic.name, b"%d" % n, partition=0, timestamp=now - 50_000 + n * (k + 1))
     assert producer.flush(60) == 0
-    reader = LogReader(fresh_topics.kafka, 20)
+    reader = LogReader(fresh_topics, 20)
     last, got = dict.fromkeys((t.name for t in INPUTS), -1), {t.name: list[bytes]() for t in INPUTS}
     for name, batch in side_by_side(reader, kept(reader, ATTRIBUTION, 0, {}), 0):
         assert last[name] == min(at for topic, at in last.items() if len(got[topic]) < 5_000)

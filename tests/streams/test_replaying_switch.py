@@ -67,7 +67,7 @@ def last_said(connections: Connections, topic: str) -> dict[str, View]:
 
 def oracle(connections: Connections, rules: AttributionSettings) -> dict[str, tuple[str, Label]]:
     """Request id -> (status, label) of its last revision, by the slow join over everything sent so far."""
-    reader, said = LogReader(connections.kafka, 20), dict[str, tuple[str, Label]]()
+    reader, said = LogReader(connections, 20), dict[str, tuple[str, Label]]()
     for p in range(connections.partitions):
         logs: dict[str, list[Record]] = {
             t.name: [r for b in reader.read(t.name, p, *reader.bounds(t.name, p)) for r in b] for t in INPUTS

@@ -7,6 +7,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from schemas.connections import Connections
 from schemas.errors import Corrupt, Unavailable
 from schemas.events import Tick
 from schemas.store import Store
@@ -19,7 +20,7 @@ from streams.runtime.slot import Slot
 from streams.runtime.writer import TransactionWriter
 from streams.settings import AttributionSettings, RuntimeSettings
 
-NOWHERE = "127.0.0.1:9"
+NOWHERE = Connections(kafka="127.0.0.1:9")
 
 
 @pytest.fixture
@@ -129,5 +130,5 @@ def test_a_state_is_split_and_put_together_again() -> None:
 
 def test_a_broker_that_does_not_answer_is_named(slot: Slot) -> None:
     """After the timeout, not for ever."""
-    with pytest.raises(Unavailable, match=NOWHERE):
+    with pytest.raises(Unavailable, match=NOWHERE.kafka):
         slot.recover()

@@ -23,7 +23,7 @@ from streams.settings import RuntimeSettings
 async def main(kafka: str, group: str) -> None:
     """Print what the agent gets when the fetch that waits for the flow belongs to the generation before."""
     tp, taken = TP(IMPRESSIONS.name, 0), list[int]()
-    app = new_app(group, kafka, RuntimeSettings(), None)
+    app = new_app(group, Connections(kafka=kafka), RuntimeSettings(), None)
     app.wanted_positions = lambda: {tp: len(taken)}
 
     async def take(at: TP, chunk: Chunk) -> None:

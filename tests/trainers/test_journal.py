@@ -56,12 +56,12 @@ def test_the_last_decision_about_a_checkpoint_counts() -> None:
 @pytest.mark.services
 def test_what_is_written_is_read_back_from_any_offset(fresh_topics: Connections) -> None:
     """Each write returns the offset after it; reading from there gives the rest."""
-    journal = Journal(fresh_topics.kafka)
+    journal = Journal(fresh_topics)
     try:
         records = [intent(1), result(1), decision("c", True), intent(2)]
         offsets = [journal.append(record) for record in records]
     finally:
         journal.close()
-    assert read_topic(fresh_topics.kafka, STEPS) == records
-    assert read_topic(fresh_topics.kafka, STEPS, offsets[1]) == records[2:]
-    assert read_topic(fresh_topics.kafka, STEPS, offsets[3]) == []
+    assert read_topic(fresh_topics, STEPS) == records
+    assert read_topic(fresh_topics, STEPS, offsets[1]) == records[2:]
+    assert read_topic(fresh_topics, STEPS, offsets[3]) == []

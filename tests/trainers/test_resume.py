@@ -75,7 +75,7 @@ def wait_for(condition: Callable[[], bool], child: subprocess.Popen[bytes], log:
 
 def steps_reported(connections: Connections) -> list[int]:
     """Steps whose results are in the journal, in order."""
-    return [record.step for record in read_topic(connections.kafka, STEPS) if isinstance(record, StepResult)]
+    return [record.step for record in read_topic(connections, STEPS) if isinstance(record, StepResult)]
 
 
 def tear_newest(store: Store) -> None:
@@ -128,12 +128,12 @@ def test_a_learner_killed_again_and_again_makes_the_same_weights(fresh_topics: C
 
 def results(connections: Connections) -> list[StepResult]:
     """All results in the journal."""
-    return [record for record in read_topic(connections.kafka, STEPS) if isinstance(record, StepResult)]
+    return [record for record in read_topic(connections, STEPS) if isinstance(record, StepResult)]
 
 
 def check_journal(connections: Connections, wanted: int) -> None:
     """Each step was decided once and reported once; every view became a prompt once; the weights changed once."""
-    journal: list[JournalRecord] = read_topic(connections.kafka, STEPS)
+    journal: list[JournalRecord] = read_topic(connections, STEPS)
     intents = [record.step for record in journal if isinstance(record, StepIntent)]
     assert intents == list(range(1, len(intents) + 1))
     assert sorted(r.step for r in results(connections)) == intents
@@ -141,15 +141,15 @@ def check_journal(connections: Connections, wanted: int) -> None:
     versions = [record.weights.version for record in journal if isinstance(record, StepIntent)]
     assert set(versions) == {1, 2}
     assert versions == sorted(versions)
-    assert len({(q.partition, q.offset, q.reason) for q in read_topic(connections.kafka, QUARANTINE)}) == 1
+    assert len({(q.partition, q.offset, q.reason) for q in read_topic(connections, QUARANTINE)}) == 1
 
 
 def check_publication(connections: Connections, store: Store) -> None:
     """What was announced exists and is whole (but for the torn one); only announced checkpoints were promoted."""
     refused: list[str] = []
     assert checkpoints.newest(store, lambda name, _: refused.append(name)) is not None
-    candidates: list[Candidate] = read_topic(connections.kafka, CANDIDATES)
-    promotions: list[Promotion] = read_topic(connections.kafka, PROMOTED)
+    candidates: list[Candidate] = read_topic(connections, CANDIDATES)
+    promotions: list[Promotion] = read_topic(connections, PROMOTED)
     assert {p.checkpoint for p in promotions} <= {c.checkpoint for c in candidates}
     assert promotions
     for candidate in candidates:
@@ -171,7 +171,7 @@ def check_against_undisturbed(connections: Connections, store: Store, untouched:
     learner = open_learner(connections.model_copy(update={"store": str(untouched)}), frozen)
     scratch = Store(str(untouched.parent / "scratch"))
     try:
-        for intent in intents_after(read_topic(connections.kafka, STEPS), 0):
+        for intent in intents_after(read_topic(connections, STEPS), 0):
             learner.step(intent, report=False)
             if intent.step in made:
                 again = save_state(scratch, learner.state, intent, SETTINGS.learner, VERSIONS, {})
