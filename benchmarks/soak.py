@@ -36,7 +36,7 @@ from streams.runtime.log import LogReader
 from streams.settings import AttributionSettings, RuntimeSettings
 
 EVERY_S = 10.0
-#: Much longer than a snapshot grows old (half a minute), so that a recovery finds its inputs.
+#: Much longer than a snapshot grows old (a minute or two), so that a recovery finds its inputs.
 RETENTION_S = 600
 #: The bounds: growth of the memory, seconds of flow that may lie uncommitted.
 GROWTH, LAG_S = 1.05, 10
@@ -100,6 +100,7 @@ def rules(seconds: float) -> AttributionSettings:
         return_window_s=max(1, round(300 * scale)),
         lateness_s=max(2, round(10 * scale)),
         tick_grid_s=max(1, round(20 * scale)),
+        future_tolerance_s=3_600,  # the feeder ends by letting all windows close, ahead of the clock
     )
 
 
