@@ -138,7 +138,7 @@ def speed(at: Stage, sizes: Sizes, repeats: int) -> tuple[list[Row], list[str], 
         for case, name in names.items()
     ]
     notes = [
-        f"{runs.events:,} events over {SPAN_MS // 3_600_000} h of event time, {PARTITIONS} partitions,"
+        f"{runs.events:,} events over {SPAN_MS // 60_000} min of event time, {PARTITIONS} partitions,"
         f" {runs.records - runs.events:,} ticks; plain Faust reads {runs.few:,} of them, those of some users.",
         *(_said(name, found[case][0]) for case, name in {"ours": "ours", **names}.items()),
     ]

@@ -131,10 +131,10 @@ def _expire(user: User, now: int, out: list[bytes]) -> None:
     """Close, finish and forget views whose windows have ended at ``now``."""
     keep = []
     for view in user.views:
-        if not view.revision and view.ts + CLICK_MS < now:
-            _emit(view, ViewStatus.PROVISIONAL, view.ts + CLICK_MS, out)
-        over = view.ts + CLICK_MS + ORDER_MS
-        if not view.finished and view.clicks and over < now:
+        closed, over = _second(view.ts + CLICK_MS), _second(view.ts + CLICK_MS + ORDER_MS)
+        if not view.revision and closed <= now:
+            _emit(view, ViewStatus.PROVISIONAL, closed, out)
+        if not view.finished and view.clicks and over <= now:
             view.finished = True
             if _tallies(view) != view.sent:
                 _emit(view, ViewStatus.FINAL, over, out)
@@ -144,6 +144,11 @@ def _expire(user: User, now: int, out: list[bytes]) -> None:
         keep.append(view)
     if len(keep) < len(user.views):
         user.views = keep
+
+
+def _second(ts: int) -> int:
+    """The end of that second (ms): a window ends with its second, as ours does, so that the labels can be compared."""
+    return (ts // 1_000 + 1) * 1_000
 
 
 def _tallies(view: Open) -> dict[str, tuple[int, int]]:

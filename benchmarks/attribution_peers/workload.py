@@ -1,7 +1,8 @@
 """The log that every system joins: page views with clicks, orders and returns, in the order in which they are delivered.
 
-Deterministic by seed. Users come in sessions of a few pages; delivery is late by seconds (within the lateness) and now
-and then twice. Ticks tell each topic's time; the last ones lie past every window, so that all views are emitted.
+Deterministic by seed. Users come in sessions of a few pages; delivery is late (within the lateness) and now and then twice.
+Ticks tell each topic's time; the last ones lie past every window, so that all views are emitted. Every time is a
+sixtieth of a shop's: a full log is then that of a shop with some 400 events a second, and its windows still close.
 """
 
 from __future__ import annotations
@@ -24,10 +25,11 @@ IMPRESSIONS, CLICKS, ORDERS = range(3)
 #: client has heard of them raises PartitionsMismatch, and that agent is gone.
 TABLES = ("open_views", "clicked", "ordered")
 
-#: Windows of the join (s). Orders' and returns' are shorter than the defaults, so that they end within the log.
-CLICK_WINDOW_S, ORDER_WINDOW_S, RETURN_WINDOW_S, LATENESS_S = 1_800, 10_800, 21_600, 120
-#: Event time that the log covers, and between two ticks (ms).
-SPAN_MS, TICK_MS = 12 * 3_600_000, 600_000
+#: Windows of the join (s): half an hour, three and six hours, two minutes, in sixtieths. Orders' and returns' are shorter
+#: than the defaults, so that they end within the log.
+CLICK_WINDOW_S, ORDER_WINDOW_S, RETURN_WINDOW_S, LATENESS_S = 30, 180, 360, 2
+#: Event time that the log covers, and between two ticks (ms): twelve hours and ten minutes, in sixtieths.
+SPAN_MS, TICK_MS = 720_000, 10_000
 RULES = {
     "click_window_s": CLICK_WINDOW_S,
     "order_window_s": ORDER_WINDOW_S,
@@ -57,22 +59,22 @@ def make_log(events: int, seed: int, start_ms: int, partitions: int) -> list[Del
     log: list[Delivered] = []
 
     def deliver(topic: int, user: int, event: msgspec.Struct, ts: int) -> None:
-        at = ts + min(int(rng.expovariate(1 / 2_000)), 60_000)
+        at = ts + min(int(rng.expovariate(1 / 33)), 1_000)
         raw = msgspec.json.encode(event)
         key = b"user-%d" % user
         log.append(Delivered(at, topic, user % partitions, key, raw))
         if rng.random() < _TWICE:
-            log.append(Delivered(at + 500, topic, user % partitions, key, raw))
+            log.append(Delivered(at + 8, topic, user % partitions, key, raw))
 
     for number, (user, ts, query) in enumerate(_pages(rng, max(1, round(events / EVENTS_A_VIEW)), start_ms)):
         request, name = f"{user:06x}-{number:08x}", f"user-{user}"
         shown = [f"item-{int(ITEMS * rng.random() ** 2):05d}" for _ in range(PAGE)]
         items = tuple(ShownItem(item, n + 1, round(0.5 + rng.random() / 2, 4)) for n, item in enumerate(shown))
-        view = Impression(ts, request, name, query, items, session=f"s-{user}-{ts // 3_600_000}", checkpoint="step-1200")
+        view = Impression(ts, request, name, query, items, session=f"s-{user}-{ts // 60_000}", checkpoint="step-1200")
         deliver(IMPRESSIONS, user, view, ts)
         for position, item in enumerate(shown):
             if rng.random() < _CLICK_RATE:
-                clicked = ts + 1_000 + min(int(rng.expovariate(1 / 60_000)), CLICK_WINDOW_S * 1_000 - 2_000)
+                clicked = ts + 17 + min(int(rng.expovariate(1 / 1_000)), CLICK_WINDOW_S * 1_000 - 33)
                 named = request if rng.random() < 0.5 else ""
                 deliver(CLICKS, user, Click(clicked, name, item, named, position + 1), clicked)
                 if rng.random() < _ORDER_RATE:
@@ -83,15 +85,15 @@ def make_log(events: int, seed: int, start_ms: int, partitions: int) -> list[Del
 
 
 def _order(rng: random.Random, deliver, user: int, item: str, order_id: str, clicked: int) -> None:  # type: ignore[no-untyped-def]
-    ordered = clicked + 1_000 + min(int(rng.expovariate(1 / 1_800_000)), ORDER_WINDOW_S * 1_000 - 2_000)
+    ordered = clicked + 17 + min(int(rng.expovariate(1 / 30_000)), ORDER_WINDOW_S * 1_000 - 33)
     deliver(ORDERS, user, Order(ordered, f"user-{user}", item, order_id, round(5 + 95 * rng.random(), 2)), ordered)
     if rng.random() < _RETURN_RATE:
-        back = ordered + 1_000 + min(int(rng.expovariate(1 / 7_200_000)), RETURN_WINDOW_S * 1_000 - 2_000)
+        back = ordered + 17 + min(int(rng.expovariate(1 / 120_000)), RETURN_WINDOW_S * 1_000 - 33)
         deliver(ORDERS, user, Return(back, f"user-{user}", order_id), back)
 
 
 def _pages(rng: random.Random, views: int, start_ms: int) -> Iterator[tuple[int, int, str]]:
-    """(user, time, query) of page views, session by session: on average five pages, a minute apart."""
+    """(user, time, query) of page views, session by session: on average five pages, a second apart."""
     users = max(1, views // VIEWS_A_USER)
 
     def sessions() -> Iterator[tuple[int, int, str]]:
@@ -100,14 +102,14 @@ def _pages(rng: random.Random, views: int, start_ms: int) -> Iterator[tuple[int,
             query = f"query {rng.randrange(QUERIES)} for things"
             yield user, ts, query
             while rng.random() < 0.8:
-                ts += 5_000 + int(rng.expovariate(1 / 60_000))
+                ts += 83 + int(rng.expovariate(1 / 1_000))
                 yield user, ts, query
 
     return islice(sessions(), views)
 
 
 def _ticks(start_ms: int, partitions: int) -> Iterator[Delivered]:
-    past = start_ms + SPAN_MS + 2 * 3_600_000
+    past = start_ms + SPAN_MS + 120_000
     all_over = past + (CLICK_WINDOW_S + ORDER_WINDOW_S + RETURN_WINDOW_S + LATENESS_S) * 1_000
     for ts in (*range(start_ms, past, TICK_MS), all_over):
         raw = msgspec.json.encode(Tick(ts))

@@ -13,7 +13,7 @@ from schemas.connections import Connections
 from schemas.errors import HeadraceError, Unavailable
 from schemas.store import Store
 from streams.runtime import metrics
-from streams.runtime.core import Agent, Record
+from streams.runtime.core import Agent
 from streams.runtime.faust_internals import Chunk, ChunkApp
 from streams.runtime.log import LogReader
 from streams.runtime.slot import Slot
@@ -65,11 +65,7 @@ class Host:
         await slot.roomy.wait()
         if self.slots.get(key) is not slot:
             return
-        # The client's records have what a `Record` has; only a missing value has to be made one.
-        records: list[Record] = [
-            r if r.value is not None else Record(r.offset, r.timestamp, r.key, b"") for r in chunk.records
-        ]
-        if not slot.take(tp.topic, chunk.start, records, chunk.end):
+        if not slot.take(tp.topic, chunk.start, chunk.records, chunk.end):
             logger.warning(
                 "gap, seeking back", agent=agent, topic=tp.topic, partition=tp.partition, wanted=slot.next[tp.topic]
             )
