@@ -51,6 +51,11 @@ class Worker:
         self.process.kill()
         self.process.wait(60)
 
+    @property
+    def fenced(self) -> bool:
+        """Whether it ended because another had taken its partition over: at any rebalance on a slow machine, by design."""
+        return self.process.poll() == 1 and "transactional id" in self.log.read_text()
+
     def stop(self) -> int:
         """SIGTERM, and its exit code."""
         self.process.send_signal(signal.SIGTERM)
@@ -102,8 +107,8 @@ def feeder(connections: Connections) -> Iterator[Callable[[str, int, bytes], Non
     assert producer.flush(120) == 0
 
 
-def caught_up(connections: Connections, timeout_s: float = 120) -> None:
-    """Wait until attribution has committed the ends of all its inputs."""
+def caught_up(connections: Connections, timeout_s: float = 120, meanwhile: Callable[[], None] = lambda: None) -> None:
+    """Wait until attribution has committed the ends of all its inputs; ``meanwhile`` is called now and then."""
     deadline = time.monotonic() + timeout_s
     reader = LogReader(connections, 20)
     ends = {(t.name, p): reader.bounds(t.name, p)[1] for t in INPUTS for p in range(connections.partitions)}
@@ -117,6 +122,7 @@ def caught_up(connections: Connections, timeout_s: float = 120) -> None:
         if all(done.get(place, 0) >= end for place, end in ends.items()):
             return
         assert time.monotonic() < deadline, f"not caught up: {done} of {ends}"
+        meanwhile()
         time.sleep(0.2)
 
 
