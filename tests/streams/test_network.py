@@ -1,0 +1,101 @@
+"""Exactly once over a network that is cut: compared byte by byte with an undisturbed core, as in test_delivery."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from headrace.process import Process
+from headrace.services.kafka import kafka_child, serves
+from headrace.services.ports import free_port
+from headrace.topics_admin import create_topics
+from schemas.connections import Connections
+from tests.secure_broker import started
+from tests.streams.cable import Cable
+from tests.streams.conftest import Worker, caught_up, feeder
+from tests.streams.event_log import event_log
+from tests.streams.test_delivery import check
+
+pytestmark = pytest.mark.services
+
+
+class Ends(NamedTuple):
+    """A broker, reached by a cable and without."""
+
+    direct: Connections
+    by_cable: Connections
+    cable: Cable
+
+
+@pytest.fixture
+def ends(tmp_path: Path) -> Iterator[Ends]:
+    """A broker with two listeners: whoever comes by the cable is told to stay on it."""
+    ports: list[int] = []
+    for _ in range(4):
+        ports.append(free_port(tuple(ports)))
+    inner, behind, front, controller = ports
+    listeners = f"PLAINTEXT://127.0.0.1:{inner},CABLE://127.0.0.1"
+    settings = {
+        "listeners": f"{listeners}:{behind},CONTROLLER://127.0.0.1:{controller}",
+        "advertised.listeners": f"{listeners}:{front}",
+        "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CABLE:PLAINTEXT,CONTROLLER:PLAINTEXT",
+        "controller.quorum.voters": f"1@127.0.0.1:{controller}",
+        "inter.broker.listener.name": "PLAINTEXT",
+    }
+    child, _ = kafka_child(tmp_path / "kafka", tmp_path / "logs", settings)
+    cable = Cable(front, behind)
+    with started(Process(dataclasses.replace(child, ready=lambda: serves(inner)), tmp_path, {})):
+        store = str(tmp_path / "store")
+        yield Ends(
+            Connections(kafka=f"127.0.0.1:{inner}", store=store), Connections(kafka=f"127.0.0.1:{front}", store=store), cable
+        )
+        cable.close()
+
+
+def test_a_worker_cut_off_from_its_broker_comes_back_and_another_takes_its_place_meanwhile(
+    ends: Ends, unique: Callable[[str], str], tmp_path: Path
+) -> None:
+    """Cut off past its session, in the middle of its transactions, while a second worker takes its partitions; when the network is
+    whole again both go on, and nothing is lost or comes out twice. A worker that finds itself fenced ends and is
+    started again, as by whoever supervises it."""
+    create_topics(ends.direct)
+    group, log = unique("attribution"), event_log(12, 1_200)
+    third = len(log) // 3
+    way = {"one": ends.by_cable, "two": ends.direct}
+    workers: dict[str, Worker] = {}
+
+    def start(name: str) -> Worker:
+        workers[name] = Worker(way[name], group, tmp_path / f"{name}.log", {"INSTANCE": name})
+        return workers[name]
+
+    def supervise() -> None:
+        for name, worker in list(workers.items()):
+            if worker.fenced:
+                start(name)
+
+    def feed(part: int) -> None:
+        with feeder(ends.direct) as send:
+            for topic, partition, raw in log[part * third : (part + 1) * third if part < 2 else None]:
+                send(topic, partition, raw)
+
+    try:
+        start("one").ready()
+        feed(0)
+        time.sleep(0.5)
+        ends.cable.cut()
+        feed(1)
+        start("two")
+        caught_up(ends.direct, meanwhile=supervise)
+        ends.cable.mend()
+        feed(2)
+        caught_up(ends.direct, meanwhile=supervise)
+        check(ends.direct)
+        assert "recovered" in workers["two"].log.read_text()
+    finally:
+        for worker in workers.values():
+            worker.kill()
