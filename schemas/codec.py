@@ -21,7 +21,7 @@ from schemas.versions import FIRST, members, oldest, version_of
 MAX_RECORD_BYTES = 1_000_000
 
 #: What the decoder raises: not JSON, text that is not UTF-8, nested too deeply.
-_UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 _encoder = msgspec.json.Encoder()
 
 
@@ -53,7 +53,7 @@ def decode(kind: type[S] | Any, raw: bytes, *, limit: int = MAX_RECORD_BYTES) ->
     except msgspec.ValidationError as error:
         _check_version(kind, raw)  # a form of the future is an unknown version, not an invalid record
         raise InvalidEvent(Reason.INVALID, "record", str(error), "of the documented form") from error
-    except _UNREADABLE as error:
+    except UNREADABLE as error:
         raise InvalidEvent(Reason.UNREADABLE, "record", str(error), "valid JSON") from error
     version, ending = _today(record.__class__)
     if record.v != version or (ending and not raw.endswith(ending)):
@@ -71,7 +71,7 @@ def event_decoder(kind: Any, limit: int) -> Callable[[bytes], Any]:
     def decode_event(raw: bytes) -> Any:
         try:
             event = fast(raw) if len(raw) <= limit else None
-        except _UNREADABLE:
+        except UNREADABLE:
             event = None
         # What is byte for byte what `encode` writes today has no key twice; anything else is looked at key by key.
         if event is not None and encode_again(event) == raw and event.v == today[event.__class__]:
@@ -94,7 +94,7 @@ class _Head(msgspec.Struct):
 def _check_version(kind: Any, raw: bytes) -> None:
     try:
         head = _decoder(_Head).decode(raw)
-    except _UNREADABLE:
+    except UNREADABLE:
         return
     versions = _versions(kind)
     newest = versions.get(head.type, max(versions.values()))

@@ -18,6 +18,7 @@ class Commit(msgspec.Struct, frozen=True, tag_field="type", tag="commit"):
     created_ms: int  #: wall time
     snapshot_bytes: int = 0  #: size of the last dumped state, not compressed
     since_snapshot: int = 0  #: input records taken since then: what a recovery replays
+    rules: str = ""  #: digest of the settings that shape the state; empty: not told
     v: int = 1
 
 

@@ -14,6 +14,7 @@ from schemas.codec import event_decoder
 from schemas.errors import InvalidEvent
 from schemas.events import Click, Event, Impression, Order, Return, Tick
 from schemas.quarantine import Reason
+from schemas.store import sha256
 from schemas.topics import CLICKS, IMPRESSIONS, INPUTS, ORDERS
 from streams.attribution.emission import tick
 from streams.attribution.join import Join
@@ -184,4 +185,5 @@ def _check_items(event: Impression, known: Callable[[str], bool]) -> None:
 
 def attribution_agent(settings: AttributionSettings, known_items: Callable[[str], bool] | None = None) -> Agent:
     """The agent for the runtime."""
-    return Agent(NAME, INPUTS, lambda partition: AttributionCore(partition, settings, known_items))
+    rules = sha256(settings.model_dump_json().encode())[:16]
+    return Agent(NAME, INPUTS, lambda partition: AttributionCore(partition, settings, known_items), rules=rules)

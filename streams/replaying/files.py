@@ -13,7 +13,7 @@ from pathlib import Path
 
 import msgspec
 
-from schemas.codec import MAX_RECORD_BYTES, encode
+from schemas.codec import MAX_RECORD_BYTES, UNREADABLE, encode
 from schemas.connections import Connections
 from schemas.errors import InvalidData
 from schemas.events import Tick
@@ -82,7 +82,7 @@ class _Routing:
                 continue
             try:
                 head = _decode(raw)
-            except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            except UNREADABLE as error:
                 raise self._invalid("event", str(error), "a JSON object with type, ts and user") from error
             topic = ROUTES.get(head.type)
             if topic is None:

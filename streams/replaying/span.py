@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import msgspec
 
+from schemas.codec import UNREADABLE
 from schemas.errors import InvalidRequest
 
 #: Later than any event time (ms): year 2100.
@@ -68,7 +69,7 @@ def event_time(raw: bytes) -> int:
     """The record's own event time (ms): ``ts`` of events, views and examples, ``stamp`` of counts and snapshots; 0 if none."""
     try:
         time = _decode(raw)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except UNREADABLE:
         return 0
     return time.ts or time.stamp
 

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 import msgspec
 
+from schemas.codec import UNREADABLE
 from streams.runtime.core import Record
 from streams.runtime.log import TAIL, Tail
 
@@ -27,7 +28,7 @@ def event_time(record: Record) -> int:
     """Event time (ms) of a record of any topic; 0 where it has none that can be believed."""
     try:
         times = _decoder.decode(record.value)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except UNREADABLE:
         return 0
     said = times.emitted_at or times.stamp or times.ts
     return said if 0 < said <= record.timestamp + AHEAD_MS else 0

@@ -93,3 +93,5 @@ class Agent:
     build: Callable[[int], Core]
     #: Told of outputs once their transaction is committed, in its thread; what it does must not matter to any record.
     told: Callable[[Sequence[Output]], None] | None = None
+    #: Digest of the settings that shape its outputs: a state is not replayed under other ones than it was made by.
+    rules: str = ""

@@ -119,7 +119,8 @@ async def _end(app: ChunkApp, host: Host, starting: asyncio.Task[None], settings
         await asyncio.wait_for(app.stop(), settings.stop_timeout_s)
     except (TimeoutError, asyncio.CancelledError):
         logger.warning("the consumer did not stop in time")
-    logger.info("worker ends", failure=str(host.failure) if host.failure else None)
+    tell = logger.info if host.failure is None else logger.error
+    tell("worker ends", failure=str(host.failure) if host.failure else None)
     return 0 if host.failure is None else 1
 
 

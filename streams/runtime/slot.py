@@ -90,7 +90,8 @@ class Slot:
         """Become the state of the last commit: load its snapshot, replay the inputs up to it, drop the outputs.
 
         Raises:
-            Incompatible: the replay does not come to the committed counters: the code's outputs have changed.
+            Incompatible: there is something to replay and the settings are others, or the replay does not come to the committed
+                counters: the code's outputs have changed.
         """
         began = time.monotonic()
         commit = self.standing()
@@ -102,6 +103,7 @@ class Slot:
         else:
             state, self.next = snapshot(self._reader, commit, self._partitions)
             self._state_bytes = len(state)
+            self._check_rules(commit)
             self.core.load(state)
             self._replay(commit)
             self.sequence, self._snapshot_offset = commit.sequence, commit.snapshot_offset
@@ -118,6 +120,15 @@ class Slot:
             "recovered", agent=self.agent.name, partition=self.partition, sequence=self.sequence,
             replayed=self._since_snapshot, seconds=round(took, 3),
         )  # fmt: skip
+
+    def _check_rules(self, commit: Commit) -> None:
+        """With nothing to replay other settings are fine: nothing that was said depends on them."""
+        ours, theirs = self.agent.rules, commit.rules
+        if ours and theirs and ours != theirs and self.next != commit.next_offsets:
+            raise Incompatible(
+                f"settings of {self.agent.name}/{self.partition} at commit {commit.sequence}", theirs, ours,
+                "a change of settings needs a snapshot at the switch: start it under the old ones, and stop it cleanly",
+            )  # fmt: skip
 
     def _replay(self, commit: Commit) -> None:
         for topic in self.agent.inputs:
@@ -228,6 +239,7 @@ class Slot:
             agent=self.agent.name, partition=self.partition, sequence=self.sequence, next_offsets=dict(self.next),
             snapshot_offset=self._snapshot_offset, watermark=self.core.watermark, counters=dict(self.core.counters),
             created_ms=int(time.time() * 1_000), snapshot_bytes=self._state_bytes, since_snapshot=self._since_snapshot,
+            rules=self.agent.rules,
         )  # fmt: skip
         return Batch(outputs, blobs, state, commit)
 

@@ -22,7 +22,8 @@ from schemas.quarantine import Quarantined
 from schemas.topics import CLICKS, IMPRESSIONS, INPUTS, ORDERS, QUARANTINE
 from streams.accounting import accounted, records, totals
 from streams.attribution.core import AttributionCore
-from streams.runtime import decompression
+from streams.replaying import span
+from streams.runtime import behind, decompression
 from streams.runtime.core import Record
 from streams.runtime.faust_internals import unpack_within_bounds
 from tests.streams.attribution_worker import RULES
@@ -124,6 +125,13 @@ def test_each_nasty_record_is_refused_in_every_topic(raw: bytes) -> None:
         (output,), _ = core.drain()
         said = msgspec.json.decode(output.value, type=Quarantined)
         assert (said.offset, said.size, core.counters["pending"]) == (7, len(raw), 0)
+
+
+@pytest.mark.parametrize("raw", NASTY, ids=lambda raw: raw[:60].decode("ascii", "replace"))
+def test_whoever_asks_a_nasty_record_for_its_time_gets_one(raw: bytes) -> None:
+    """For the bounds of a replay, and for the lag."""
+    assert span.event_time(raw) >= -1
+    assert behind.event_time(Record(7, 2, b"u", raw)) >= -1
 
 
 def batch(codec: int, values: list[bytes]) -> DefaultRecordBatch:
