@@ -31,7 +31,9 @@ class RunFolder:
         runs = sorted(p.parent for p in parent.glob("*/settings.json"))
         if not runs:
             raise Unavailable(
-                f"a run below {parent}/", "none found", "start one with `headrace demo`, or name one with --run"
+                f"a run below {parent}/",
+                "none found",
+                "start one with `headrace demo`, name one with --run, or a settings file with HEADRACE_SETTINGS",
             )
         return cls(runs[-1].resolve())
 

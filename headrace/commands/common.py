@@ -21,8 +21,9 @@ RunOption = Annotated[
 JsonOption = Annotated[Path | None, typer.Option("--json", help="Also write the result to this file.", show_default=False)]
 
 
-def open_run(run: Path | None) -> tuple[RunFolder, Settings]:
-    """The run and its settings. HEADRACE_SETTINGS, or a deployment's environment, goes without a folder.
+def open_run(run: Path | None, *, kafka_alone: bool = False) -> tuple[RunFolder, Settings]:
+    """The run and its settings. HEADRACE_SETTINGS, or a deployment's environment, goes without a folder; for what asks
+    ``kafka_alone``, HEADRACE_KAFKA is enough of one.
 
     Raises:
         Unavailable: no such run.
@@ -35,7 +36,7 @@ def open_run(run: Path | None) -> tuple[RunFolder, Settings]:
 
     if run is None and (path := os.environ.get(FILE_VARIABLE)):
         return RunFolder(Path(path).resolve().parent), load_settings()
-    if run is None and os.environ.get("HEADRACE_KAFKA") and os.environ.get("HEADRACE_STORE"):
+    if run is None and os.environ.get("HEADRACE_KAFKA") and (kafka_alone or os.environ.get("HEADRACE_STORE")):
         return RunFolder.new(), load_settings()  # a deployment: everything is named by the environment
     folder = RunFolder(run.resolve()) if run else RunFolder.latest()
     if not folder.settings_file.is_file():
@@ -43,7 +44,7 @@ def open_run(run: Path | None) -> tuple[RunFolder, Settings]:
     return folder, folder.settings()
 
 
-def open_live_run(run: Path | None) -> tuple[RunFolder, Settings]:
+def open_live_run(run: Path | None, *, kafka_alone: bool = False) -> tuple[RunFolder, Settings]:
     """`open_run` for what speaks to the run's services: told at once where they are its own and it is not up.
 
     Raises:
@@ -51,7 +52,7 @@ def open_live_run(run: Path | None) -> tuple[RunFolder, Settings]:
     """
     from schemas.errors import Unavailable
 
-    folder, settings = open_run(run)
+    folder, settings = open_run(run, kafka_alone=kafka_alone)
     if stopped(folder, settings):
         own = " and ".join(name.capitalize() for name in settings.embedded)
         raise Unavailable(f"run {folder.root}", f"its own {own} went with it", f"start it: headrace up --run {folder.root}")

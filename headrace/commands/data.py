@@ -119,7 +119,7 @@ def diff_topics(
     from streams.replaying.diff import diff_topics as compare
     from streams.replaying.span import span
 
-    _, settings = open_live_run(run)
+    _, settings = open_live_run(run, kafka_alone=True)
     with watched("comparing") as tell:
         found = compare(settings.connections, a, b, span(start, end), limit, tell)
     table = Table("", "count", title=f"{a} and {b}")

@@ -32,7 +32,7 @@ def topics(
     from headrace import topics_admin
     from schemas.topics import TOPICS
 
-    _, settings = open_live_run(run)
+    _, settings = open_live_run(run, kafka_alone=True)
     if create:
         topics_admin.create_topics(settings.connections)
     differences = topics_admin.differences(settings.connections)
@@ -85,7 +85,7 @@ def status(
 
     from headrace.status import standing, status_table
 
-    _, settings = open_live_run(run)
+    _, settings = open_live_run(run, kafka_alone=True)
     rows = standing(settings.connections)
     emit(rows, json)
     if not watch:
@@ -108,7 +108,7 @@ def list_quarantine(
     """List quarantined records with their reasons."""
     from streams.quarantine import listing
 
-    _, settings = open_live_run(run)
+    _, settings = open_live_run(run, kafka_alone=True)
     rows = listing(settings.connections, limit=limit)
     table = Table("id", "reason", "from", "detail", title="Quarantine")
     for row in rows:
@@ -124,7 +124,7 @@ def show_quarantine(record: Annotated[str, typer.Argument(help="id from `list`")
     """Show one quarantined record whole."""
     from streams.quarantine import show
 
-    _, settings = open_live_run(run)
+    _, settings = open_live_run(run, kafka_alone=True)
     found = show(settings.connections, record)
     console.print(found)
 
@@ -134,6 +134,6 @@ def replay_quarantine(record: Annotated[str, typer.Argument(help="id from `list`
     """Send the record's bytes to the topic it came from once more."""
     from streams.quarantine import replay
 
-    _, settings = open_live_run(run)
+    _, settings = open_live_run(run, kafka_alone=True)
     replay(settings.connections, record)
     console.print(f"sent {record} again")

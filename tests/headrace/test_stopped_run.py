@@ -46,3 +46,16 @@ def test_a_held_run_and_one_with_services_elsewhere_are_opened(folder: RunFolder
     elsewhere.create()
     elsewhere.save(load_settings(kafka="127.0.0.1:1", redis="redis://127.0.0.1:1/0"))
     assert open_live_run(elsewhere.root)[1].embedded == ()
+
+
+def test_what_asks_kafka_alone_needs_no_run_where_the_environment_names_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No run below this folder: HEADRACE_KAFKA is enough for status and topics, and not for what needs a store."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("HEADRACE_SETTINGS", raising=False)
+    monkeypatch.delenv("HEADRACE_STORE", raising=False)
+    monkeypatch.setenv("HEADRACE_KAFKA", "127.0.0.1:1")
+    assert open_live_run(None, kafka_alone=True)[1].kafka == "127.0.0.1:1"
+    with pytest.raises(Unavailable, match="HEADRACE_SETTINGS"):
+        open_live_run(None)
