@@ -11,7 +11,7 @@ from kafka import KafkaAdminClient
 from kafka.admin import ConfigResource, ConfigResourceType
 from kafka.errors import KafkaError, TopicAlreadyExistsError
 
-from schemas.admission import admit_kafka
+from schemas.admission import probe_kafka
 from schemas.clients import kafka_python
 from schemas.connections import Connections
 from schemas.errors import Unavailable
@@ -144,7 +144,7 @@ def _describe(admin: KafkaAdminClient, topics: Sequence[Topic]) -> dict[str, Fou
 
 @contextmanager
 def _admin(connections: Connections) -> Iterator[KafkaAdminClient]:
-    admit_kafka(connections)
+    probe_kafka(connections)
     try:
         admin = KafkaAdminClient(**kafka_python(connections), bootstrap_timeout_ms=10_000)
         try:

@@ -105,7 +105,7 @@ def publish_outbox(engine: Engine, connections: Connections, patience_s: float =
         return 0
     admit_kafka(connections)
     producer = Producer({
-        **librdkafka(connections), "enable.idempotence": True, "message.timeout.ms": int(patience_s * 1000), "log_level": 2,
+        **librdkafka(connections), "enable.idempotence": True, "message.timeout.ms": int(patience_s * 1000),
     })  # fmt: skip
     sent: list[int] = []
     try:

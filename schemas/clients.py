@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import Engine, create_engine, make_url
 from sqlalchemy.exc import ArgumentError
 
+from schemas.client_log import CLIENT_LOG, LEVEL
 from schemas.connections import Connections, without_password
 from schemas.errors import InvalidSetting
 from schemas.security import DatabaseSecurity, KafkaSecurity, RedisSecurity, Security
@@ -21,9 +22,14 @@ if TYPE_CHECKING:
 
 
 def librdkafka(connections: Connections) -> dict[str, Any]:
-    """Where and who, for confluent-kafka's Producer, Consumer and AdminClient."""
+    """Where and who, for confluent-kafka's Producer, Consumer and AdminClient; and where their own lines go."""
     security = connections.kafka_security
-    options: dict[str, Any] = {"bootstrap.servers": connections.kafka, "security.protocol": security.protocol}
+    options: dict[str, Any] = {
+        "bootstrap.servers": connections.kafka,
+        "security.protocol": security.protocol,
+        "logger": CLIENT_LOG,
+        "log_level": LEVEL,
+    }
     if security.sasl:
         options |= {
             "sasl.mechanism": security.mechanism,

@@ -12,7 +12,6 @@ import threading
 from types import TracebackType
 from typing import Self
 
-import structlog
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from schemas.clients import librdkafka
@@ -21,8 +20,6 @@ from schemas.connections import Connections
 from schemas.errors import Unavailable
 from schemas.events import Click, Impression
 from schemas.topics import CLICKS, IMPRESSIONS
-
-log = structlog.get_logger()
 
 REMEDY = "check the broker; ask again under the same X-Request-Id, it counts once"
 #: A click has no id: the same click again, with its time, counts once.
@@ -45,8 +42,6 @@ class ImpressionLog:
                 "socket.keepalive.enable": True,
                 "reconnect.backoff.max.ms": 1_000,
                 "allow.auto.create.topics": False,
-                "log_level": 2,  # what fails comes through `_failed`, not to stderr
-                "error_cb": _failed,
             }
         )
         self._stop = threading.Event()
@@ -113,10 +108,6 @@ class ImpressionLog:
     def _collect(self) -> None:
         while not self._stop.is_set():
             self._producer.poll(0.1)
-
-
-def _failed(error: KafkaError) -> None:
-    log.warning("kafka producer", error=error.str())
 
 
 def _resolve(done: asyncio.Future[KafkaError | None], error: KafkaError | None) -> None:

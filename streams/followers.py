@@ -81,7 +81,7 @@ def group_offsets(connections: Connections, group: str, topic: str, timeout_s: f
     Raises:
         Unavailable: the broker does not answer in ``timeout_s``.
     """
-    admin = AdminClient({**librdkafka(connections), "log_level": 2})
+    admin = AdminClient(librdkafka(connections))
     try:
         asked = admin.list_consumer_group_offsets([ConsumerGroupTopicPartitions(group)], request_timeout=timeout_s)
         found = asked[group].result(timeout_s).topic_partitions

@@ -42,7 +42,6 @@ class EventProducer:
                 "message.timeout.ms": int(timeout_s * 1_000),
                 "queue.buffering.max.messages": QUEUE_RECORDS,
                 "delivery.report.only.error": True,
-                "log_level": 2,
             }
         )
 

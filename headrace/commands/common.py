@@ -44,18 +44,24 @@ def open_run(run: Path | None, *, kafka_alone: bool = False) -> tuple[RunFolder,
     return folder, folder.settings()
 
 
-def open_live_run(run: Path | None, *, kafka_alone: bool = False) -> tuple[RunFolder, Settings]:
-    """`open_run` for what speaks to the run's services: told at once where they are its own and it is not up.
+def open_live_run(
+    run: Path | None, *, kafka_alone: bool = False, needs_kafka: bool = True
+) -> tuple[RunFolder, Settings]:
+    """`open_run` for what speaks to the run's services: told at once where they are its own and it is not up, and within
+    seconds where Kafka does not answer.
 
     Raises:
-        Unavailable: no such run, or it is not up.
+        Unavailable: no such run, it is not up, or Kafka does not answer.
     """
+    from schemas.admission import probe_kafka
     from schemas.errors import Unavailable
 
     folder, settings = open_run(run, kafka_alone=kafka_alone)
     if stopped(folder, settings):
         own = " and ".join(name.capitalize() for name in settings.embedded)
         raise Unavailable(f"run {folder.root}", f"its own {own} went with it", f"start it: headrace up --run {folder.root}")
+    if needs_kafka:
+        probe_kafka(settings.connections)
     return folder, settings
 
 

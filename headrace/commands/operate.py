@@ -53,7 +53,7 @@ def doctor(run: RunOption = None, json: JsonOption = None) -> None:
     from schemas.errors import Unavailable
 
     try:
-        settings = open_live_run(run)[1]
+        settings = open_live_run(run, needs_kafka=False)[1]
     except Unavailable:
         if run is not None:
             raise

@@ -44,7 +44,7 @@ def set_weights(
     from reward.weights import WeightStore, publish_outbox
     from schemas.database import open_database
 
-    _, settings = open_live_run(run)
+    _, settings = open_live_run(run, needs_kafka=False)
     engine = open_database(settings.connections)
     weights = WeightStore(engine).set(_parse(changes), author=getpass.getuser(), reason=why, expected_version=expect)
     publish_outbox(engine, settings.connections)
@@ -63,7 +63,7 @@ def rollback(
     from reward.weights import WeightStore, publish_outbox
     from schemas.database import open_database
 
-    _, settings = open_live_run(run)
+    _, settings = open_live_run(run, needs_kafka=False)
     engine = open_database(settings.connections)
     weights = WeightStore(engine).rollback(version, author=getpass.getuser(), reason=why)
     publish_outbox(engine, settings.connections)

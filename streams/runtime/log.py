@@ -137,7 +137,6 @@ class LogReader:
                 "fetch.wait.max.ms": 20,
                 "fetch.error.backoff.ms": 50,
                 "reconnect.backoff.max.ms": 1_000,
-                "log_level": 3,
             }
         )
         try:

@@ -9,14 +9,11 @@ import time
 from collections.abc import Sequence
 
 import structlog
-from confluent_kafka import KafkaException
-from confluent_kafka.admin import AdminClient
 from faust.types import TP
 
-from schemas.admission import admit_kafka
-from schemas.clients import librdkafka
+from schemas.admission import probe_kafka
 from schemas.connections import Connections
-from schemas.errors import Unavailable
+from schemas.errors import Refused, Unavailable
 from schemas.store import Store
 from schemas.topics import COMMITS, QUARANTINE, STATES
 from streams.runtime import metrics
@@ -139,18 +136,18 @@ def await_topics(connections: Connections, agents: Sequence[Agent], timeout_s: f
     """
     inputs = {topic.name: topic.partitions or connections.partitions for agent in agents for topic in agent.inputs}
     needed = inputs | {topic.name: connections.partitions for topic in (COMMITS, STATES, QUARANTINE)}
-    admin = AdminClient({**librdkafka(connections), "log_level": 2})
     deadline = time.monotonic() + timeout_s
     while True:
-        admit_kafka(connections)
         try:
-            there = {name: len(topic.partitions) for name, topic in admin.list_topics(timeout=5).topics.items()}
+            there = probe_kafka(connections)
             wrong = {name: (there.get(name, 0), n) for name, n in needed.items() if there.get(name, 0) != n}
             if not wrong:
                 return
             detail = ", ".join(f"{name} has {found} partitions instead of {n}" for name, (found, n) in wrong.items())
-        except KafkaException as error:
-            detail = str(error)
+        except Refused:
+            raise
+        except Unavailable as error:
+            detail = error.detail
         if time.monotonic() > deadline:
             raise Unavailable(
                 f"Kafka at {connections.kafka}", detail, "start the broker, create the topics: `headrace topics --create`"

@@ -41,6 +41,7 @@ class TransactionWriter:
                 "message.max.bytes": 1_048_576,
                 "queue.buffering.max.messages": 1_000_000,
                 "reconnect.backoff.max.ms": 1_000,
+                # Nothing below what is fatal: a line that is handed out behind a fatal error, in the same call, hides it.
                 "log_level": 2,
             }
         )

@@ -11,6 +11,7 @@ import pytest
 from pydantic import ValidationError
 
 from headrace.settings import Settings, load_settings
+from schemas.client_log import CLIENT_LOG, LEVEL
 from schemas.clients import database_engine, faust_broker, kafka_python, librdkafka
 from schemas.connections import Connections, split_password, without_password
 from schemas.errors import InvalidSetting
@@ -145,7 +146,7 @@ def test_environment_over_file_and_a_file_that_is_read_at_each_use(tmp_path: Pat
     settings = load(tmp_path, {"kafka": "h:1", "kafka_security": given})
     assert librdkafka(settings.connections) == {
         "bootstrap.servers": "h:1", "security.protocol": "sasl_plaintext", "sasl.mechanism": "PLAIN",
-        "sasl.username": "shop", "sasl.password": SECRET,
+        "sasl.username": "shop", "sasl.password": SECRET, "logger": CLIENT_LOG, "log_level": LEVEL,
     }  # fmt: skip
     assert settings.secret_environment() == {}
     (tmp_path / "password").write_text("renewed")
