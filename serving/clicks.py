@@ -18,6 +18,7 @@ from schemas.codec import decode
 from schemas.connections import Connections
 from schemas.errors import InvalidEvent, Unavailable
 from schemas.events import Click
+from schemas.quiet import Quiet
 from schemas.topics import CLICKS
 from serving.history import ClickWriter
 from serving.kafka_reader import CLOSE_MS, RETRY_S, read
@@ -34,13 +35,14 @@ class ClickFollower:
         self._connections, self._settings = connections, settings
         self._metrics, self._stop = metrics, stop
         self._writer = ClickWriter(connections, settings)
+        self._quiet = Quiet()
         self.joined = threading.Event()  #: it has its partitions, and their positions are kept
 
     def run(self) -> None:
         """Until ``stop``; Kafka or Redis away only delays it."""
         try:
             for consumer, records in read(self._connections, self._connect, self._stop, self._settings.poll_s):
-                clicks = [click for record in records if (click := _click(record)) is not None]
+                clicks = [click for record in records if (click := self._click(record)) is not None]
                 if clicks and not self._write(clicks):
                     return
                 self._metrics.clicks.inc(len(clicks))
@@ -66,6 +68,20 @@ class ClickFollower:
         consumer.subscribe([CLICKS.name])
         return consumer
 
+    def _click(self, record: Any) -> Click | None:
+        """The click, None for a tick or a record that cannot be read (the attribution quarantines that one)."""
+        if record.value is None:
+            return None
+        try:
+            event = decode(CLICKS.kind, record.value)
+        except InvalidEvent as error:
+            self._metrics.unreadable.labels(error.reason).inc()
+            if times := self._quiet.due(error.reason):
+                place = f"{CLICKS.name}/{record.partition}@{record.offset}"
+                log.info("clicks passed over", reason=error.reason, times=times, last=place)
+            return None
+        return event if isinstance(event, Click) else None
+
     def _write(self, clicks: list[Click]) -> bool:
         """True when written; False when stopped before."""
         while not self._stop.is_set():
@@ -90,15 +106,3 @@ class ClickFollower:
             log.warning("click positions not kept, they will be read again", error=f"{type(error).__name__} {error}")
             return
         self.joined.set()
-
-
-def _click(record: Any) -> Click | None:
-    """The click, None for a tick or a record that cannot be read (the attribution quarantines that one)."""
-    if record.value is None:
-        return None
-    try:
-        event = decode(CLICKS.kind, record.value)
-    except InvalidEvent as error:
-        log.info("click passed over", partition=record.partition, offset=record.offset, reason=error.reason)
-        return None
-    return event if isinstance(event, Click) else None

@@ -64,6 +64,11 @@ class RuntimeSettings(BaseModel):
         le=65_535,
         description="TCP port of a worker's Prometheus metrics, 0 for none; `headrace up` counts on from it, one a worker",
     )
+    metrics_host: str = Field(
+        default="127.0.0.1",
+        min_length=1,
+        description="address that the metrics' port listens on; 0.0.0.0 for every interface",
+    )
     lag_every_s: float = Field(
         default=10.0, ge=0.1, le=3_600, description="s between two measurements of the lag, where there is a metrics port"
     )

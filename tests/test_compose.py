@@ -65,6 +65,8 @@ def test_the_mounted_settings_load_and_agree_with_the_ports(monkeypatch: pytest.
     settings = load_settings()
     assert settings.kafka == "kafka:9092" and settings.services == "external"
     assert (settings.serving.host, settings.console.host) == ("0.0.0.0", "0.0.0.0")
+    runtime, learner = settings.streams.runtime, settings.trainers.learner
+    assert (runtime.metrics_host, learner.metrics_host) == ("0.0.0.0", "0.0.0.0")
     assert SERVICES["server"]["ports"] == [f"127.0.0.1:{settings.serving.port}:{settings.serving.port}"]
     assert SERVICES["console"]["ports"] == [f"127.0.0.1:{settings.console.port}:{settings.console.port}"]
 
@@ -72,10 +74,10 @@ def test_the_mounted_settings_load_and_agree_with_the_ports(monkeypatch: pytest.
     mounted = [volume.split(":")[:2] for volume in SERVICES["prometheus"]["volumes"]]
     for file in ("prometheus.yml", *prometheus["rule_files"]):
         assert [f"./deploy/{file}", f"/etc/prometheus/{file}"] in mounted
-    workers, learner, server = prometheus["scrape_configs"]
+    workers, learners, server = prometheus["scrape_configs"]
     assert workers["dns_sd_configs"][0]["names"] == list(NAMES)
-    assert workers["dns_sd_configs"][0]["port"] == settings.streams.runtime.metrics_port
-    assert learner["static_configs"] == [{"targets": [f"learner:{settings.trainers.learner.metrics_port}"]}]
+    assert workers["dns_sd_configs"][0]["port"] == runtime.metrics_port
+    assert learners["static_configs"] == [{"targets": [f"learner:{learner.metrics_port}"]}]
     assert server["static_configs"] == [{"targets": [f"server:{settings.serving.port}"]}]
 
 

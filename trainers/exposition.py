@@ -14,8 +14,8 @@ from schemas.errors import Unavailable
 class Exposition:
     """Metrics of one learner in a registry of its own; with port 0 nothing listens."""
 
-    def __init__(self, port: int) -> None:
-        """Raises `Unavailable` when the port is taken."""
+    def __init__(self, host: str, port: int) -> None:
+        """Raises `Unavailable` when the port is taken, or ``host`` is no address of this machine."""
         self.registry = CollectorRegistry()
         ProcessCollector(registry=self.registry)
         self._last = Gauge(
@@ -29,7 +29,7 @@ class Exposition:
         self._steps = Counter("headrace_learner_steps", "Steps taken by this process", registry=self.registry)
         self._fresh = Counter("headrace_learner_examples", "First-time views taken", registry=self.registry)
         self._gate = Counter("headrace_learner_gate", "Decisions of the gate", ["decision"], registry=self.registry)
-        self._server = _listen(port, self.registry) if port else None
+        self._server = _listen(host, port, self.registry) if port else None
 
     def step(self, metrics: Mapping[str, float], fresh: int) -> None:
         """A step was taken."""
@@ -56,10 +56,9 @@ class Exposition:
             thread.join()
 
 
-def _listen(port: int, registry: CollectorRegistry) -> tuple[WSGIServer, Thread]:
+def _listen(host: str, port: int, registry: CollectorRegistry) -> tuple[WSGIServer, Thread]:
     try:
-        return start_http_server(port, registry=registry)
+        return start_http_server(port, addr=host, registry=registry)
     except OSError as error:
-        raise Unavailable(
-            f"port {port} for metrics", str(error), "set trainers.learner.metrics_port to a free one"
-        ) from error
+        remedy = "set trainers.learner.metrics_port to a free one, metrics_host to an address of this machine"
+        raise Unavailable(f"{host}:{port} for metrics", str(error), remedy) from error

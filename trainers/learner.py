@@ -91,7 +91,7 @@ class Learner:
         self._connections, self._journal = connections, Journal(connections)
         self._feed = Feed(connections, self.state.offsets, artefacts.identifiers, self._quarantine)
         self._publisher = Publisher(connections, store, artefacts, self._journal, self._tools, settings.gate)
-        self._exposition = Exposition(settings.learner.metrics_port)
+        self._exposition = Exposition(settings.learner.metrics_host, settings.learner.metrics_port)
         self._intent: StepIntent | None = None
         self._metrics: dict[str, float] = {}
         self._idle = 0

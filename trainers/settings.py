@@ -78,6 +78,9 @@ class LearnerSettings(BaseModel):
     seed: int = Field(0, ge=0, le=2**63 - 1, description="of every draw, together with the step number")
     threads: int = Field(1, ge=1, le=256, description="torch threads; resuming bit-identically needs the same number")
     metrics_port: int = Field(0, ge=0, le=65_535, description="Prometheus port, 0 for none")
+    metrics_host: str = Field(
+        "127.0.0.1", min_length=1, description="address that port listens on; 0.0.0.0 for every interface"
+    )
 
 
 class GateSettings(BaseModel):

@@ -61,7 +61,7 @@ def run(
     """
     settings = settings or KeywordSettings()
     runtime = runtime or RuntimeSettings()
-    runtime_metrics.listen(runtime.metrics_port)
+    runtime_metrics.listen(runtime.metrics_host, runtime.metrics_port)
     writer = writer or catalogue_writer(store, artefacts, settings)
     await_topics(connections, (), 300.0)  # topics are made together; sending to or reading a missing one blocks
     admit_redis(connections)

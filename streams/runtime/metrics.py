@@ -37,16 +37,19 @@ def forget(agent: str, partition: int) -> None:
         gauge.remove_by_labels({"agent": agent, "partition": str(partition)})
 
 
-def listen(port: int) -> None:
-    """Serve this process's metrics under ``/metrics``; 0: do not.
+def listen(host: str, port: int) -> None:
+    """Serve this process's metrics under ``/metrics`` on that address; port 0: do not.
 
     Raises:
-        Unavailable: the port is taken.
+        Unavailable: the port is taken, or the address is none of this machine.
     """
     if not port:
         return
     try:
-        start_http_server(port)
+        start_http_server(port, addr=host)
     except OSError as error:
-        remedy = "give each worker of one machine its own: HEADRACE_STREAMS__RUNTIME__METRICS_PORT"
-        raise Unavailable(f"port {port} for metrics", str(error), remedy) from error
+        remedy = (
+            "give each worker of one machine a port of its own, HEADRACE_STREAMS__RUNTIME__METRICS_PORT, "
+            "and name an address of it in HEADRACE_STREAMS__RUNTIME__METRICS_HOST"
+        )
+        raise Unavailable(f"{host}:{port} for metrics", str(error), remedy) from error

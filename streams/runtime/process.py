@@ -46,7 +46,7 @@ def run(
     settings = settings or RuntimeSettings()
     # Millions of small, acyclic objects live here: looking through them for cycles as often as Python does costs a sixth.
     gc.set_threshold(100_000, 50, 50)
-    metrics.listen(settings.metrics_port)
+    metrics.listen(settings.metrics_host, settings.metrics_port)
     await_topics(connections, agents, settings.recovery_timeout_s)
     return asyncio.run(_serve(agents, connections, store, settings, app_id, instance))
 

@@ -13,6 +13,7 @@ import msgspec
 import pytest
 from kafka import KafkaProducer
 from kafka.partitioner.default import murmur2
+from structlog.testing import capture_logs
 
 from headrace.services.ports import free_port
 from reward.counts import Counts
@@ -82,18 +83,21 @@ def test_page_is_logged_as_it_was_answered(serve: Serve, shop: Shop, prepared: P
 
 
 def test_history_enters_the_next_impression(serve: Serve, shop: Shop, fresh_topics: Connections, send: Sender) -> None:
-    """Queries newest first, once each; clicks from the topic by event time, idempotent, bad records passed over."""
+    """Queries newest first, once each; clicks from the topic by event time, idempotent; bad records are passed over, counted by
+    reason, and told in one line."""
     ts, items = shop.world.live_ms, shop.world.catalogue.items
-    with serve(fresh_topics) as server:
+    with capture_logs() as lines, serve(fresh_topics) as server:
         server.wait_ready()
         assert server.app.state.server.clicks.joined.wait(60)
         for n, query in enumerate(("mug", "lamp", "mug")):
             assert server.search(q=query, user="ann", request_id=f"q{n}", ts=ts + n).status_code == 200
         first, second = Click(ts + 10, "ann", items[0]), Click(ts + 11, "ann", items[1])
-        send(CLICKS, second, b"{broken", first, Tick(ts + 12), second, Click(ts + 99, "ann", items[2]), partition=1)
+        send(CLICKS, second, b"{broken", first, Tick(ts + 12), b"{broken", second, b"{broken", Click(ts + 99, "ann", items[2]), partition=1)
         counted = "headrace_history_clicks_total 4.0"
-        server.wait(lambda: server.http.get("/metrics"), lambda r: counted in r.text)
+        said = server.wait(lambda: server.http.get("/metrics"), lambda r: counted in r.text).text
+        assert 'headrace_history_unreadable_records_total{reason="unreadable"} 3.0' in said
         assert server.search(q="sofa", user="ann", request_id="last", ts=ts + 50).status_code == 200
+    assert [line["reason"] for line in lines if line["event"] == "clicks passed over"] == ["unreadable"]
     logged = {i.request_id: i for _, i in impressions(fresh_topics)}
     assert logged["q0"].recent_queries == ()
     assert logged["q2"].recent_queries == ("lamp", "mug")

@@ -14,10 +14,10 @@ from prometheus_client.parser import text_string_to_metric_families
 Scrape = dict[tuple[Any, ...], float]
 
 
-def scrape(port: int) -> Scrape:
+def scrape(port: int, host: str = "127.0.0.1") -> Scrape:
     """Every sample; empty while nothing listens."""
     try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5) as response:
+        with urllib.request.urlopen(f"http://{host}:{port}/metrics", timeout=5) as response:
             text = response.read().decode()
     except (urllib.error.URLError, OSError):
         return {}

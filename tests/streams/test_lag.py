@@ -87,7 +87,7 @@ def test_a_partition_that_is_behind_shows_it_and_the_others_do_not(
     # The two late clicks: counted by reason.
     assert found["headrace_quarantined_records_total", *where, ("reason", "late")] == 2
     assert "process_start_time_seconds" in {name for name, *_ in found}
-    assert scrape(free_port()) == {}
+    assert scrape(free_port()) == {} == scrape(port, "127.0.0.2")  # nor on another address than the default
 
     answer = tmp_path / "status.json"
     env = {"HEADRACE_KAFKA": fresh_topics.kafka, "HEADRACE_STORE": fresh_topics.store, "HEADRACE_SERVICES": "external"}
