@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import sys
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from functools import partial
 from typing import Any, NamedTuple
@@ -64,11 +65,13 @@ def unpack_within_bounds() -> None:
 
 
 class Chunk(NamedTuple):
-    """What one poll brought from one partition: it covers offsets ``[start, end)``, control records included."""
+    """What one poll brought from one partition: it covers offsets ``[start, end)``, control records included. ``seeks``: how
+    often the partition had been sought when it came."""
 
     start: int
     records: list[Record]
     end: int
+    seeks: int
 
 
 class ChunkThread(AIOKafkaConsumerThread):  # type: ignore[misc]
@@ -77,6 +80,7 @@ class ChunkThread(AIOKafkaConsumerThread):  # type: ignore[misc]
     def __post_init__(self) -> None:
         super().__post_init__()
         self._chain: dict[TP, int] = {}
+        self._seeks: Counter[TP] = Counter()
 
     def _create_worker_consumer(self, transport: Any) -> aiokafka.AIOKafkaConsumer:
         conf, settings = self.app.conf, self.app.runtime_settings
@@ -118,7 +122,7 @@ class ChunkThread(AIOKafkaConsumerThread):  # type: ignore[misc]
             if assignment is None or tp not in assignment.tps:
                 continue
             end = assignment.state_value(tp).position
-            chunks[tp] = Chunk(self._chain.get(tp, records[0].offset), records, end)
+            chunks[tp] = Chunk(self._chain.get(tp, records[0].offset), records, end, self._seeks[tp])
             self._chain[tp] = end
         return chunks
 
@@ -133,6 +137,11 @@ class ChunkThread(AIOKafkaConsumerThread):  # type: ignore[misc]
             if tp in assigned:
                 consumer.seek(tp, offset)
                 self._chain[tp] = offset
+                self._seeks[tp] += 1
+
+    def is_stale(self, tp: TP, chunk: Chunk) -> bool:
+        """Whether the partition has been sought since the chunk came."""
+        return chunk.seeks != self._seeks[tp]
 
     def verify_event_path(self, now: float, tp: TP) -> None:
         """Faust's watchdogs look at its own commits, which are not used."""
@@ -187,6 +196,10 @@ class ChunkConsumer(Consumer):  # type: ignore[misc]
         for tp, offset in positions.items():
             self._read_offset[tp] = offset or None
         await self._thread.seek_chunks(positions)
+
+    def is_stale(self, tp: TP, chunk: Chunk) -> bool:
+        """Whether the partition has been sought since the chunk came: what it lacks is on its way."""
+        return bool(self._thread.is_stale(tp, chunk))
 
 
 class ChunkTransport(Transport):  # type: ignore[misc]

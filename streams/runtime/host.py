@@ -65,7 +65,8 @@ class Host:
         await slot.roomy.wait()
         if self.slots.get(key) is not slot:
             return
-        if not slot.take(tp.topic, chunk.start, chunk.records, chunk.end):
+        if not slot.take(tp.topic, chunk.start, chunk.records, chunk.end) and not self._app.consumer.is_stale(tp, chunk):
+            metrics.GAPS.labels(agent, str(tp.partition)).inc()
             logger.warning(
                 "gap, seeking back", agent=agent, topic=tp.topic, partition=tp.partition, wanted=slot.next[tp.topic]
             )

@@ -10,7 +10,7 @@ LABELS = ("agent", "partition")
 
 RECORDS = Counter("headrace_input_records_total", "Records taken, per input topic", (*LABELS, "topic"))
 SKIPPED = Counter("headrace_skipped_records_total", "Records that arrived again below the wanted offset", LABELS)
-GAPS = Counter("headrace_gaps_total", "Chunks beyond the wanted offset, answered by seeking back", LABELS)
+GAPS = Counter("headrace_gaps_total", "Seeks back, because a chunk began beyond the wanted offset", LABELS)
 OUTPUTS = Counter("headrace_output_records_total", "Records written, without commit records", LABELS)
 QUARANTINED = Counter("headrace_quarantined_records_total", "Records sent to quarantine", (*LABELS, "reason"))
 FLUSH = Histogram(

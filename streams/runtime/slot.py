@@ -154,7 +154,6 @@ class Slot:
         """Apply a chunk that covers offsets ``[start, end)``. False: it begins beyond the wanted offset."""
         wanted = self.next[topic]
         if start > wanted:
-            metrics.GAPS.labels(*self._labels).inc()
             return False
         fresh = records if not records or records[0].offset >= wanted else [r for r in records if r.offset >= wanted]
         if len(fresh) < len(records):

@@ -67,8 +67,8 @@ def worker(fresh_topics: Connections, unique: Callable[[str], str], tmp_path: Pa
     """Starts workers of one group, with a log for each instance; ends those that still run."""
     group, started = unique("attribution"), []
 
-    def start(instance: str = "one", **env: str) -> Worker:
-        one = Worker(fresh_topics, group, tmp_path / f"{instance}.log", {"INSTANCE": instance, **env})
+    def start(instance: str = "one", script: str = "attribution_worker.py", **env: str) -> Worker:
+        one = Worker(fresh_topics, group, tmp_path / f"{instance}.log", {"INSTANCE": instance, **env}, script)
         started.append(one)
         return one
 
