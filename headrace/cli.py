@@ -8,11 +8,13 @@ import typer
 from rich.console import Console
 
 from headrace.commands import data, live, operate, schemas, services, weights
+from headrace.commands.wrong_options import Commands
 from headrace.logs import configure_logs
 from schemas.errors import HeadraceError, InvalidValue
 
 app = typer.Typer(
     name="headrace",
+    cls=Commands,
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode="rich",

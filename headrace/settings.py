@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import Field, ValidationError
-from pydantic_core import ErrorDetails
 from pydantic_settings import (
     BaseSettings,
     JsonConfigSettingsSource,
@@ -23,6 +22,7 @@ from pydantic_settings import (
 )
 
 from console.settings import ConsoleSettings
+from headrace.setting_errors import invalid_setting
 from headrace.shop.settings import DeliverySettings, ShopSettings
 from reward.settings import RewardSettings
 from schemas.connections import Connections
@@ -34,6 +34,8 @@ from trainers.settings import TrainerSettings
 
 #: Names the settings file.
 FILE_VARIABLE = "HEADRACE_SETTINGS"
+#: Begins the name of every variable that is a setting.
+PREFIX = "HEADRACE_"
 #: The file that is being loaded: pydantic asks for the sources without saying for whom.
 _file: ContextVar[str] = ContextVar("file", default="")
 
@@ -42,7 +44,7 @@ class Settings(BaseSettings, Connections):
     """Everything that can be set. Sections belong to the rooms and are documented there."""
 
     model_config = SettingsConfigDict(
-        env_prefix="HEADRACE_",
+        env_prefix=PREFIX,
         env_nested_delimiter="__",
         extra="forbid",
         frozen=True,
@@ -118,20 +120,9 @@ def load_settings(file: Path | None = None, /, **changes: Any) -> Settings:
     try:
         return Settings(**changes)
     except ValidationError as error:
-        raise _invalid(error.errors()[0]) from error
+        raise invalid_setting(error.errors()[0], Settings, PREFIX, path) from error
     except ValueError as error:  # not chained: it may carry the text that cannot be read
         what = path if path and not isinstance(error, SettingsError) else "the environment"
         raise InvalidSetting("the settings", what, "JSON or TOML of the documented form", f"correct it ({error})") from None
     finally:
         _file.reset(token)
-
-
-def _invalid(first: ErrorDetails) -> InvalidSetting:
-    """Ours as it was raised; pydantic's in our words, with the value where it can be no secret."""
-    if isinstance(own := first.get("ctx", {}).get("error"), InvalidSetting):
-        return own
-    sections, (head, *rest) = ("kafka_security", "redis_security", "database_security"), first["loc"] or ("",)
-    secret = head in sections and (not rest or rest[-1] in SECRETS)
-    hidden = secret or head in ("redis", "database", "store") or first["type"] == "extra_forbidden"
-    name, remedy = ".".join(str(part) for part in first["loc"]), "correct it in file or environment"
-    return InvalidSetting(f"setting {name}", "not shown" if hidden else first.get("input"), first["msg"], remedy)
