@@ -34,6 +34,7 @@ from streams.keywords.settings import GROUP, KeywordSettings
 from streams.keywords.store import RedisKeywordStore
 from streams.keywords.writer import CatalogueWriter, KeywordWriter
 from streams.runtime import metrics as runtime_metrics
+from streams.runtime.instance import hold_instance, tell_of_others
 from streams.runtime.process import await_topics
 from streams.settings import RuntimeSettings
 
@@ -57,15 +58,17 @@ def run(
     Of ``runtime`` the metrics are used.
 
     Raises:
+        Conflict: another process of this machine has that name.
         Unavailable: the broker or the topics do not come up, the broker or Redis do not let us in (`Refused`), or the catalogue is not in the store.
     """
     settings = settings or KeywordSettings()
     runtime = runtime or RuntimeSettings()
-    runtime_metrics.listen(runtime.metrics_host, runtime.metrics_port)
-    writer = writer or catalogue_writer(store, artefacts, settings)
-    await_topics(connections, (), 300.0)  # topics are made together; sending to or reading a missing one blocks
-    admit_redis(connections)
-    with redis_client(connections) as client:
+    with hold_instance(connections, app_id, instance), redis_client(connections) as client:
+        runtime_metrics.listen(runtime.metrics_host, runtime.metrics_port)
+        writer = writer or catalogue_writer(store, artefacts, settings)
+        await_topics(connections, (), 300.0)  # topics are made together; sending to or reading a missing one blocks
+        tell_of_others(connections, app_id, instance)
+        admit_redis(connections)
         refresher = Refresher(RedisKeywordStore(client, settings), writer, settings)
         build = partial(new_app, connections, settings, app_id, instance)
         watch = (

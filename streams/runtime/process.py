@@ -20,6 +20,7 @@ from streams.runtime import metrics
 from streams.runtime.core import Agent
 from streams.runtime.faust_internals import Chunk, ChunkApp, add_agent, new_app
 from streams.runtime.host import Host
+from streams.runtime.instance import hold_instance, tell_of_others
 from streams.runtime.lag_watch import watch_lag
 from streams.runtime.log import LogReader
 from streams.settings import RuntimeSettings
@@ -42,13 +43,19 @@ def run(
 
     ``app_id`` is the consumer group; ``instance``, when given, a name of this process in it that no other has at the
     same time: a restart under it takes its partitions back without a wait.
+
+    Raises:
+        Conflict: another process of this machine has that name.
+        Unavailable: the broker or the topics do not come up, or the port for metrics is taken.
     """
     settings = settings or RuntimeSettings()
     # Millions of small, acyclic objects live here: looking through them for cycles as often as Python does costs a sixth.
     gc.set_threshold(100_000, 50, 50)
-    metrics.listen(settings.metrics_host, settings.metrics_port)
-    await_topics(connections, agents, settings.recovery_timeout_s)
-    return asyncio.run(_serve(agents, connections, store, settings, app_id, instance))
+    with hold_instance(connections, app_id, instance):
+        metrics.listen(settings.metrics_host, settings.metrics_port)
+        await_topics(connections, agents, settings.recovery_timeout_s)
+        tell_of_others(connections, app_id, instance)
+        return asyncio.run(_serve(agents, connections, store, settings, app_id, instance))
 
 
 async def _serve(

@@ -132,7 +132,10 @@ class TransactionWriter:
         self._abort()
 
     def _lost(self, error: KafkaException) -> Conflict:
-        return Conflict(f"transactional id {self._id}", str(error), "the worker starts again")
+        fenced = error.args[0].code() in (KafkaError._FENCED, KafkaError.INVALID_PRODUCER_EPOCH, KafkaError.PRODUCER_FENCED)
+        holder = "another process, which has taken this partition over" if fenced else "the broker, which gave it up"
+        remedy = "this one ends and may start again; if that goes on, two workers run under one --instance"
+        return Conflict(f"transactional id {self._id}", f"{holder} ({error.args[0].str()})", remedy)
 
     def _abort(self) -> None:
         try:
