@@ -40,7 +40,7 @@ def unpack(stream: Stream, bound: int = MAX_BATCH_BYTES) -> bytes:
     """The records section of a batch, cut so that it takes about ``bound`` bytes at most.
 
     Raises:
-        Corrupt: more than `MAX_BATCH_RECORDS` records in a batch over the bound, or a section that ends in a record.
+        Corrupt, and the batch is passed over as a whole (`streams.runtime.overfull`): more than `MAX_BATCH_RECORDS` records in a batch over the bound, or a section that ends in a record.
     """
     whole = stream.read(bound + 1)
     while len(whole) <= bound and (more := stream.read(bound + 1 - len(whole))):

@@ -36,10 +36,13 @@ from schemas.connections import Connections
 from schemas.topics import Topic
 from streams.runtime import decompression
 from streams.runtime.core import Record
+from streams.runtime.overfull import passing_over
 from streams.settings import RuntimeSettings
 
 #: The Faust version this file was written against.
 PINNED = "0.15.3"
+
+_unpack_records = PartitionRecords._unpack_records
 
 for _noisy in ("faust", "mode", "aiokafka"):
     logging.getLogger(_noisy).setLevel(logging.WARNING)
@@ -55,13 +58,15 @@ def read_plainly() -> None:
 
 
 def unpack_within_bounds() -> None:
-    """Let the client unpack compressed batches by `streams.runtime.decompression`: its own functions know no bound."""
+    """Let the client unpack compressed batches by `streams.runtime.decompression`: its own functions know no bound. What
+    that refuses is passed over, and told by one record."""
     # Its own module or the compiled one that takes its place, whichever is in use.
     batches: Any = sys.modules[DefaultRecordBatch.__module__]
     batches.gzip_decode = decompression.gzip
     batches.lz4_decode = decompression.lz4_
     batches.zstd_decode = partial(decompression.zstd, plain=codec.zstd_decode)
     batches.snappy_decode = partial(decompression.snappy, plain=codec.snappy_decode)
+    PartitionRecords._unpack_records = lambda fetched: passing_over(fetched, _unpack_records)
 
 
 class Chunk(NamedTuple):

@@ -18,6 +18,7 @@ from confluent_kafka import Producer
 from schemas.codec import MAX_RECORD_BYTES
 from schemas.connections import Connections
 from schemas.errors import Corrupt
+from schemas.events import Tick
 from schemas.quarantine import Quarantined
 from schemas.topics import CLICKS, IMPRESSIONS, INPUTS, ORDERS, QUARANTINE
 from streams.accounting import accounted, records, totals
@@ -177,6 +178,35 @@ def test_a_batch_of_endless_records_is_refused_by_name() -> None:
     section = _section([b"x" * 40] * (decompression.MAX_BATCH_RECORDS + 1))
     with pytest.raises(Corrupt, match="100000 records"):
         decompression.unpack(io.BytesIO(section), 1_000_000)
+
+
+@pytest.mark.services
+def test_a_batch_of_endless_records_is_one_record_in_quarantine_and_the_worker_goes_on(
+    fresh_topics: Connections, worker: Callable[..., Worker]
+) -> None:
+    """110,000 values of 700 zeros, over 64 MiB, in one batch of under a MB between two ticks: three records are counted, of
+    which one stands for the batch and says where it lies."""
+    count, value = 110_000, b"\x00" * 700
+    assert count > decompression.MAX_BATCH_RECORDS and count * len(value) > decompression.MAX_BATCH_BYTES
+    settings = {
+        "compression.type": "gzip", "message.max.bytes": BOMB, "batch.size": BOMB, "batch.num.messages": count,
+        "queue.buffering.max.messages": count, "linger.ms": 60_000, "log_level": 2,
+    }  # fmt: skip
+    for ts, values in ((1_000, ()), (2_000, [value] * count)):
+        producer = Producer({"bootstrap.servers": fresh_topics.kafka, **settings})
+        for one in values:
+            producer.produce(CLICKS.name, one, partition=0)
+        assert producer.flush(120) == 0
+        with feeder(fresh_topics) as send:
+            send(CLICKS.name, 0, msgspec.json.encode(Tick(ts)))
+    goes_on = worker()
+    caught_up(fresh_topics)
+    assert goes_on.stop() == 0, goes_on.log.read_text()[-3_000:]
+    counters = totals(fresh_topics)["attribution"]
+    assert (counters["ticks"], counters["quarantined.too_large"], accounted(counters)) == (2, 1, 3)
+    (refused,) = [msgspec.json.decode(v, type=Quarantined) for p in committed(fresh_topics, QUARANTINE.name) for _, v in p]
+    assert (refused.offset, refused.partition) == (count, 0)
+    assert refused.raw.startswith(f"{CLICKS.name}/0, offsets 1 to {count}: a compressed batch failed its check".encode())
 
 
 def _section(values: list[bytes]) -> bytes:
