@@ -32,7 +32,10 @@ class Metrics:
         self.items = Gauge("headrace_served_items", "items in catalogue and trie", registry=self.registry)
         self.clicks = Counter("headrace_history_clicks", "clicks written into user histories", registry=self.registry)
         self.unreadable = Counter(
-            "headrace_history_unreadable_records", "records of the clicks' topic passed over", ["reason"], registry=self.registry
+            "headrace_history_unreadable_records",
+            "records of the clicks' topic passed over",
+            ["reason"],
+            registry=self.registry,
         )
         self.no_history = Counter(
             "headrace_history_unavailable", "searches answered without the user's history", registry=self.registry

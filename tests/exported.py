@@ -16,7 +16,9 @@ def families() -> list[Metric]:
     from serving.metrics import Metrics
     from trainers.exposition import Exposition
 
-    return [family for registry in (REGISTRY, Metrics().registry, Exposition("", 0).registry) for family in registry.collect()]
+    return [
+        family for registry in (REGISTRY, Metrics().registry, Exposition("", 0).registry) for family in registry.collect()
+    ]
 
 
 def named() -> dict[str, Metric]:

@@ -44,9 +44,7 @@ def open_run(run: Path | None, *, kafka_alone: bool = False) -> tuple[RunFolder,
     return folder, folder.settings()
 
 
-def open_live_run(
-    run: Path | None, *, kafka_alone: bool = False, needs_kafka: bool = True
-) -> tuple[RunFolder, Settings]:
+def open_live_run(run: Path | None, *, kafka_alone: bool = False, needs_kafka: bool = True) -> tuple[RunFolder, Settings]:
     """`open_run` for what speaks to the run's services: told at once where they are its own and it is not up, and within
     seconds where Kafka does not answer.
 

@@ -47,7 +47,9 @@ def test_the_remedy_names_the_place_where_the_value_stands(tmp_path: Path, monke
     """In the file; in a variable that holds the whole section."""
     file = tmp_path / "settings.json"
     file.write_text(json.dumps({"streams": {"runtime": {"linger_ms": 10_001}}}))
-    with pytest.raises(InvalidSetting, match=rf"is 10001,.*correct it in {file} \(or set HEADRACE_STREAMS__RUNTIME__LINGER_MS\)"):
+    with pytest.raises(
+        InvalidSetting, match=rf"is 10001,.*correct it in {file} \(or set HEADRACE_STREAMS__RUNTIME__LINGER_MS\)"
+    ):
         load_settings(file)
     monkeypatch.setenv("HEADRACE_STREAMS", '{"runtime": {"linger_ms": 10001}}')
     with pytest.raises(InvalidSetting, match=r"; correct HEADRACE_STREAMS$"):

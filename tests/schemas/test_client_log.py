@@ -18,10 +18,11 @@ from schemas.quiet import CAUSES, Quiet
 
 def test_a_line_is_due_once_an_interval_and_counts_what_came_meanwhile() -> None:
     """At 0, 1, ..., 9 s one line, at 10 s the next one: it stands for the nine before it and itself."""
-    now = 0.0
-    quiet = Quiet(10.0, lambda: now)
+    now = [0.0]
+    quiet = Quiet(10.0, lambda: now[0])
     found = []
-    for now in range(21):
+    for second in range(21):
+        now[0] = second
         found.append(quiet.due("a"))
     assert found == [1, *[0] * 9, 10, *[0] * 9, 10]
     assert quiet.due("b") == 1  # a cause of its own

@@ -92,7 +92,18 @@ def test_history_enters_the_next_impression(serve: Serve, shop: Shop, fresh_topi
         for n, query in enumerate(("mug", "lamp", "mug")):
             assert server.search(q=query, user="ann", request_id=f"q{n}", ts=ts + n).status_code == 200
         first, second = Click(ts + 10, "ann", items[0]), Click(ts + 11, "ann", items[1])
-        send(CLICKS, second, b"{broken", first, Tick(ts + 12), b"{broken", second, b"{broken", Click(ts + 99, "ann", items[2]), partition=1)
+        send(
+            CLICKS,
+            second,
+            b"{broken",
+            first,
+            Tick(ts + 12),
+            b"{broken",
+            second,
+            b"{broken",
+            Click(ts + 99, "ann", items[2]),
+            partition=1,
+        )
         counted = "headrace_history_clicks_total 4.0"
         said = server.wait(lambda: server.http.get("/metrics"), lambda r: counted in r.text).text
         assert 'headrace_history_unreadable_records_total{reason="unreadable"} 3.0' in said
