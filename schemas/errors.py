@@ -40,9 +40,11 @@ class InvalidSetting(InvalidValue):
 class InvalidEvent(InvalidValue):
     """A record cannot be used; ``reason`` is a code of `schemas.quarantine.Reason`."""
 
-    def __init__(self, reason: str, what: str, value: object, bound: str) -> None:
+    def __init__(
+        self, reason: str, what: str, value: object, bound: str, remedy: str = "the record goes to quarantine"
+    ) -> None:
         self.reason = reason
-        super().__init__(what, value, bound, "the record goes to quarantine")
+        super().__init__(what, value, bound, remedy)
 
 
 class InvalidData(InvalidValue):

@@ -72,13 +72,11 @@ def decide(
     )  # fmt: skip
     queries = [normalise(view.query) for view in views]
     if len(views) < settings.min_views or len(set(queries)) < 2:
-        reason = f"kept: {len(views)} held-out views of {len(set(queries))} queries, {settings.min_views} of 2 are needed"
+        reason = f"{len(views)} held-out views of {len(set(queries))} queries, {settings.min_views} of 2 are needed"
         return msgspec.structs.replace(blank, reason=reason)
     interval = paired_bootstrap(candidate_n, served_n, queries, settings.repeats, seed)
     bound = -settings.margin * abs(float(served_n.mean()))
-    promoted = interval.low >= bound
-    verdict = "promoted" if promoted else "kept the served one"
-    reason = f"{verdict}: low end {interval.low:+.4f} of {interval.diff:+.4f} against a bound of {bound:+.4f}"
+    reason = f"low end {interval.low:+.4f} of {interval.diff:+.4f} against a bound of {bound:+.4f}"
     return msgspec.structs.replace(
-        blank, promoted=promoted, diff=interval.diff, low=interval.low, high=interval.high, reason=reason
+        blank, promoted=interval.low >= bound, diff=interval.diff, low=interval.low, high=interval.high, reason=reason
     )

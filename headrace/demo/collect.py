@@ -124,11 +124,15 @@ def _missing(served: Sequence[Served], settings: Settings, lost: int, gate: Sequ
     frozen = Artefacts.load(Store(settings.store)).frozen
     missing = []
     if not any(s.manifest.checkpoint != frozen for s in served):
-        last = f"the gate's last word: {gate[-1].reason}" if gate else "the gate saw none"
+        last = f"the gate's last word: {_said(gate[-1])}" if gate else "the gate saw none"
         missing.append(f"no checkpoint of the learner was promoted and served a search ({last})")
     if lost:
         missing.append(f"{lost} events are lost")
     return missing
+
+
+def _said(decision: GateDecision) -> str:
+    return f"{'promoted' if decision.promoted else 'kept the served one'}, {decision.reason}"
 
 
 def _learner(settings: Settings, journal: Journal, promoted: Sequence[Promotion]) -> dict[str, Any]:

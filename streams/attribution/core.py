@@ -8,6 +8,7 @@ depend on how topics interleave or where chunks end.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
 from heapq import heappop, heappush
 
 from schemas.codec import event_decoder
@@ -84,8 +85,7 @@ class AttributionCore:
             try:
                 event: Event = decode(record.value)
                 if event.ts > record.timestamp + self._tolerance:
-                    bound = f"at most {self._tolerance} ms ahead of its record's {record.timestamp}"
-                    raise InvalidEvent(Reason.FUTURE, "event time", event.ts, bound)
+                    raise _of_the_future(event.ts, record.timestamp, self._settings.future_tolerance_s)
                 if type(event) is Tick:
                     self._count("ticks")
                 elif event.ts >= newest - self._lateness:
@@ -175,6 +175,18 @@ class AttributionCore:
 
     def _count(self, name: str) -> None:
         self.counters[name] = self.counters.get(name, 0) + 1
+
+
+def _of_the_future(ts: int, now: int, tolerance_s: int) -> InvalidEvent:
+    """``now``: the broker's time for the record (ms)."""
+    what, ahead_s = f"event time ({_utc(ts)})", round((ts - now) / 1_000)
+    bound = f"at most {tolerance_s} s ahead of now ({_utc(now)}, the broker's clock), and is {ahead_s:,} s ahead"
+    remedy = "set the producer's clock and send it anew, or raise streams.attribution.future_tolerance_s and replay it"
+    return InvalidEvent(Reason.FUTURE, what, ts, bound, remedy)
+
+
+def _utc(ms: int) -> str:
+    return datetime.fromtimestamp(ms / 1_000, UTC).isoformat(timespec="milliseconds")
 
 
 def _check_items(event: Impression, known: Callable[[str], bool]) -> None:

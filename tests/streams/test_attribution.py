@@ -261,6 +261,9 @@ def test_an_event_ahead_of_the_brokers_time_is_refused_and_moves_nothing() -> No
     log = Log()(view(at=61), broker=T)(Tick(T + 61_000), broker=T)
     assert log.reasons == ["future", "future"]
     assert log.core.watermark == 0
+    (said, _) = (msgspec.json.decode(o.value, type=Quarantined).detail for o in log.out if o.topic == QUARANTINE.name)
+    for part in (str(T + 61_000), "at most 60 s ahead of now", "is 61 s ahead", "future_tolerance_s", "replay"):
+        assert part in said
     assert Log()(view(at=60), broker=T).reasons == []
 
 

@@ -37,14 +37,15 @@ def test_the_low_end_may_lose_the_margin_and_no_more(shift: float, noise: float,
     decision = verdict(shift, noise)
     assert decision.promoted is promoted
     assert (decision.checkpoint, decision.against, decision.n, decision.metric) == ("candidate", "served", 40, "reward@3")
-    assert ("promoted" if promoted else "kept") in decision.reason
+    # The verdict has a field of its own; whoever shows both would say it twice.
+    assert decision.reason.startswith(f"low end {decision.low:+.4f}") and "promoted" not in decision.reason
 
 
 def test_too_few_views_keep_the_served_one() -> None:
     """However good the candidate looks; the reason names the numbers."""
     decision = decide(NAMES, np.full(9, 9.0), np.zeros(9), VIEWS[:9], SETTINGS, seed=0)
     assert not decision.promoted
-    assert "9 held-out views" in decision.reason
+    assert decision.reason.startswith("9 held-out views")
     same = [view(0)] * 20
     assert "1 queries" in decide(NAMES, np.ones(20), np.zeros(20), same, SETTINGS, seed=0).reason
 
