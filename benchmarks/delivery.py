@@ -19,12 +19,14 @@ import structlog
 
 from benchmarks.common import Row, finish, parser
 from benchmarks.delivery_faults import full_disk, takeover
-from benchmarks.delivery_faults.kinds import BROKER, KILL, PAUSE, SECOND, TERM
+from benchmarks.delivery_faults.kinds import BROKER, DISK, KILL, PAUSE, SECOND, TERM
 from benchmarks.delivery_faults.stage import Kind, Stage, Tally, stage
 
 #: Kind, rounds, faults a round. A comparison ends a round; static members every other one.
 FULL: tuple[tuple[Kind, int, int], ...] = ((KILL, 10, 5), (BROKER, 5, 1), (SECOND, 5, 2), (TERM, 5, 2), (PAUSE, 5, 1))
 QUICK: tuple[tuple[Kind, int, int], ...] = ((KILL, 1, 2), (TERM, 1, 1), (SECOND, 1, 1))
+#: What only a full run does besides.
+DISK_FULL, TAKE_OVER = DISK.name, "take-over"
 OPEN_VIEWS, TAKEOVERS, BOUND_S = 100_000, 7, 5.0
 
 
@@ -48,13 +50,20 @@ def taken(case: str, seconds: Sequence[float]) -> Row:
     return Row(case, p50, BOUND_S, "bound", BOUND_S / p50, "s", len(seconds))
 
 
+def kinds(quick: bool) -> list[str]:
+    """What a run consists of, by the names that ``--only`` takes."""
+    return [kind.name for kind, _, _ in (QUICK if quick else FULL)] + [DISK_FULL, TAKE_OVER] * (not quick)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Break, compare, measure, print, write; 0 when every result was identical, else 1, and the folder is kept."""
     options = parser("delivery", __doc__)
     options.add_argument("--seed", type=int, default=1, help="of events, mishaps and the moments of faults")
-    options.add_argument("--only", metavar="KIND", help="one kind of fault, or `take-over`, or `disk full`")
+    options.add_argument("--only", metavar="KIND", help=f"one of: {', '.join(kinds(quick=False))}")
     options.add_argument("--keep", action="store_true", help="keep the folder with logs and broker")
     chosen = options.parse_args(arguments)
+    if chosen.only not in (None, *(known := kinds(chosen.quick))):
+        options.error(f"--only {chosen.only!r}: must be one of {', '.join(known)}" + " (with --quick)" * chosen.quick)
     run = Path(tempfile.mkdtemp(prefix="headrace-delivery-"))
     print(f"folder {run}", flush=True)
     # What the supervisor says of every end and start goes to a file beside the log of faults.
@@ -80,7 +89,7 @@ def measure(run: Path, seed: int, quick: bool, only: str | None) -> tuple[list[R
     if plan:
         with stage(run / "faults", seed) as one:
             tallies += rounds(one, plan)
-    if not quick and only in (None, "disk full"):
+    if not quick and only in (None, DISK_FULL):
         tally = full_disk.survive(run / "disk", seed)
         if tally is None:
             notes.append("disk full: left out, as no small file system can be mounted here (needs root, or user namespaces)")
@@ -91,7 +100,7 @@ def measure(run: Path, seed: int, quick: bool, only: str | None) -> tuple[list[R
         kinds = dict.fromkeys(tally.kind for tally in tallies)
         rows += [identical(f"identical, {kind}", [t for t in tallies if t.kind == kind]) for kind in kinds]
         notes += [f"{kind}: during {sum(t.events for t in tallies if t.kind == kind):,} events" for kind in kinds]
-    if not quick and only in (None, "take-over"):
+    if not quick and only in (None, TAKE_OVER):
         times = takeover.measure(run / "takeover", seed, OPEN_VIEWS, TAKEOVERS)
         rows += [taken(f"take-over {how}, p50, {OPEN_VIEWS // 1_000}k open views", said) for how, said in times.items()]
         notes += [f"take-over {how}: {' '.join(f'{s:.2f}' for s in sorted(said))} s" for how, said in times.items()]

@@ -34,7 +34,14 @@ def write(folder: Path, made: Mapping[str, Document]) -> list[str]:
 
 
 def stale(folder: Path, made: Mapping[str, Document]) -> list[str]:
-    """What in ``folder`` is not what this code says, a line each with its remedy."""
+    """What in ``folder`` is not what this code says, a line each with its remedy.
+
+    Raises:
+        Unavailable: there is no such folder.
+    """
+    if not folder.is_dir():
+        remedy = "run this in the repository's root, or name the folder with --docs"
+        raise Unavailable("committed documents", f"{folder} is no folder", remedy)
     lines = []
     for name, document in made.items():
         path = folder / f"{name}.json"

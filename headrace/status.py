@@ -6,16 +6,17 @@ import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
-from rich.table import Table
-
+from headrace.columns import Column, aligned
 from schemas.connections import Connections
 from streams.followers import followers
 from streams.lag import Lag, lags
 
-#: Columns, their unit in the name where they have one.
+#: What fits a terminal of 80 columns stays; the rest goes, the last first. Units are in the titles.
 COLUMNS = (
-    "agent", "partition", "lag (records)", "lag (event s)", "behind the first (s)", "watermark (UTC)", "state (bytes)",
-    "records since", "commit", "age (s)",
+    Column("agent"), Column("part"), Column("lag (records)", right=True), Column("lag (s)", right=True),
+    Column("watermark (UTC)"), Column("age (s)", right=True), Column("behind (s)", right=True, spare=1),
+    Column("state (MiB)", right=True, spare=2), Column("replays (records)", right=True, spare=3),
+    Column("commit", right=True, spare=4),
 )  # fmt: skip
 
 
@@ -28,16 +29,17 @@ def standing(connections: Connections) -> list[Lag]:
     return lags(connections) + followers(connections)
 
 
-def status_table(rows: Sequence[Lag]) -> Table:
-    """The rows as a table."""
-    at = datetime.fromtimestamp(time.time(), UTC).strftime("%H:%M:%S")
-    table = Table(*COLUMNS, title=f"Agents, {at} UTC")
-    for row in rows:
-        table.add_row(
-            row.agent, str(row.partition), f"{row.lag:,}", _seconds(row.lag_s), _seconds(row.skew_s), _time(row.watermark),
-            _count(row.state_bytes), _count(row.since_snapshot), str(row.sequence or ""), _seconds(row.age_s),
-        )  # fmt: skip
-    return table
+def status_lines(rows: Sequence[Lag], width: int | None = None) -> list[str]:
+    """When they were asked for, then a line for each of the rows, in at most ``width`` columns."""
+    cells = [
+        (
+            row.agent, str(row.partition), f"{row.lag:,}", _seconds(row.lag_s), _time(row.watermark), _seconds(row.age_s),
+            _seconds(row.skew_s), "" if row.state_bytes is None else f"{row.state_bytes / 2**20:,.1f}",
+            "" if row.since_snapshot is None else f"{row.since_snapshot:,}", str(row.sequence or ""),
+        )
+        for row in rows
+    ]  # fmt: skip
+    return [f"At {_time(int(time.time() * 1_000))} UTC", *aligned(COLUMNS, cells, width)]
 
 
 def _time(ms: int) -> str:
@@ -46,7 +48,3 @@ def _time(ms: int) -> str:
 
 def _seconds(seconds: float | None) -> str:
     return "" if seconds is None else f"{seconds:,.1f}"
-
-
-def _count(number: int | None) -> str:
-    return "" if number is None else f"{number:,}"

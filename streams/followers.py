@@ -18,7 +18,7 @@ from schemas.journal import StepIntent
 from schemas.topics import EXAMPLES, IMPRESSIONS, STEPS
 from streams.keywords.settings import GROUP
 from streams.lag import Lag, age_s, with_skew
-from streams.runtime.behind import event_time, newest, records_behind, seconds_behind
+from streams.runtime.behind import event_time, records_behind, seconds_behind
 from streams.runtime.log import LogReader, Tail
 
 #: Offsets before a position in which its last record is looked for; between them lie the marks of transactions.
@@ -51,7 +51,7 @@ def reading(
     for _, partition in places:
         tail, following = tails[topic, partition], offsets[partition]
         behind, watermark = records_behind(tail, following), _time_before(reader, topic, partition, following, tail)
-        late = seconds_behind(newest([tail]), watermark)
+        late = seconds_behind({topic: tail}, {topic: following}, {}, watermark)
         rows.append(Lag(name, partition, behind, watermark, sequence, age, {topic: behind}, late))
     return rows
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from schemas.commits import Commit
 from schemas.connections import Connections
 from streams.accounting import standing
-from streams.runtime.behind import newest, records_behind, seconds_behind
+from streams.runtime.behind import records_behind, seconds_behind
 from streams.runtime.log import LogReader, Tail
 
 
@@ -18,8 +18,8 @@ class Lag:
     """One partition of one agent, or of another reader of topics. None: not known, or there is no such thing.
 
     ``lag`` counts input records not yet committed, ``topics`` says in which; ``watermark`` is event time (ms), 0 before
-    any. ``lag_s`` is event time too: the newest at the ends of this partition's inputs less the watermark; ``skew_s``:
-    the furthest watermark of the agent's partitions less this one. ``sequence`` and ``age_s`` (wall time) are of the
+    any. ``lag_s`` is event time too, from what was taken last to the newest at the end, of the input where that is most: 0
+    when everything was taken. ``skew_s``: the furthest watermark of the agent's partitions less this one. ``sequence`` and ``age_s`` (wall time) are of the
     last commit. ``state_bytes`` is the size of the last dumped state, not compressed; ``since_snapshot`` counts the
     input records since, which a recovery would replay.
     """
@@ -59,7 +59,7 @@ def _lag(commit: Commit, tails: dict[str, Tail]) -> Lag:
         sequence=commit.sequence,
         age_s=age_s(commit.created_ms),
         topics=topics,
-        lag_s=seconds_behind(newest(tails.values()), commit.watermark),
+        lag_s=seconds_behind(tails, commit.next_offsets, commit.reached, commit.watermark),
         state_bytes=commit.snapshot_bytes or None,  # a commit of before it was told
         since_snapshot=commit.since_snapshot if commit.snapshot_bytes else None,
     )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from benchmarks import delivery, soak
 from benchmarks.delivery_faults.flow import Log
 from benchmarks.delivery_faults.stage import RULES, Tally
@@ -29,6 +31,18 @@ def test_a_round_with_a_difference_counts_none_of_its_faults() -> None:
     """Five of fifteen faults lie in a round that differed: 10 of 15."""
     row = delivery.identical("identical", [Tally("kill -9", 10, 10, 1), Tally("kill -9", 5, 0, 1)])
     assert (row.ours, row.peer, row.repeats) == (10, 15, 15)
+
+
+@pytest.mark.parametrize(("words", "lacks"), [(["--only", "nonsense"], ""), (["--quick", "--only", "SIGSTOP"], "SIGSTOP,")])
+def test_a_kind_that_a_run_does_not_have_is_refused_with_the_names_it_has(
+    words: list[str], lacks: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Before anything is started; a quick run has fewer."""
+    with pytest.raises(SystemExit) as end:
+        delivery.main(words)
+    said = capsys.readouterr().err.partition("must be")[2]
+    assert end.value.code == 2 and "kill -9, " in said and "second worker" in said
+    assert ("take-over" in said) is (not lacks) and (not lacks or lacks not in said)
 
 
 def test_a_log_takes_so_many_events_whatever_ticks_lie_between_and_a_seed_gives_the_same_one() -> None:

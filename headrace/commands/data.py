@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -9,8 +10,12 @@ import msgspec
 import typer
 from rich.table import Table
 
+from headrace.columns import put, room
 from headrace.commands.common import JsonOption, RunOption, console, emit, open_live_run
 from headrace.commands.watching import watched
+
+#: Keys of each sort that the file of `diff-topics` has.
+KEPT = 1_000
 
 FromOption = Annotated[
     str,
@@ -64,7 +69,10 @@ def replay(
         raise InvalidRequest("replay", "without --into", "with it for --upstream, --overwrite", "say what to rebuild into")
     _, settings = open_live_run(run)
     if into:
-        emit(_rebuild(settings, topic, start, end, into, upstream or [], overwrite), json)
+        made = _rebuild(settings, topic, start, end, into, upstream or [], overwrite)
+        compare = f"headrace diff-topics {topic} {into}" + (f" --run {shlex.quote(str(run))}" if run else "")
+        put(console, [f"read {made['read']} records, wrote {made['written']} to {into}. Next: {compare}"])
+        emit(made, json)
         return
     sent = _send(settings.connections, path, topic, start, end)
     console.print(
@@ -95,9 +103,6 @@ def _rebuild(
 
     with watched(f"rebuilding {topic}") as tell:
         made = run_rebuild(settings, topic, into, span(start, end), upstream, overwrite, tell)
-    console.print(
-        f"read {made.read} records, wrote {made.written} to {made.topic}. Next: headrace diff-topics {topic} {into}"
-    )
     result: dict[str, Any] = msgspec.to_builtins(made)
     return result
 
@@ -107,33 +112,25 @@ def diff_topics(
     b: Annotated[str, typer.Argument(help="Another of the same kind.")],
     start: FromOption = "",
     end: ToOption = "",
-    limit: Annotated[int, typer.Option("--limit", min=0, max=1_000, help="Examples shown of each sort.")] = 5,
+    limit: Annotated[
+        int, typer.Option("--limit", min=0, max=KEPT, help="Keys shown of each sort; the file of --json has up to 1,000.")
+    ] = 5,
     run: RunOption = None,
     json: JsonOption = None,
 ) -> None:
     """Compare two topics by what they say last of each view (example, stamp): exit status 0 when they say the same.
 
-    Where one of them was rebuilt for a stretch of event time, only that stretch is compared. Memory is about 250 bytes for
-    each key of a partition and topic.
+    Where one of them was rebuilt for a stretch of event time, only that stretch is compared. The first keys that differ are
+    shown value by value; --json has the records too. Memory is about 250 bytes for each key of a partition and topic.
     """
+    from headrace.differences import difference_lines
     from streams.replaying.diff import diff_topics as compare
     from streams.replaying.span import span
 
     _, settings = open_live_run(run, kafka_alone=True)
     with watched("comparing") as tell:
-        found = compare(settings.connections, a, b, span(start, end), limit, tell)
-    table = Table("", "count", title=f"{a} and {b}")
-    revised = found.fields.get("revision", 0)
-    table.add_row("same" + (" (but for the revision's number, some)" if revised else ""), str(found.same))
-    table.add_row("different", str(found.different))
-    for name, count in sorted(found.fields.items()):
-        table.add_row(f"  by {name}", str(count))
-    table.add_row(f"only in {a}", str(found.only_a))
-    table.add_row(f"only in {b}", str(found.only_b))
-    console.print(table)
-    for sort, examples in found.examples.items():
-        for example in examples:
-            console.print(f"{sort}: {msgspec.json.encode(example).decode()}", markup=False, soft_wrap=True)
+        found = compare(settings.connections, a, b, span(start, end), KEPT if json else limit, tell)
+    put(console, difference_lines(found, limit, room(console)))
     emit({**msgspec.to_builtins(found), "equal": found.equal}, json)
     if not found.equal:
         raise typer.Exit(1)

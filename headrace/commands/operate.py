@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
+from collections.abc import Callable
+from contextlib import nullcontext, suppress
 from typing import Annotated
 
 import typer
 from rich.table import Table
 
+from headrace.columns import put, room
 from headrace.commands.common import JsonOption, RunOption, console, emit, open_live_run
 
 #: Pause between two looks of `status --watch` (s).
@@ -77,26 +79,40 @@ def status(
 ) -> None:
     """Per agent and partition: lag in records and in seconds of event time, watermark, state size, last commit.
 
-    The keyword worker and the learner are listed too, by what they have acknowledged and journalled.
+    The keyword worker and the learner are listed too, by what they have acknowledged and journalled. A narrow terminal gets
+    fewer columns; a pipe and --json get all.
     """
+    from headrace.status import standing, status_lines
+
+    _, settings = open_live_run(run, kafka_alone=True)
+
+    def look() -> list[str]:
+        rows = standing(settings.connections)
+        emit(rows, json)
+        return status_lines(rows, room(console))
+
+    if watch:
+        with suppress(KeyboardInterrupt):
+            _watch(look)
+    else:
+        put(console, look())
+
+
+def _watch(look: Callable[[], list[str]]) -> None:
+    """On a terminal in place, elsewhere one block below the other."""
     import time
 
     from rich.live import Live
+    from rich.text import Text
 
-    from headrace.status import standing, status_table
-
-    _, settings = open_live_run(run, kafka_alone=True)
-    rows = standing(settings.connections)
-    emit(rows, json)
-    if not watch:
-        console.print(status_table(rows))
-        return
-    with suppress(KeyboardInterrupt), Live(status_table(rows), console=console, auto_refresh=False) as live:
+    with Live(console=console, auto_refresh=False) if console.is_terminal else nullcontext() as live:
         while True:
+            lines = look()
+            if live is not None:
+                live.update(Text("\n".join(lines)), refresh=True)
+            else:
+                put(console, [*lines, ""])
             time.sleep(WATCH_S)
-            rows = standing(settings.connections)
-            emit(rows, json)
-            live.update(status_table(rows), refresh=True)
 
 
 @quarantine.command(name="list")

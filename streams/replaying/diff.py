@@ -19,6 +19,7 @@ from schemas.connections import Connections
 from schemas.errors import Corrupt, InvalidEvent, InvalidRequest
 from schemas.events import Tick
 from schemas.topics import Topic
+from streams.replaying.changes import changes
 from streams.replaying.clients import new_reader
 from streams.replaying.fields import KINDS, REVISION, Kind
 from streams.replaying.inputs import partitions_of
@@ -32,10 +33,21 @@ from streams.runtime.log import LogReader
 FIELD, OFFSET = 8, 8
 
 
+@dataclass(frozen=True)
+class Example:
+    """One key: the names of the fields that differ, the values in them, and the records, as far as they are there."""
+
+    key: str
+    fields: list[str]
+    changes: dict[str, tuple[Any, Any]]
+    a: Any
+    b: Any
+
+
 @dataclass
 class Difference:
     """Keys by what became of them. ``same`` includes those that differ in the number of their revision alone, which
-    ``fields`` counts too. ``examples``: the first of each sort, ``a`` and ``b`` as far as they are there."""
+    ``fields`` counts too. ``examples``: the first of each sort."""
 
     a: str
     b: str
@@ -46,7 +58,7 @@ class Difference:
     only_a: int = 0
     only_b: int = 0
     fields: dict[str, int] = field(default_factory=dict)
-    examples: dict[str, list[dict[str, Any]]] = field(default_factory=lambda: {"different": [], "only_a": [], "only_b": []})
+    examples: dict[str, list[Example]] = field(default_factory=lambda: {"different": [], "only_a": [], "only_b": []})
 
     @property
     def equal(self) -> bool:
@@ -148,10 +160,9 @@ def _compare(
     shown_a = examples.of(said.a, [one for _, _, one, _ in wanted if one])
     shown_b = examples.of(said.b, [other for _, _, _, other in wanted if other])
     for sort, differing, one, other in wanted:
-        example: dict[str, Any] = {"fields": differing} if differing else {}
-        example |= {"a": shown_a[_offset(one)]} if one else {}
-        example |= {"b": shown_b[_offset(other)]} if other else {}
-        said.examples[sort].append(example)
+        a_said, b_said = shown_a[_offset(one)] if one else None, shown_b[_offset(other)] if other else None
+        moved = changes(a_said, b_said) if a_said and b_said else {}
+        said.examples[sort].append(Example(kind.key(a_said or b_said), differing, moved, a_said, b_said))
 
 
 def _differing(kind: Kind, one: bytes, other: bytes) -> list[str]:
@@ -167,12 +178,13 @@ class _Examples:
         self._reader, self._of, self._partition = reader, of, partition
 
     def of(self, topic: str, entries: list[bytes]) -> dict[int, Any]:
-        """Offset -> the record there, as plain data."""
+        """Offset -> the record there."""
         offsets = {_offset(entry) for entry in entries}
         if not offsets:
             return {}
         stretch = self._reader.read(topic, self._partition, min(offsets), max(offsets) + 1)
-        return {r.offset: msgspec.json.decode(r.value) for batch in stretch for r in batch if r.offset in offsets}
+        wanted = (record for batch in stretch for record in batch if record.offset in offsets)
+        return {record.offset: read(self._of, topic, self._partition, record) for record in wanted}
 
 
 def read(of: Topic, name: str, partition: int, record: Record) -> Any:

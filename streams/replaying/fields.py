@@ -17,6 +17,9 @@ from schemas.views import View, ViewStatus
 #: The field that may differ in what counts as the same.
 REVISION = "revision"
 
+#: Fields of the records that are not compared, besides those that follow from the revision.
+UNCOMPARED = frozenset({"emitted_at", "d_clicks", "d_orders", "trace", "view_id", "example_id", "path"})
+
 
 class Kind(NamedTuple):
     """How records of a topic are compared; ``fields`` are the names of what ``values`` gives, in that order.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Mapping
 
 import msgspec
 
@@ -34,9 +34,9 @@ def event_time(record: Record) -> int:
     return said if 0 < said <= record.timestamp + AHEAD_MS else 0
 
 
-def newest(tails: Iterable[Tail]) -> int:
-    """The newest event time (ms) at these ends; 0 where there is none."""
-    return max((event_time(record) for tail in tails for record in tail.records), default=0)
+def newest(tail: Tail) -> int:
+    """The newest event time (ms) at that end; 0 where there is none."""
+    return max((event_time(record) for record in tail.records), default=0)
 
 
 def records_behind(tail: Tail, following: int) -> int:
@@ -45,6 +45,16 @@ def records_behind(tail: Tail, following: int) -> int:
     return behind if behind > TAIL else sum(record.offset >= following for record in tail.records)
 
 
-def seconds_behind(newest_ms: int, watermark_ms: int) -> float | None:
-    """Seconds of event time between the two; None where either is not known."""
-    return max(0, newest_ms - watermark_ms) / 1_000 if newest_ms and watermark_ms else None
+def seconds_behind(
+    tails: Mapping[str, Tail], following: Mapping[str, int], reached: Mapping[str, int], watermark_ms: int
+) -> float | None:
+    """Seconds of event time that a reader has still to go, on the input where that is most.
+
+    From what it took last of an input (``reached``, ms; where that is not told its watermark) to the newest at the end. 0 where
+    it has taken everything (its next offsets are ``following``), None where a time is not known.
+    """
+    waiting = {topic: newest(tail) for topic, tail in tails.items() if records_behind(tail, following[topic])}
+    if not waiting:
+        return 0.0
+    ways = [(end, reached.get(topic) or watermark_ms) for topic, end in waiting.items()]
+    return max((max(0, end - start) / 1_000 for end, start in ways if end and start), default=None)

@@ -10,7 +10,7 @@ from confluent_kafka import KafkaException
 
 from schemas.errors import Unavailable
 from streams.runtime import metrics
-from streams.runtime.behind import newest, records_behind, seconds_behind
+from streams.runtime.behind import records_behind, seconds_behind
 from streams.runtime.log import LogReader, Tail
 from streams.runtime.slot import Slot
 
@@ -39,6 +39,6 @@ def show(slot: Slot, tails: Mapping[tuple[str, int], Tail]) -> None:
     labels = (slot.agent.name, str(slot.partition))
     for topic, tail in mine.items():
         metrics.LAG_RECORDS.labels(*labels, topic).set(records_behind(tail, slot.next[topic]))
-    behind = seconds_behind(newest(mine.values()), slot.core.watermark)
+    behind = seconds_behind(mine, slot.next, slot.reached, slot.core.watermark)
     if behind is not None:
         metrics.LAG_SECONDS.labels(*labels).set(behind)

@@ -23,7 +23,7 @@ LAG_RECORDS = Gauge(
 )
 LAG_SECONDS = Gauge(
     "headrace_lag_seconds",
-    "Newest event time at the ends of the partition's inputs, less its watermark; attribution's holds the allowed lateness",
+    "Event time from what was taken last to the newest at the end, of the input where that is most; 0: everything was taken",
     LABELS,
 )
 COMMITTED = Gauge("headrace_last_commit_timestamp_seconds", "Wall time of the last commit, since 1970", LABELS)

@@ -21,6 +21,7 @@ from schemas.quarantine import Reason
 from schemas.store import Store
 from schemas.topics import COMMITS, QUARANTINE, STATES
 from streams.runtime import metrics
+from streams.runtime.behind import event_time
 from streams.runtime.commit_log import commit_key, last_commit, snapshot, split
 from streams.runtime.core import Agent, Blob, Core, Output, Record
 from streams.runtime.log import LogReader
@@ -62,6 +63,7 @@ class Slot:
         self._labels = (agent.name, str(partition))
         self.core: Core = agent.build(partition)
         self.next: dict[str, int] = {}
+        self.reached: dict[str, int] = {}  #: event time (ms) of what each input brought last
         self.sequence = 0
         self._outputs: list[Output] = []
         self._blobs: list[Blob] = []
@@ -99,7 +101,7 @@ class Slot:
         self._outputs, self._blobs, self._since_snapshot = [], [], 0
         if commit is None:
             self.next = {t.name: self._reader.bounds(t.name, self.partition)[0] for t in self.agent.inputs}
-            self.sequence, self._snapshot_offset, self._state_bytes = 0, -1, 0
+            self.sequence, self._snapshot_offset, self._state_bytes, self.reached = 0, -1, 0, {}
         else:
             state, self.next = snapshot(self._reader, commit, self._partitions)
             self._state_bytes = len(state)
@@ -107,6 +109,7 @@ class Slot:
             self.core.load(state)
             self._replay(commit)
             self.sequence, self._snapshot_offset = commit.sequence, commit.snapshot_offset
+            self.reached = dict(commit.reached)
             metrics.SNAPSHOT_BYTES.labels(*self._labels).set(len(state))
             metrics.COMMITTED.labels(*self._labels).set(commit.created_ms / 1_000)
             metrics.WATERMARK.labels(*self._labels).set(self.core.watermark / 1_000)
@@ -166,6 +169,8 @@ class Slot:
         self._outputs += outputs
         self._blobs += blobs
         self.next[topic] = end
+        if fresh and (ts := event_time(fresh[-1])):
+            self.reached[topic] = ts
         self._since_snapshot += len(fresh)
         metrics.RECORDS.labels(*self._labels, topic).inc(len(fresh))
         metrics.UNSENT.labels(*self._labels).set(len(self._outputs))
@@ -238,7 +243,7 @@ class Slot:
             agent=self.agent.name, partition=self.partition, sequence=self.sequence, next_offsets=dict(self.next),
             snapshot_offset=self._snapshot_offset, watermark=self.core.watermark, counters=dict(self.core.counters),
             created_ms=int(time.time() * 1_000), snapshot_bytes=self._state_bytes, since_snapshot=self._since_snapshot,
-            rules=self.agent.rules,
+            rules=self.agent.rules, reached=dict(self.reached),
         )  # fmt: skip
         return Batch(outputs, blobs, state, commit)
 

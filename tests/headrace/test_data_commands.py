@@ -46,6 +46,7 @@ def test_a_file_is_replayed_its_views_rebuilt_and_compared(
     assert rebuilt.exit_code == 0, rebuilt.output
     made = json.loads(result.read_text())
     assert (made["topic"], made["of"], made["read"]) == (name, VIEWS.name, 14) and made["written"] >= 1
+    assert f"Next: headrace diff-topics {VIEWS.name} {name} --run {tmp_path / 'run'}" in rebuilt.output
     later = headrace("replay", "--topic", VIEWS.name, "--from", "2001-09-09T01:46:41", "--into", name, "--overwrite")
     assert later.exit_code == 0, later.output
     assert headrace("diff-topics", VIEWS.name, name).exit_code == 0  # nothing of that time in either
@@ -55,6 +56,7 @@ def test_a_file_is_replayed_its_views_rebuilt_and_compared(
     found = json.loads(result.read_text())
     assert compared.exit_code == 1 and (found["equal"], found["same"], found["only_a"], found["only_b"]) == (False, 0, 0, 1)
     assert found["examples"]["only_b"][0]["b"]["items"][0]["clicks"] == 1
+    assert f"only in {name}:\n  r1\n" in compared.output
     assert headrace("diff-topics", name, name).exit_code == 0
     assert headrace("switch-topics", VIEWS.name, name, "--dry-run").exit_code == 0  # attribution never ran: nothing to do
     again = headrace("replay", "--topic", "search.clicks", "--from", "1")

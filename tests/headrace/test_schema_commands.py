@@ -53,8 +53,10 @@ def repository(tmp_path: Path) -> Repository:
 
 def test_what_was_written_and_released_passes(repository: Repository) -> None:
     """Nothing to say, and nothing to do a second time."""
-    assert repository.run("check").exit_code == 0
-    assert repository.json() == {"stale": [], "breaks": [], "allowed": []}
+    checked = repository.run("check")
+    assert checked.exit_code == 0 and repository.json() == {"stale": [], "breaks": [], "allowed": []}
+    assert f"{len(list(repository.docs.iterdir()))} documents in {repository.docs} are" in checked.output
+    assert f"schema in {repository.released} (0 allowed" in checked.output
     assert repository.run("write").exit_code == 0 and repository.json() == {"changed": []}
     assert repository.run("list").exit_code == 0
     row = {"topic": "search.orders", "record": "Return", "writes": 1, "reads": [1], "since_release": []}
@@ -104,7 +106,9 @@ def test_an_allowed_change_is_listed_and_released(repository: Repository) -> Non
 
 
 def test_a_check_without_a_release_or_with_a_broken_one_says_so(repository: Repository) -> None:
-    """Nothing to compare with is no pass."""
+    """Nothing to compare with is no pass; a folder that is not there is not told as so many missing documents."""
+    with pytest.raises(Unavailable, match=r"/nope is no folder; run this in the repository's root, or name.*--docs"):
+        repository.run("check", "--docs", "/nope")
     (repository.released / "search.clicks.json").write_text("{")
     with pytest.raises(Corrupt, match="restore it from version control"):
         repository.run("check")

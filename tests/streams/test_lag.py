@@ -26,6 +26,7 @@ from streams.followers import followers, group_offsets
 from streams.lag import lags
 from streams.runtime.behind import event_time, seconds_behind
 from streams.runtime.core import Record
+from streams.runtime.log import Tail
 from tests.streams.conftest import Worker, caught_up, feeder
 from tests.streams.event_log import START
 from tests.streams.scraping import scrape, until
@@ -47,8 +48,9 @@ ALL = tuple(topic.name for topic in INPUTS)
 def test_a_partition_that_is_behind_shows_it_and_the_others_do_not(
     fresh_topics: Connections, worker: Callable[..., Worker], tmp_path: Path
 ) -> None:
-    """Lateness is 10 s. With the worker down, partition 1 gets ticks of an hour later and two clicks: 5 records, and its
-    watermark, 10 s before the old tick, is 3,610 s behind. After the worker's return partition 0 is the one behind."""
+    """Lateness is 10 s. With the worker down, partition 1 gets ticks of an hour later and two clicks: 5 records, an hour after
+    what was taken last. Whoever has taken everything is 0 s behind, though the watermark stays 10 s before the old tick. After
+    the worker's return partition 0 is the one behind the other."""
     send_ticks(fresh_topics, START, (0, 1), ALL)
     one = worker()
     caught_up(fresh_topics)
@@ -59,8 +61,8 @@ def test_a_partition_that_is_behind_shows_it_and_the_others_do_not(
             send(CLICKS.name, 1, msgspec.json.encode(Click(START + n, "u", "a")))
 
     even, behind = lags(fresh_topics)
-    assert (even.agent, even.partition, even.lag, even.lag_s, even.skew_s) == ("attribution", 0, 0, 10, 0)
-    assert (behind.partition, behind.lag, behind.lag_s, behind.skew_s) == (1, 5, 3_610, 0)
+    assert (even.agent, even.partition, even.lag, even.lag_s, even.skew_s) == ("attribution", 0, 0, 0, 0)
+    assert (behind.partition, behind.lag, behind.lag_s, behind.skew_s) == (1, 5, 3_600, 0)
     assert behind.topics == {IMPRESSIONS.name: 1, CLICKS.name: 3, ORDERS.name: 1}
     assert behind.watermark == START - 10_000
     assert even.state_bytes and even.age_s is not None and even.age_s < 600
@@ -72,14 +74,17 @@ def test_a_partition_that_is_behind_shows_it_and_the_others_do_not(
     caught_up(fresh_topics)
     even, behind = lags(fresh_topics)
     assert (even.lag, even.skew_s) == (0, 3_600)
-    assert (behind.lag, behind.lag_s, behind.skew_s) == (0, 10, 0)
+    assert (behind.lag, behind.lag_s, behind.skew_s) == (0, 0, 0)
 
-    # The same from the worker's port; then only one topic of partition 0 goes on, and what is silent holds its watermark.
-    until(port, "headrace_lag_seconds", {"agent": "attribution", "partition": "1"}, 10.0)
+    # The same from the worker's port; then only one topic of partition 0 goes on. It is taken, and the silent ones hold the
+    # watermark: that is no lag.
+    until(port, "headrace_lag_seconds", {"agent": "attribution", "partition": "1"}, 0.0)
     send_ticks(fresh_topics, START + 2 * HOUR_MS, (0,), (CLICKS.name,))
-    found = until(port, "headrace_lag_seconds", {"agent": "attribution", "partition": "0"}, 7_210.0)
-    where = (("agent", "attribution"), ("partition", "1"))
-    assert found["headrace_lag_seconds", *where] == 10
+    caught_up(fresh_topics)
+    until(port, "headrace_lag_seconds", {"agent": "attribution", "partition": "0"}, 0.0)
+    assert lags(fresh_topics)[0].watermark == START - 10_000
+    found, where = scrape(port), (("agent", "attribution"), ("partition", "1"))
+    assert found["headrace_lag_seconds", *where] == 0
     assert found["headrace_watermark_seconds", *where] == (START + HOUR_MS) / 1_000 - 10
     assert found["headrace_lag_records", *where, ("topic", CLICKS.name)] == 0
     assert time.time() - 600 < found["headrace_last_commit_timestamp_seconds", *where] <= time.time()
@@ -95,6 +100,8 @@ def test_a_partition_that_is_behind_shows_it_and_the_others_do_not(
     assert done.exit_code == 0, done.output
     rows = json.loads(answer.read_bytes())
     assert [(row["agent"], row["partition"], row["lag"]) for row in rows] == [("attribution", 0, 0), ("attribution", 1, 0)]
+    told = [line.split()[:4] for line in done.output.splitlines()[2:]]
+    assert told == [["attribution", "0", "0", "0.0"], ["attribution", "1", "0", "0.0"]]
     assert {"agent", "partition", "lag", "watermark", "sequence", "age_s", "topics", "lag_s", "state_bytes"} <= set(rows[0])
 
 
@@ -135,7 +142,7 @@ def test_a_commit_of_before_the_new_fields_is_read() -> None:
     """Old commit records stand in the topic until their agent commits again."""
     raw = b'{"type":"commit","agent":"a","partition":0,"sequence":3,"next_offsets":{},"snapshot_offset":0,"watermark":5,"counters":{},"created_ms":7,"v":1}'
     commit = msgspec.json.decode(raw, type=Commit)
-    assert (commit.sequence, commit.snapshot_bytes, commit.since_snapshot) == (3, 0, 0)
+    assert (commit.sequence, commit.snapshot_bytes, commit.since_snapshot, commit.reached) == (3, 0, 0, {})
 
 
 @pytest.mark.parametrize(
@@ -155,8 +162,24 @@ def test_event_time_of_a_record(value: bytes, ms: int) -> None:
     assert event_time(Record(0, 100, None, value)) == ms
 
 
-def test_seconds_behind_are_told_only_where_both_times_are_known() -> None:
-    """5.5 s apart; a watermark that is ahead is not behind."""
-    assert seconds_behind(7_500, 2_000) == 5.5
-    assert seconds_behind(7_500, 8_000) == 0
-    assert seconds_behind(0, 8_000) is None and seconds_behind(8_000, 0) is None
+def ending(*times: int) -> Tail:
+    """An input with a tick of each of these times (ms)."""
+    return Tail(len(times), [Record(n, t, None, b'{"ts":%d}' % t) for n, t in enumerate(times)])
+
+
+def test_seconds_behind_are_those_of_the_input_with_most_to_go() -> None:
+    """Of inputs that end at 7.5 s and 9 s: from 2 s and 8 s on, 5.5 and 1; where the second has no time told, from the
+    watermark of 1 s on, 8. What was taken whole counts nothing, whatever its times; and what lies behind may be out of order."""
+    tails = {"a": ending(2_000, 7_500), "b": ending(8_000, 9_000)}
+    assert seconds_behind(tails, {"a": 1, "b": 1}, {"a": 2_000, "b": 8_000}, 1_000) == 5.5
+    assert seconds_behind(tails, {"a": 1, "b": 1}, {"a": 2_000}, 1_000) == 8
+    assert seconds_behind(tails, {"a": 2, "b": 1}, {"a": 7_500, "b": 8_000}, 1_000) == 1
+    assert seconds_behind(tails, {"a": 2, "b": 2}, {}, 0) == 0
+    assert seconds_behind({"a": ending(9_000, 8_000)}, {"a": 1}, {"a": 9_500}, 0) == 0
+
+
+def test_seconds_behind_are_told_only_where_the_times_are_known() -> None:
+    """Nothing taken yet, or nothing readable at the end; an input with times is told beside one without."""
+    assert seconds_behind({"a": ending(7_500)}, {"a": 0}, {}, 0) is None
+    assert seconds_behind({"a": ending(0)}, {"a": 0}, {"a": 5_000}, 5_000) is None
+    assert seconds_behind({"a": ending(0), "b": ending(9_000)}, {"a": 0, "b": 0}, {"b": 8_000}, 0) == 1

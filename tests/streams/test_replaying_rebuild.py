@@ -141,7 +141,8 @@ def test_a_rebuilt_topic_stands_in_for_an_input(fresh_topics: Connections, uniqu
             producer.send(DELTAS.name, raw, b"0", 0)
     missing = diff_topics(fresh_topics, deltas, DELTAS.name)
     assert (missing.same, missing.different, missing.only_a, missing.only_b) == (len(want) - 1, 0, 1, 0)
-    assert missing.examples["only_a"] == [{"a": msgspec.json.decode(want[0])}]
+    (lone,) = missing.examples["only_a"]
+    assert (lone.a, lone.b, lone.changes) == (decode(DELTAS.kind, want[0]), None, {}) and "source 0" in lone.key
 
     rules = SETTINGS.model_copy(update={"snapshot_every_s": 100 * 365 * 86_400})  # so that no view waits for a snapshot
     items = tuple(sorted({item.item for p in committed(fresh_topics, base) for v in views(p) for item in v.items}))
@@ -161,7 +162,9 @@ def test_a_rebuilt_topic_stands_in_for_an_input(fresh_topics: Connections, uniqu
                 producer.send(EXAMPLES.name, encode(said), b"u", partition)
     found = diff_topics(fresh_topics, EXAMPLES.name, examples)
     assert (found.different, found.only_a, found.only_b, found.fields) == (1, 0, 0, {"versions": 1})
-    assert found.examples["different"][0]["a"]["relevance_version"] == "other"
+    (example,) = found.examples["different"]
+    assert (example.key, example.a.relevance_version) == (odd, "other")
+    assert example.changes == {"relevance_version": ("other", made[1][-1].relevance_version)}
     with pytest.raises(InvalidRequest, match="a rebuild of one of"):
         make(fresh_topics, rewarding, EXAMPLES, unique("examples"), upstream=[deltas])
 

@@ -113,9 +113,9 @@ def test_a_switch_to_another_click_window_and_on_to_the_same_end(
     found = diff_topics(fresh_topics, VIEWS.name, name, limit=10_000)
     assert said(last_said(fresh_topics, name)) == new
     differing = {r for r in old.keys() & new.keys() if old[r] != new[r]}
-    assert {e["a"]["request_id"] for e in found.examples["different"]} == differing
-    assert {e["a"]["request_id"] for e in found.examples["only_a"]} == old.keys() - new.keys()
-    assert {e["b"]["request_id"] for e in found.examples["only_b"]} == new.keys() - old.keys()
+    assert {e.key for e in found.examples["different"] if e.changes} == differing
+    assert {e.key for e in found.examples["only_a"]} == old.keys() - new.keys()
+    assert {e.key for e in found.examples["only_b"]} == new.keys() - old.keys()
     assert found.same == len(old.keys() & new.keys()) - len(differing)
     for n, field in enumerate(("clicks", "orders", "value")):
         assert found.fields.get(field, 0) == sum(counted(old[r], n) != counted(new[r], n) for r in differing)

@@ -1,0 +1,52 @@
+"""`headrace status` on a terminal of 80 columns, in a pipe, and again and again."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from headrace.status import COLUMNS, status_lines
+from schemas.connections import Connections
+from streams.lag import Lag
+
+ROWS = [
+    Lag("attribution", 0, 0, 1_700_000_000_000, 123_456, 0.5, {}, 0.0, 3_600.0, 3 * 2**20, 12_345),
+    Lag("posteriors-merger", 1, 1_234_567, 0, 7, 86_400.0, {}, 123_456.7, None, None, None),
+]
+
+
+def test_80_columns_hold_lag_watermark_and_age() -> None:
+    """The longest agent, a lag of a million records and a commit of a day ago; units are in the titles."""
+    lines = status_lines(ROWS, 80)
+    assert max(map(len, lines)) <= 80
+    assert lines[1].split("  ")[0] == "agent" and all(column.title in lines[1] for column in COLUMNS[:6])
+    assert lines[2].split() == ["attribution", "0", "0", "0.0", "2023-11-14", "22:13:20", "0.5"]
+    assert lines[3].split() == ["posteriors-merger", "1", "1,234,567", "123,456.7", "none", "yet", "86,400.0"]
+
+
+def test_a_pipe_gets_every_column_in_a_line_a_row() -> None:
+    """State in MiB, what a recovery replays in records, the commit's number."""
+    header, first, _ = status_lines(ROWS)[1:]
+    assert all(column.title in header for column in COLUMNS)
+    assert first.split()[-4:] == ["3,600.0", "3.0", "12,345", "123456"]
+
+
+@pytest.mark.services
+def test_watching_into_a_file_writes_a_block_each_time(fresh_topics: Connections, tmp_path: Path) -> None:
+    """Two blocks with a time and a header each, then Ctrl-C ends it well."""
+    file, env = tmp_path / "status.txt", {"HEADRACE_KAFKA": fresh_topics.kafka, "HEADRACE_SERVICES": "external"}
+    with file.open("w") as out:
+        command = [sys.executable, "-m", "headrace.cli", "status", "--watch"]
+        watching = subprocess.Popen(command, stdout=out, env=os.environ | env, cwd=tmp_path)
+    deadline = time.monotonic() + 60
+    while file.read_text().count("UTC\nagent  ") < 2:
+        assert time.monotonic() < deadline and watching.poll() is None, file.read_text()
+        time.sleep(0.1)
+    watching.send_signal(signal.SIGINT)
+    assert watching.wait(30) == 0
