@@ -40,5 +40,13 @@ class Quarantined(msgspec.Struct, frozen=True, tag_field="type", tag="quarantine
     v: int = 1
 
 
+class Replayed(msgspec.Struct, frozen=True, tag_field="type", tag="replayed"):
+    """The quarantined record at ``offset`` of the same partition was sent to its topic again."""
+
+    offset: int
+    at_ms: int  #: wall time
+    v: int = 1
+
+
 #: Longest piece of a record's bytes that quarantine keeps (bytes).
 RAW_LIMIT = 64_000

@@ -11,7 +11,7 @@ from schemas.events import Click, Impression, ItemAdded, Order, Return, Tick
 from schemas.examples import TrainingExample
 from schemas.journal import GateDecision, StepIntent, StepResult
 from schemas.posteriors import PosteriorDelta, SnapshotPointer
-from schemas.quarantine import Quarantined
+from schemas.quarantine import Quarantined, Replayed
 from schemas.views import View
 from schemas.weights import RewardWeights
 
@@ -58,7 +58,9 @@ PROMOTED = Topic("checkpoints.promoted", "checkpoint", Promotion, 1, retention_s
 STEPS = Topic(
     "training.steps", "step", StepIntent | StepResult | GateDecision, 1, retention_s=FOREVER, purpose="the journal"
 )
-QUARANTINE = Topic("headrace.quarantine", "agent", Quarantined, purpose="records that could not be used, with reasons")
+QUARANTINE = Topic(
+    "headrace.quarantine", "agent", Quarantined | Replayed, purpose="records that could not be used, with reasons"
+)
 COMMITS = Topic("headrace.commits", "agent", Commit, cleanup="compact", retention_s=FOREVER, purpose="agents' commits")
 STATES = Topic(
     "headrace.states", "agent", SnapshotPart, cleanup="compact", retention_s=FOREVER, purpose="agents' dumped states"

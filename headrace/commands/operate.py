@@ -1,4 +1,4 @@
-"""Commands for whoever keeps it running: topics, doctor, status, quarantine."""
+"""Commands for whoever keeps it running: topics, doctor, status."""
 
 from __future__ import annotations
 
@@ -14,8 +14,6 @@ from headrace.commands.common import JsonOption, RunOption, console, emit, open_
 
 #: Pause between two looks of `status --watch` (s).
 WATCH_S = 2.0
-
-quarantine = typer.Typer(help="Look at records that could not be used, and send them again.")
 
 
 def register(app: typer.Typer) -> None:
@@ -113,43 +111,3 @@ def _watch(look: Callable[[], list[str]]) -> None:
             else:
                 put(console, [*lines, ""])
             time.sleep(WATCH_S)
-
-
-@quarantine.command(name="list")
-def list_quarantine(
-    limit: Annotated[int, typer.Option("--limit", min=1, help="Newest so many.")] = 50,
-    run: RunOption = None,
-    json: JsonOption = None,
-) -> None:
-    """List quarantined records with their reasons."""
-    from streams.quarantine import listing
-
-    _, settings = open_live_run(run, kafka_alone=True)
-    rows = listing(settings.connections, limit=limit)
-    table = Table("id", "reason", "from", "detail", title="Quarantine")
-    for row in rows:
-        table.add_row(
-            row.id, row.record.reason, f"{row.record.topic}/{row.record.partition}@{row.record.offset}", row.record.detail
-        )
-    console.print(table)
-    emit(rows, json)
-
-
-@quarantine.command(name="show")
-def show_quarantine(record: Annotated[str, typer.Argument(help="id from `list`")], run: RunOption = None) -> None:
-    """Show one quarantined record whole."""
-    from streams.quarantine import show
-
-    _, settings = open_live_run(run, kafka_alone=True)
-    found = show(settings.connections, record)
-    console.print(found)
-
-
-@quarantine.command(name="replay")
-def replay_quarantine(record: Annotated[str, typer.Argument(help="id from `list`")], run: RunOption = None) -> None:
-    """Send the record's bytes to the topic it came from once more."""
-    from streams.quarantine import replay
-
-    _, settings = open_live_run(run, kafka_alone=True)
-    replay(settings.connections, record)
-    console.print(f"sent {record} again")

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from schemas import log
 from schemas.connections import Connections
+from schemas.quarantine import Quarantined
 from schemas.topics import EXAMPLES, INPUTS, QUARANTINE, VIEWS
 from schemas.views import View, ViewStatus
 from streams.accounting import accounted, records
@@ -34,7 +35,8 @@ def account(connections: Connections, counters: Mapping[str, int], sent: Mapping
         if isinstance(entry.record, View):
             views[entry.record.status.value] += 1
     examples = sum(1 for _ in log.scan_raw(connections, EXAMPLES.name))
-    refused = sum(1 for e in log.scan(connections, QUARANTINE) if e.record.agent == "rewarding")
+    set_aside = (entry.record for entry in log.scan(connections, QUARANTINE))
+    refused = sum(1 for record in set_aside if isinstance(record, Quarantined) and record.agent == "rewarding")
     lost = {
         "never_written": never_written,
         "unaccounted": sum(held.values()) - accounted(dict(counters)),

@@ -18,7 +18,7 @@ from schemas.errors import InvalidEvent
 from schemas.events import Click, Impression, Order, ShownItem, Tick
 from schemas.journal import StepIntent, StepResult
 from schemas.posteriors import CountDelta, PosteriorDelta, SnapshotPointer
-from schemas.quarantine import Quarantined
+from schemas.quarantine import Quarantined, Replayed
 from schemas.topics import CLICKS, DELTAS, IMPRESSIONS, ORDERS, QUARANTINE, STEPS, TOPICS, VIEWS, Topic
 from schemas.versions import members
 from schemas.views import View, ViewItem, ViewStatus
@@ -42,6 +42,7 @@ TAKEN = [
     (STEPS, encode(StepIntent(1, {0: 5}, RewardWeights(), POINTER, 0, 0, 0))),
     (STEPS, encode(StepResult(1, 2, 3, 1, {"reward": 0.5}, 0))),
     (QUARANTINE, encode(Quarantined("a", "t", 0, 1, "late", "", b"\xff", 1, 0))),
+    (QUARANTINE, encode(Replayed(7, 8))),
 ]
 REFUSED = [
     (CLICKS, b'{"type":"click","user":"u","item":"i"}'),  # a field is missing

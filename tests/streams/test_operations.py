@@ -79,13 +79,17 @@ def test_each_kind_of_bad_input_has_its_own_reason_and_stops_nothing(
     assert [lag.lag for lag in lags(fresh_topics)] == [0, 0]
 
     name = next(e.id for e in entries if e.record.reason == "unknown_request")
-    assert "r-nobody" in quarantine.show(fresh_topics, name)
-    quarantine.replay(fresh_topics, name)
+    assert "r-nobody" in quarantine.show(fresh_topics, name) and "sent again" not in quarantine.show(fresh_topics, name)
+    lines = quarantine.scan(fresh_topics)
+    assert [(line.id, line.reason) for line in lines] == [(e.id, e.record.reason) for e in entries]
+    assert quarantine.replay(fresh_topics, [quarantine.by_id(lines, name)]) == 1
     caught_up(fresh_topics)
     assert totals(fresh_topics)["attribution"]["quarantined.late"] == 2  # by now its window is long over
-    cut = next(e.id for e in entries if e.record.reason == "too_large")
-    with pytest.raises(InvalidRequest, match="5000"):
-        quarantine.replay(fresh_topics, cut)
+    assert "sent again at 20" in quarantine.show(fresh_topics, name)
+    plan = quarantine.plan(quarantine.scan(fresh_topics))
+    assert ([line.id for line in plan.before], [line.reason for line in plan.cut], len(plan.send)) == (
+        [name], ["too_large"], len(bad) + 1 - 2,
+    )  # fmt: skip
     with pytest.raises(InvalidRequest, match="7-1"):
         quarantine.show(fresh_topics, "7-1")
     assert one.stop() == 0
