@@ -10,7 +10,7 @@ import msgspec
 import pytest
 import torch
 
-from benchmarks import advantages, attribution, common, trie
+from benchmarks import advantages, attribution, common, replay_files, trie
 from benchmarks.attribution_peers import loop, rules, workload
 from benchmarks.attribution_peers.stage import Stage
 from benchmarks.attribution_peers.systems import System
@@ -121,6 +121,22 @@ def test_systems_of_the_attribution_benchmark(fresh_topics: Connections, tmp_pat
     assert run.tally is not None and run.tally.views == round(1_500 / workload.EVENTS_A_VIEW) and run.tally.orders > 0
     assert peer.tally is not None and peer.tally.views > 0 and peer.tally.clicks > 0
     assert run.a_cpu_second > 0 and peer.a_cpu_second > 0
+
+
+def test_files_of_every_form_are_sent_whole_by_both_sides(fresh_topics: Connections, tmp_path: Path) -> None:
+    """`check` compares the partitions' ends; one that loses a record is found."""
+    at = Stage(tmp_path, fresh_topics)
+    rows = replay_files.measure(at, 600)
+    assert [row.case for row in rows] == ["jsonl", "jsonl.zst", "parquet, a column value", "parquet, typed columns"]
+    path, read = replay_files.write_files(tmp_path, 600)["jsonl"]
+
+    def forgetful() -> None:
+        rows = read(path)
+        next(rows)
+        replay_files.plain_loop(fresh_topics.kafka, rows)
+
+    with pytest.raises(AssertionError, match="the peer"):
+        replay_files.check(at, lambda: replay_files.replay_file(fresh_topics, path), forgetful)
 
 
 def test_memory_of_open_views(tmp_path: Path) -> None:
