@@ -7,8 +7,10 @@ from collections import Counter
 from schemas.codec import decode
 from schemas.commits import Commit
 from schemas.connections import Connections
+from schemas.errors import InvalidRequest
 from schemas.topics import COMMITS
-from streams.runtime.commit_log import REBUILD
+from streams.producing import EventProducer
+from streams.runtime.commit_log import REBUILD, commit_key
 from streams.runtime.log import LogReader
 
 #: Counters of attribution that, together with ``quarantined.*``, sum to the records it has read.
@@ -29,7 +31,26 @@ def standing(connections: Connections, timeout_s: float = 30.0) -> list[Commit]:
                 agent, _, number = (record.key or b"").decode().rpartition(":")
                 if not agent.startswith(REBUILD):  # the mark of a rebuilt topic, not an agent's commit
                     newest[agent, int(number)] = record.value
-    return [decode(Commit, newest[key]) for key in sorted(newest)]
+    return [decode(Commit, newest[key]) for key in sorted(newest) if newest[key]]
+
+
+def forget(connections: Connections, agent: str) -> int:
+    """Take a retired agent's commits back, by empty records under their keys; how many. Started again, it begins anew.
+
+    Raises:
+        InvalidRequest: it has none.
+        Unavailable: the broker does not answer.
+    """
+    commits = standing(connections)
+    mine = [commit for commit in commits if commit.agent == agent]
+    if not mine:
+        known = ", ".join(sorted({commit.agent for commit in commits})) or "there is none"
+        raise InvalidRequest("agent", agent, f"one with commits: {known}", "see `headrace status`")
+    with EventProducer(connections) as producer:
+        for commit in mine:
+            place = commit.partition % connections.partitions
+            producer.send(COMMITS.name, None, commit_key(agent, commit.partition), place)
+    return len(mine)
 
 
 def totals(connections: Connections, timeout_s: float = 30.0) -> dict[str, dict[str, int]]:

@@ -45,8 +45,8 @@ class EventProducer:
             }
         )
 
-    def send(self, topic: str, value: bytes, key: bytes | None = None, partition: int = -1) -> None:
-        """Queue one record; ``partition`` -1: by its key.
+    def send(self, topic: str, value: bytes | None, key: bytes | None = None, partition: int = -1) -> None:
+        """Queue one record; ``partition`` -1: by its key. Without a value it deletes what a compacted topic has under its key.
 
         Raises:
             InvalidRequest: the record is over the size limit.
@@ -62,7 +62,7 @@ class EventProducer:
             except BufferError:
                 self._producer.poll(0.1)
             except KafkaException as error:
-                raise self._error(error.args[0], len(value)) from error
+                raise self._error(error.args[0], len(value or b"")) from error
 
     def send_batch(self, topic: str, records: Sequence[Mapping[str, bytes | int | None]]) -> None:
         """Queue records in order; each has ``value``, ``key`` and, if its key is not to choose it, ``partition``.

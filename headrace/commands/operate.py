@@ -1,4 +1,4 @@
-"""Commands for whoever keeps it running: topics, doctor, status."""
+"""Commands for whoever keeps it running: topics, doctor, status, forget."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ def register(app: typer.Typer) -> None:
     app.command()(topics)
     app.command()(doctor)
     app.command()(status)
+    app.command()(forget)
 
 
 def topics(
@@ -111,3 +112,23 @@ def _watch(look: Callable[[], list[str]]) -> None:
             else:
                 put(console, [*lines, ""])
             time.sleep(WATCH_S)
+
+
+def forget(
+    agent: Annotated[str, typer.Argument(help="Its name, as `status` shows it.")],
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    run: RunOption = None,
+    json: JsonOption = None,
+) -> None:
+    """Forget a retired agent: what it has committed, and its lines in `status`. Stop its workers first.
+
+    Should it be started again, it begins at the start of its inputs and says everything once more.
+    """
+    from streams.accounting import forget
+
+    _, settings = open_live_run(run, kafka_alone=True)
+    if not yes:
+        typer.confirm(f"Forget all that {agent} has committed?", abort=True)
+    forgotten = forget(settings.connections, agent)
+    put(console, [f"forgot {forgotten} partitions of {agent}"])
+    emit({"agent": agent, "partitions": forgotten}, json)

@@ -24,7 +24,7 @@ def commit_key(agent: str, partition: int) -> bytes:
 
 
 def last_commit(reader: LogReader, agent: str, partition: int, partitions: int) -> Commit | None:
-    """The newest committed record of that key, or None.
+    """The newest committed record of that key; None where there is none, or the agent was forgotten.
 
     It lives in partition ``partition % partitions`` of the commit topic, which is read backwards in growing stretches.
     """
@@ -39,7 +39,7 @@ def last_commit(reader: LogReader, agent: str, partition: int, partitions: int) 
                 if record.key == key:
                     found = record.value
         if found is not None:
-            commit: Commit = decode(Commit, found)
+            commit: Commit | None = decode(Commit, found) if found else None
             return commit
         end, look = start, look * GROWTH
     return None

@@ -10,10 +10,20 @@ import time
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from headrace.cli import app
 from headrace.status import COLUMNS, status_lines
+from schemas.codec import encode
+from schemas.commits import Commit
 from schemas.connections import Connections
+from schemas.errors import InvalidRequest
+from schemas.topics import COMMITS
+from streams.accounting import forget, standing
 from streams.lag import Lag
+from streams.producing import EventProducer
+from streams.runtime.commit_log import commit_key, last_commit
+from streams.runtime.log import LogReader
 
 ROWS = [
     Lag("attribution", 0, 0, 1_700_000_000_000, 123_456, 0.5, {}, 0.0, 3_600.0, 3 * 2**20, 12_345),
@@ -50,3 +60,23 @@ def test_watching_into_a_file_writes_a_block_each_time(fresh_topics: Connections
         time.sleep(0.1)
     watching.send_signal(signal.SIGINT)
     assert watching.wait(30) == 0
+
+
+@pytest.mark.services
+def test_a_forgotten_agent_leaves_no_line_and_begins_anew(fresh_topics: Connections) -> None:
+    """Of two agents with two partitions each one goes; a name that nobody has is refused with those there are."""
+    with EventProducer(fresh_topics) as producer:
+        for agent in ("old", "young"):
+            for partition in (0, 1):
+                commit = Commit(agent, partition, 3, {}, -1, 7, {}, 8)
+                producer.send(COMMITS.name, encode(commit), commit_key(agent, partition), partition)
+    env = {"HEADRACE_KAFKA": fresh_topics.kafka, "HEADRACE_SERVICES": "external"}
+    assert CliRunner().invoke(app, ["forget", "old"], env=env, input="n\n").exit_code == 1
+    assert len(standing(fresh_topics)) == 4
+    done = CliRunner().invoke(app, ["forget", "old"], env=env, input="y\n")
+    assert done.exit_code == 0 and "forgot 2 partitions of old" in done.output
+    assert [(commit.agent, commit.partition) for commit in standing(fresh_topics)] == [("young", 0), ("young", 1)]
+    reader = LogReader(fresh_topics, 20)
+    assert last_commit(reader, "old", 1, 2) is None and last_commit(reader, "young", 1, 2) is not None
+    with pytest.raises(InvalidRequest, match="one with commits: young"):
+        forget(fresh_topics, "old")
