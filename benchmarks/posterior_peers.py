@@ -31,15 +31,16 @@ class Tables:
     def __init__(self, settings: PosteriorSettings) -> None:
         self._sums: defaultdict[tuple[str, str], list[float]] = defaultdict(lambda: [0.0, 0.0, 0.0])
         self._mass = self._clicks = 0.0
-        self._rate = settings.prior_ctr
+        self._rate, self._power = settings.prior_ctr, settings.position_power
 
     def learn(self, deltas: Sequence[CountDelta]) -> None:
         """Add counts."""
         for d in deltas:
             sums = self._sums[d.query, d.item]
-            for n, value in enumerate((d.examined / UNIT, d.clicks, d.orders)):
+            mass = d.examined / UNIT * d.position**-self._power
+            for n, value in enumerate((mass, d.clicks, d.orders)):
                 sums[n] += value
-            self._mass += d.examined / UNIT
+            self._mass += mass
             self._clicks += d.clicks
         self._rate = self._clicks / self._mass if self._clicks else self._rate
 

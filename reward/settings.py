@@ -39,11 +39,42 @@ class PosteriorSettings(BaseModel):
     half_life_days: float = Field(
         default=7.0, gt=0, le=3650, description="days of event time after which evidence weighs half"
     )
-    position_power: float = Field(default=0.85, ge=0, le=4, description="position k is examined with propensity k ** -power")
+    kept_half_lives: int = Field(
+        default=10, ge=1, le=60, description="half-lives after which a bucket is forgotten: it weighs 2 to the minus this"
+    )
+    max_pairs: int = Field(
+        default=2_000_000,
+        ge=1,
+        le=1_000_000_000,
+        description="(query, item) pairs kept apart; beyond it those with the least evidence merge into their items",
+    )
+    position_power: float = Field(
+        default=0.85, ge=0, le=4, description="where the examination of position k starts from: k ** -power"
+    )
+    examination_positions: int = Field(
+        default=100, ge=1, le=10_000, description="positions whose examination is estimated; later ones follow the power"
+    )
+    examination_prior: float = Field(
+        default=20.0, gt=0, le=1e9, description="clicks, were all examined, that the start holds at each position"
+    )
     bucket_s: int = Field(default=21_600, ge=1, le=2_592_000, description="s of event time that share one age")
     snapshot_every_s: int = Field(default=21_600, ge=1, le=2_592_000, description="s of event time between two snapshots")
+    sid_levels: int = Field(
+        default=2,
+        ge=0,
+        le=8,
+        description="levels of an item's identifier that make its prefix, between item and whole; 0: none",
+    )
     prior_ctr: float = Field(default=0.05, gt=0, lt=1, description="CTR before any evidence")
-    prior_strength: float = Field(default=20.0, gt=0, le=1e6, description="examined positions that the prior counts for")
+    prior_mass: float = Field(
+        default=1.0, gt=0, le=1e6, description="examined positions that prior_ctr counts for once there is evidence"
+    )
+    prior_strength: float = Field(
+        default=10.0, gt=0, le=1e6, description="strength of a level's prior before any evidence, examined positions"
+    )
+    prior_strength_spread: float = Field(
+        default=0.3, gt=0, le=100, description="relative spread that the fit grants 1 / (1 + prior_strength)"
+    )
     strength_low: float = Field(default=0.5, gt=0, le=1e6, description="least strength a fit may give a level's prior")
     strength_high: float = Field(
         default=2_000.0, gt=0, le=1e9, description="greatest strength a fit may give a level's prior"
@@ -52,7 +83,19 @@ class PosteriorSettings(BaseModel):
     calibration_snapshots: int = Field(
         default=28, ge=1, le=10_000, description="snapshots whose outcomes the calibrator sees"
     )
-    calibration_prior: float = Field(default=50.0, gt=0, le=1e9, description="examined positions of identity in each bin")
+    calibration_prior: float = Field(default=500.0, gt=0, le=1e9, description="examined positions of identity in each bin")
+    corrector_snapshots: int = Field(
+        default=2,
+        ge=1,
+        le=10_000,
+        description="newest snapshots whose clicks the fast corrector compares with what was said",
+    )
+    corrector_bound: float = Field(
+        default=1.5,
+        ge=1,
+        le=100,
+        description="factor by which the corrector moves a CTR at most, up or down; 1 turns it off",
+    )
 
 
 class ServingScoreSettings(BaseModel):

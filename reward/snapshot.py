@@ -1,13 +1,14 @@
 """An immutable posterior snapshot: one file, built from counts at one event time, the same bytes for the same counts.
 
-Layout: magic, length of the header, JSON header (scalars, calibrator, place of each array), arrays aligned to 8 bytes.
-Everything is in sorted order, so that a file can be searched where it lies.
+It holds two tables by key, pairs and items (those of the catalogue that nobody saw stand on their prefix), and in its head
+what belongs to all: the whole's rate, strengths, calibrator, examination, and the version of each.
 """
 
 from __future__ import annotations
 
+import mmap
 from collections.abc import Sequence
-from typing import Any, Final, NamedTuple
+from typing import NamedTuple, cast
 
 import msgspec
 import numpy as np
@@ -15,97 +16,97 @@ from numpy.typing import NDArray
 
 from reward import posterior
 from reward.calibration import IDENTITY, Calibrator
-from reward.counts import Counts
+from reward.counts import Counts, Sums
+from reward.examination import Examination
+from reward.keys import REST, Keys, key, keys, pair_keys
+from reward.posterior import Posterior, Step
+from reward.prefixes import Prefixes
 from reward.settings import PosteriorSettings
+from reward.snapshot_file import REMEDY, ROW, Data, SnapshotFile, pack
 from schemas.errors import Corrupt
 from schemas.posteriors import SnapshotPointer
 from schemas.store import Store
-
-MAGIC: Final = b"HRPOST01"
 
 Floats = NDArray[np.float64]
 
 
 class Ctr(NamedTuple):
     """Per item: calibrated ``mean_N`` in (0, 1), its ``variance_N``, and ``ess_N``, the decayed examined positions of
-    exactly this (query, item): 0 when the value stands on the item or the whole alone."""
+    exactly this (query, item): 0 when the value stands on the item, its prefix or the whole alone."""
 
     mean_N: Floats
     variance_N: Floats
     ess_N: Floats
 
 
-class _Header(msgspec.Struct, frozen=True):
+class _About(msgspec.Struct, frozen=True):
     stamp: int
+    pairs: int
     mean: float
     variance: float
-    item_strength: float
-    pair_strength: float
+    strengths: dict[str, float]
+    identifiers: str
     calibrator_version: int
     calibrator_x: list[float]
     calibrator_y: list[float]
-    arrays: dict[str, tuple[str, int, int]]  # name -> dtype, offset after the header, length
-    v: int = 1
+    corrector: float
+    examination_version: int
+    theta: list[float]
+    position_power: float
 
 
 class PosteriorSnapshot:
-    """Reads a snapshot. ``stamp`` is its event time (ms), ``pairs`` the number of (query, item) it holds."""
+    """Reads a snapshot. ``stamp`` is its event time (ms), ``pairs`` the number of (query, item) it holds.
 
-    def __init__(self, data: bytes) -> None:
-        try:
-            header, body = _split(data)
-            arrays = {
-                name: np.frombuffer(body, dtype, length, offset) for name, (dtype, offset, length) in header.arrays.items()
-            }
-            self._queries = _strings(arrays["queries"])
-            self._items = _strings(arrays["items"])
-            self._start_Q1, self._item_P = arrays["query_start"], arrays["pair_item"]
-            self._pair: tuple[Floats, Floats, Floats] = (arrays["pair_mean"], arrays["pair_variance"], arrays["pair_n"])
-            self._item: tuple[Floats, Floats] = (arrays["item_mean"], arrays["item_variance"])
-        except (ValueError, KeyError, TypeError, msgspec.DecodeError) as error:
-            raise Corrupt("posterior snapshot", str(error), "use the snapshot before it") from error
-        self.stamp, self.pairs = header.stamp, len(self._item_P)
-        self.strengths = {"item": header.item_strength, "pair": header.pair_strength}
-        self.calibrator = Calibrator(header.calibrator_version, np.array(header.calibrator_x), np.array(header.calibrator_y))
-        self._mean, self._variance = header.mean, header.variance
+    Raises:
+        Corrupt, Incompatible: as `SnapshotFile`, here and at the first look-up that touches what is altered.
+    """
+
+    def __init__(self, data: Data, name: str = "posterior snapshot") -> None:
+        self._file = SnapshotFile(data, name)
+        about = msgspec.json.decode(self._file.head.about, type=_About)
+        self.stamp, self.pairs, self.identifiers = about.stamp, about.pairs, about.identifiers
+        self.strengths = about.strengths
+        x_K, y_K = np.array(about.calibrator_x), np.array(about.calibrator_y)
+        self.calibrator = Calibrator(about.calibrator_version, x_K, y_K, about.corrector)
+        self.examination = Examination(about.examination_version, np.array(about.theta), about.position_power)
+        self._mean, self._variance = about.mean, about.variance
 
     @staticmethod
-    def build(counts: Counts, stamp: int, settings: PosteriorSettings, calibrator: Calibrator = IDENTITY) -> bytes:
-        """The snapshot of ``counts`` at event time ``stamp`` (ms). Equal counts give equal bytes."""
-        sums = counts.sums(stamp, settings)
-        fitted = posterior.fit(sums, settings)
-        arrays: dict[str, NDArray[Any]] = {
-            "queries": _packed(sums.queries),
-            "items": _packed(sums.items),
-            "query_start": np.searchsorted(sums.query_P, np.arange(len(sums.queries) + 1)).astype(np.int64),
-            "pair_item": sums.item_P.astype(np.int64),
-            "pair_mean": fitted.pairs.mean_C,
-            "pair_variance": fitted.pairs.variance_C,
-            "pair_n": sums.n_P,
-            "item_mean": fitted.items.mean_C,
-            "item_variance": fitted.items.variance_C,
-        }
-        places: dict[str, tuple[str, int, int]] = {}
-        body = bytearray()
-        for name, array in arrays.items():
-            places[name] = (array.dtype.newbyteorder("<").str, len(body), len(array))
-            body += array.astype(array.dtype.newbyteorder("<"), copy=False).tobytes()
-            body += bytes(-len(body) % 8)
-        header = msgspec.json.encode(
-            _Header(
-                stamp=stamp,
-                mean=fitted.mean,
-                variance=fitted.variance,
-                item_strength=fitted.items.strength,
-                pair_strength=fitted.pairs.strength,
-                calibrator_version=calibrator.version,
-                calibrator_x=calibrator.x_K.tolist(),
-                calibrator_y=calibrator.y_K.tolist(),
-                arrays=places,
-            )
+    def build(
+        counts: Counts,
+        stamp: int,
+        settings: PosteriorSettings,
+        calibrator: Calibrator = IDENTITY,
+        version: int = 1,
+        prefixes: Prefixes | None = None,
+    ) -> bytes:
+        """The snapshot of ``counts`` at event time ``stamp`` (ms). Equal counts give equal bytes.
+
+        ``version`` names the examination that is estimated here; ``prefixes`` is the level between item and whole.
+        """
+        examination = counts.examination(stamp, version, settings)
+        sums = counts.sums(stamp, settings, examination)
+        step = Step(prefixes.find(sums.item_I), prefixes.size + 1) if prefixes else None
+        fitted = posterior.fit(sums, settings, step)
+        pairs = _rows(sums.pair_P, fitted.pairs.mean_C, sums.n_P)[~sums.rest_P]
+        levels = {"pair": fitted.pairs, "item": fitted.items} | ({"prefix": fitted.prefixes} if fitted.prefixes else {})
+        about = _About(
+            stamp=stamp,
+            pairs=len(pairs),
+            mean=float(fitted.whole.mean_C[0]),
+            variance=float(fitted.whole.variance_C[0]),
+            strengths={name: level.strength for name, level in levels.items()},
+            identifiers=prefixes.version if prefixes else "",
+            calibrator_version=calibrator.version,
+            calibrator_x=calibrator.x_K.tolist(),
+            calibrator_y=calibrator.y_K.tolist(),
+            corrector=calibrator.corrector,
+            examination_version=examination.version,
+            theta=examination.theta_T.tolist(),
+            position_power=examination.power,
         )
-        header += b" " * (-(len(header) + len(MAGIC) + 8) % 8)
-        return MAGIC + len(header).to_bytes(8, "little") + header + bytes(body)
+        return pack(about, {"pairs": pairs, "items": _item_rows(sums, fitted, prefixes)})
 
     @classmethod
     def prior(cls, settings: PosteriorSettings) -> PosteriorSnapshot:
@@ -114,65 +115,76 @@ class PosteriorSnapshot:
 
     @classmethod
     def read(cls, store: Store, pointer: SnapshotPointer) -> PosteriorSnapshot:
-        """The snapshot that ``pointer`` names; raises as `load`."""
-        return cls.load(store, pointer.path, pointer.sha256)
-
-    @classmethod
-    def load(cls, store: Store, path: str, checksum: str) -> PosteriorSnapshot:
-        """The snapshot at ``path``, checked against its sha256.
+        """The snapshot that ``pointer`` names, as a memory map: opened without reading it, its pages shared by processes.
 
         Raises:
             Unavailable: the file is missing.
-            Corrupt: it is not the file that was published.
+            Corrupt, Incompatible: it is not the file that was published; what a look-up never touches is not read (`verify`).
         """
-        return cls(store.read(path, checksum))
+        path = store.local_file(pointer.path)
+        name = f"{store.url}/{pointer.path}"
+        with path.open("rb") as file:
+            try:
+                data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+            except ValueError as error:
+                raise Corrupt(name, "it is empty, but must have a head", REMEDY) from error
+        snapshot = cls(data, name)
+        if snapshot.sha256 != pointer.sha256:
+            raise Corrupt(name, f"sha256 of its head is {snapshot.sha256}, but must be {pointer.sha256}", REMEDY)
+        return snapshot
+
+    @property
+    def sha256(self) -> str:
+        """What a pointer names it by."""
+        return self._file.sha256
+
+    def verify(self) -> None:
+        """Check every byte against the head (`Corrupt`), which takes about a second per GB."""
+        self._file.verify()
 
     def ctr(self, query_key: str, items: Sequence[str]) -> Ctr:
-        """CTR of each item under the normalised query; falls to the item's level, then to the whole, where unseen."""
+        """CTR of each item under the normalised query; falls to the item's level, its prefix, the whole, where unseen."""
         raw = self.raw(query_key, items)
         mean_N = np.clip(self.calibrator.apply(raw.mean_N), posterior.FLOOR, 1 - posterior.FLOOR)
         return Ctr(mean_N, raw.variance_N * (mean_N / raw.mean_N) ** 2, raw.ess_N)
 
     def raw(self, query_key: str, items: Sequence[str]) -> Ctr:
-        """As `ctr`, before calibration: what the next calibrator is fitted on."""
-        count = len(items)
-        find = self._items.get
-        row_N = np.fromiter((find(item, -1) for item in items), np.int64, count)
-        mean_N = np.full(count, self._mean)
-        spread_N = np.full(count, self._variance + self._mean * (1 - self._mean) / (self.strengths["item"] + 1))
-        ess_N = np.zeros(count)
-        known_N = row_N >= 0
-        if not known_N.any():
-            return Ctr(mean_N, spread_N, ess_N)
-        item_mean, item_variance = self._item
-        mean_N[known_N] = item_mean[row_N[known_N]]
-        spread_N[known_N] = item_variance[row_N[known_N]]
-        spread_N += np.where(known_N, mean_N * (1 - mean_N) / (self.strengths["pair"] + 1), 0.0)
-        query = self._queries.get(query_key)
-        if query is not None:
-            start, stop = int(self._start_Q1[query]), int(self._start_Q1[query + 1])
-            place_N = start + np.searchsorted(self._item_P[start:stop], row_N)
-            place_N[place_N == stop] = start
-            hit_N = known_N & (self._item_P[place_N] == row_N)
-            pair_mean, pair_variance, pair_n = self._pair
-            mean_N[hit_N] = pair_mean[place_N[hit_N]]
-            spread_N[hit_N] = pair_variance[place_N[hit_N]]
-            ess_N[hit_N] = pair_n[place_N[hit_N]]
-        return Ctr(mean_N, spread_N, ess_N)
+        """As `ctr`, before calibration."""
+        item_N = keys(items)
+        return self.raw_by_key(pair_keys(np.array([key(query_key)], np.uint64), item_N), item_N)
+
+    def raw_by_key(self, pair_N: Keys, item_N: Keys) -> Ctr:
+        """As `raw`, of pairs and their items by key: what the next calibrator is fitted on."""
+        mean_N = np.full(len(item_N), self._mean)
+        spread_N = np.full(len(item_N), self._variance)
+        if "prefix" in self.strengths:
+            spread_N += mean_N * (1 - mean_N) / (self.strengths["prefix"] + 1)
+        spread_N += mean_N * (1 - mean_N) / (self.strengths["item"] + 1)
+        row_N, known_N = self._file.find("items", item_N)
+        mean_N[known_N] = row_N["mean"][known_N]
+        beta_N = mean_N * (1 - mean_N)
+        spread_N = np.where(known_N, beta_N / (self.strengths["item"] + row_N["n"] + 1), spread_N)
+        row_N, hit_N = self._file.find("pairs", pair_N)
+        mean_N[hit_N] = row_N["mean"][hit_N]
+        beta_N = mean_N * (1 - mean_N)
+        own_N = beta_N / (self.strengths["pair"] + row_N["n"] + 1)
+        return Ctr(mean_N, np.where(hit_N, own_N, spread_N + own_N), row_N["n"].astype(np.float64))
 
 
-def _split(data: bytes) -> tuple[_Header, bytes]:
-    start = len(MAGIC) + 8
-    if data[: len(MAGIC)] != MAGIC or len(data) < start:
-        raise ValueError(f"it begins with {data[: len(MAGIC)]!r}, not {MAGIC!r}")
-    end = start + int.from_bytes(data[len(MAGIC) : start], "little")
-    return msgspec.json.decode(data[start:end], type=_Header), data[end:]
+def _rows(key_N: Keys, mean_N: Floats, n_N: Floats) -> NDArray[np.void]:
+    rows = np.zeros(len(key_N), ROW)
+    rows["key"], rows["mean"], rows["n"] = key_N, np.clip(mean_N, posterior.FLOOR, 1 - posterior.FLOOR), n_N
+    return rows
 
 
-def _packed(names: Sequence[str]) -> NDArray[np.uint8]:
-    return np.frombuffer(msgspec.msgpack.encode(list(names)), np.uint8)
-
-
-def _strings(packed: NDArray[Any]) -> dict[str, int]:
-    names: list[str] = msgspec.msgpack.decode(packed.tobytes(), type=list[str])
-    return {name: row for row, name in enumerate(names)}
+def _item_rows(sums: Sums, fitted: Posterior, prefixes: Prefixes | None) -> NDArray[np.void]:
+    """Items that were seen, and those of the catalogue that were not, on their prefix."""
+    named = sums.item_I != np.uint64(REST)
+    seen = _rows(sums.item_I, fitted.items.mean_C, fitted.items.n_C)[named]
+    if prefixes is None or fitted.prefixes is None:
+        return seen
+    unseen_I = ~np.isin(prefixes.item_I, sums.item_I)
+    mean_I = fitted.prefixes.mean_C[prefixes.prefix_I[unseen_I]]
+    rows = np.concatenate([seen, _rows(prefixes.item_I[unseen_I], mean_I, np.zeros(len(mean_I)))])
+    order = np.argsort(rows["key"], kind="stable")
+    return cast("NDArray[np.void]", rows[order])

@@ -20,6 +20,9 @@ class ExampleItem(msgspec.Struct, frozen=True):
     clicks: int
     orders: int
     value: float
+    ctr_ess: float = (
+        0.0  #: decayed examined positions of this very (query, item) behind ``ctr``; 0: it stands on its parents
+    )
 
 
 class TrainingExample(msgspec.Struct, frozen=True, tag_field="type", tag="example"):
@@ -42,4 +45,5 @@ class TrainingExample(msgspec.Struct, frozen=True, tag_field="type", tag="exampl
     checkpoint: str = ""  #: that served the view
     weights_version: int = 0  #: that ordered the view
     trace: str = ""  #: W3C traceparent of the search that showed the view, empty when it had none
+    calibrator_version: int = 0  #: calibrator within that snapshot; 0: none yet
     v: int = 1

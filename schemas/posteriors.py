@@ -6,15 +6,16 @@ import msgspec
 
 
 class CountDelta(msgspec.Struct, frozen=True, array_like=True):
-    """A change of the counts of one (query, item) in one bucket of event time. Integers, so that sums are exact."""
+    """A change of the counts of one (query, item) at one position in one bucket of event time. Integers: sums are exact."""
 
     query: str  #: normalised
     item: str
     bucket: int  #: event time // bucket width
-    examined: int  #: examination mass in units of 2**-20 (EQUATIONS 6: sum of theta over shown positions)
+    examined: int  #: times shown at ``position``, in units of 2**-20; at position 0 the examination mass itself
     clicks: int
     orders: int
-    squares: int = 0  #: sum of theta squared in the same units: what the fit of a prior's strength needs beside the mass
+    squares: int = 0  #: of no use since counts know their position
+    position: int = 0  #: from 1; 0: mass that the examination has been applied to
 
 
 class PosteriorDelta(msgspec.Struct, frozen=True, tag_field="type", tag="posterior_delta"):
@@ -36,7 +37,11 @@ class SnapshotPointer(msgspec.Struct, frozen=True, tag_field="type", tag="snapsh
     version: int
     stamp: int
     path: str
-    sha256: str
+    sha256: str  #: of the file's head, which holds a digest of every block behind it
     calibrator_version: int
     pairs: int
+    examination_version: int = 0  #: snapshot that estimated the examination it counts by; 0: the settings' power
+    identifiers: str = ""  #: identifiers whose prefixes are the level between item and whole; empty: there is none
+    evicted: int = 0  #: pairs that merged into their items so far, for want of room
+    corrector: float = 1.0  #: factor of the fast corrector, within the calibrator
     v: int = 1

@@ -67,12 +67,32 @@ class Store:
         """A local folder with this artefact's files; a remote one is fetched into the cache first."""
         if self.local is not None:
             return self.local / path
-        cache = Path(os.environ.get("HEADRACE_CACHE", Path.home() / ".cache" / "headrace")) / sha256(self.url.encode())[:12]
-        target = cache / path
+        target = self._cache / path
         if not target.exists():
             target.parent.mkdir(parents=True, exist_ok=True)
             self._fs.get(f"{self._root}/{path}", str(target), recursive=True)
         return target
+
+    def local_file(self, path: str) -> Path:
+        """A local file with this artefact's content, for what maps it into memory; a remote one is fetched into the cache.
+
+        Raises:
+            Unavailable: there is no such file.
+        """
+        target = (self.local or self._cache) / path
+        if self.local is None and not target.exists():
+            data = self.read(path)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            _write_local(target, data)
+        if not target.is_file():
+            raise Unavailable(f"{self.url}/{path}", "no such file", "check HEADRACE_STORE")
+        return target
+
+    @property
+    def _cache(self) -> Path:
+        """Where what lies elsewhere is kept on this machine."""
+        home = os.environ.get("HEADRACE_CACHE", Path.home() / ".cache" / "headrace")
+        return Path(home) / sha256(self.url.encode())[:12]
 
 
 def _write_local(target: Path, data: bytes) -> None:

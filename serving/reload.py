@@ -146,7 +146,9 @@ class Reloader:
         return replace(served, engine=served.engine.with_policy(policy, promotion.checkpoint), step=step)
 
     def _with_snapshot(self, pointer: SnapshotPointer, served: Served) -> Served:
-        return replace(served, snapshot=PosteriorSnapshot.read(self._store, pointer), snapshot_version=pointer.version)
+        snapshot = PosteriorSnapshot.read(self._store, pointer)
+        snapshot.verify()  # here, in the thread that may wait, and not in a search
+        return replace(served, snapshot=snapshot, snapshot_version=pointer.version)
 
     def _with_items(self, added: Sequence[ItemAdded], served: Served) -> Served:
         """All that belong; one of another codebook is refused by itself."""

@@ -65,7 +65,7 @@ def agents_of(
     """
     builders: dict[str, Callable[[], Sequence[Agent]]] = {
         "attribution": lambda: _attribution(settings),
-        "posteriors": lambda: _posteriors(connections, reward),
+        "posteriors": lambda: _posteriors(connections, store, artefacts, reward),
         "rewarding": lambda: _rewarding(connections, store, artefacts, reward),
     }
     if name not in builders:
@@ -79,11 +79,13 @@ def _attribution(settings: StreamSettings) -> Sequence[Agent]:
     return [attribution_agent(settings.attribution)]
 
 
-def _posteriors(connections: Connections, reward: RewardSettings | None) -> Sequence[Agent]:
+def _posteriors(
+    connections: Connections, store: Store, artefacts: Artefacts, reward: RewardSettings | None
+) -> Sequence[Agent]:
     from reward.settings import RewardSettings as Defaults
     from streams.posteriors.agents import posteriors_agents
 
-    return posteriors_agents(connections, reward or Defaults())
+    return posteriors_agents(connections, store, artefacts, reward or Defaults())
 
 
 def _rewarding(

@@ -79,8 +79,7 @@ class Offline:
     def _snapshot(self, version: int) -> PosteriorSnapshot:
         if version == 0:
             return PosteriorSnapshot.prior(self.settings.reward.posterior)
-        pointer = self.snapshots[version]
-        return PosteriorSnapshot.load(self.store, pointer.path, pointer.sha256)
+        return PosteriorSnapshot.read(self.store, self.snapshots[version])
 
 
 def _request(impression: Impression, k: int) -> SearchRequest:

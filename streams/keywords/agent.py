@@ -24,7 +24,7 @@ from schemas.catalogue import Catalogue
 from schemas.clients import faust_broker, redis_client
 from schemas.codec import decode
 from schemas.connections import Connections
-from schemas.errors import Corrupt, InvalidEvent, Unavailable
+from schemas.errors import Corrupt, Incompatible, InvalidEvent, Unavailable
 from schemas.posteriors import SnapshotPointer
 from schemas.store import Store
 from schemas.topics import IMPRESSIONS, SNAPSHOTS
@@ -188,6 +188,8 @@ def _learn(writer: CatalogueWriter, store: Store, raw_pointers: list[bytes]) -> 
         return
     newest = max(pointers, key=lambda pointer: pointer.version)
     try:
-        writer.clicks = PosteriorSnapshot.read(store, newest)
-    except (Unavailable, Corrupt) as error:
+        snapshot = PosteriorSnapshot.read(store, newest)
+        snapshot.verify()
+        writer.clicks = snapshot
+    except (Unavailable, Corrupt, Incompatible) as error:
         logger.warning("snapshot passed over", version=newest.version, error=str(error))

@@ -11,7 +11,7 @@ from typing import Final
 
 import msgspec
 
-from reward.counts import Counts, examination
+from reward.counts import UNIT
 from reward.settings import PosteriorSettings
 from reward.text import normalise
 from schemas.codec import decode, encode
@@ -20,6 +20,7 @@ from schemas.events import Tick
 from schemas.posteriors import CountDelta, PosteriorDelta
 from schemas.topics import DELTAS, VIEWS
 from schemas.views import View
+from streams.posteriors.open_counts import OpenCounts
 from streams.runtime.core import Blob, Output, Record
 from streams.runtime.refusal import refuse
 
@@ -45,7 +46,7 @@ class CountsCore:
         self._become(_State())
 
     def _become(self, state: _State) -> None:
-        self._state, self.counters, self._counts = state, state.counters, Counts(state.open)
+        self._state, self.counters, self._open = state, state.counters, OpenCounts(state.open)
 
     @property
     def watermark(self) -> int:
@@ -72,7 +73,7 @@ class CountsCore:
             else:
                 self._add_to("views")
                 self._pass(event.emitted_at)
-                self._counts.add(view_deltas(event, self._settings))
+                self._open.add(view_deltas(event, self._settings))
 
     def _pass(self, now: int) -> None:
         """Close every stamp before ``now``: one that has content, and the last, which tells that time went on."""
@@ -81,10 +82,10 @@ class CountsCore:
         limit = (now - 1) // self._every * self._every
         if limit <= state.emitted:
             return
-        deltas = self._counts.deltas()
+        deltas = self._open.deltas()
         if deltas:
             self._tell(state.emitted + self._every, deltas)
-            self._counts = Counts()
+            self._open = OpenCounts()
         if not deltas or limit > state.emitted + self._every:
             self._tell(limit, ())
         state.emitted = limit
@@ -106,7 +107,7 @@ class CountsCore:
 
     def dump(self) -> bytes:
         """The state as msgpack."""
-        self._state.open = self._counts.deltas()
+        self._state.open = self._open.deltas()
         return msgspec.msgpack.encode(self._state)
 
     def load(self, data: bytes) -> None:
@@ -118,17 +119,17 @@ class CountsCore:
 
 
 def view_deltas(view: View, settings: PosteriorSettings) -> Iterator[CountDelta]:
-    """What a revision of a view changes: its examination at revision 1, its clicks and orders by their difference.
+    """What a revision of a view changes: that it was shown at revision 1, its clicks and orders by their difference.
 
     An item counts as clicked or ordered once in a view, however often it was (EQUATIONS 6).
     """
     query, bucket = normalise(view.query), view.ts // (settings.bucket_s * 1_000)
+    shown = UNIT if view.revision == 1 else 0
     for entry in view.items:
-        mass, square = examination(entry.position, settings.position_power) if view.revision == 1 else (0, 0)
         clicks = (entry.clicks > 0) - (entry.clicks - entry.d_clicks > 0)
         orders = (entry.orders > 0) - (entry.orders - entry.d_orders > 0)
-        if mass or clicks or orders:
-            yield CountDelta(query, entry.item, bucket, mass, clicks, orders, square)
+        if shown or clicks or orders:
+            yield CountDelta(query, entry.item, bucket, shown, clicks, orders, 0, entry.position)
 
 
 def _parts(deltas: tuple[CountDelta, ...]) -> Iterator[tuple[CountDelta, ...]]:

@@ -14,13 +14,14 @@ import numpy as np
 
 from reward.calibration import IDENTITY, Calibrator, fit, tally
 from reward.counts import UNIT, Counts
+from reward.eviction import sweep
+from reward.prefixes import Prefixes
 from reward.settings import PosteriorSettings
 from reward.snapshot import PosteriorSnapshot
 from schemas.codec import decode, encode
-from schemas.errors import InvalidEvent
+from schemas.errors import Incompatible, InvalidEvent
 from schemas.posteriors import CountDelta, PosteriorDelta, SnapshotPointer
 from schemas.quarantine import Reason
-from schemas.store import sha256
 from schemas.topics import DELTAS, SNAPSHOTS
 from streams.runtime.core import Blob, Output, Record
 from streams.runtime.refusal import refuse
@@ -28,6 +29,8 @@ from streams.runtime.refusal import refuse
 NAME: Final = "posteriors-merger"
 #: Of the deltas: the only one there is.
 PARTITION: Final = 0
+#: Of the state that `MergerCore.dump` gives.
+FORM: Final = 2
 
 
 class _State(msgspec.Struct):
@@ -37,20 +40,26 @@ class _State(msgspec.Struct):
     snapshot: bytes = b""  # the last one published: what outcomes are compared with
     outcomes: list[list[list[int]]] = []  # per snapshot: bins x (examined, predicted, clicks)
     counters: dict[str, int] = {}
-    counts: tuple[CountDelta, ...] = ()
+    rows: bytes = b""  # `Counts.dump`
+    form: int = FORM
+
+
+class _Form(msgspec.Struct):
+    form: int = 1
 
 
 class MergerCore:
     """`PosteriorDelta` of ``sources`` partitions in; snapshot files and pointers, one in each partition, out."""
 
-    def __init__(self, sources: int, settings: PosteriorSettings) -> None:
-        self._sources, self._settings = sources, settings
+    def __init__(self, sources: int, settings: PosteriorSettings, prefixes: Prefixes | None = None) -> None:
+        """``prefixes``: of the items' identifiers, the level between item and whole; None: there is none."""
+        self._sources, self._settings, self._prefixes = sources, settings, prefixes
         self._outputs: list[Output] = []
         self._blobs: list[Blob] = []
         self._become(_State(told=[0] * sources))
 
     def _become(self, state: _State) -> None:
-        self._state, self.counters, self._counts = state, state.counters, Counts(state.counts)
+        self._state, self.counters, self._counts = state, state.counters, Counts.load(state.rows)
         self._last = PosteriorSnapshot(state.snapshot) if state.snapshot else None
 
     @property
@@ -87,41 +96,46 @@ class MergerCore:
             self._publish(stamp, self._state.waiting.pop(stamp))
 
     def _publish(self, stamp: int, deltas: tuple[CountDelta, ...]) -> None:
-        state, settings = self._state, self._settings
-        fresh = Counts(deltas).deltas()
+        state, settings, prefixes = self._state, self._settings, self._prefixes
+        fresh = Counts(deltas)
         calibrator = self._calibrator(fresh)
-        self._counts.add(fresh)
-        data = PosteriorSnapshot.build(self._counts, stamp, settings, calibrator)
-        self._last, state.snapshot = PosteriorSnapshot(data), data
+        self._counts.merge(fresh.rows)
+        swept = sweep(self._counts, stamp, settings, prefixes.item_I if prefixes else None)
+        self._add_to("evicted_pairs", swept.evicted)
+        self._add_to("forgotten_rows", swept.forgotten)
         state.version += 1
-        checksum = sha256(data)
-        path = f"posteriors/{state.version:08d}-{checksum[:8]}.snapshot"
-        pointer = SnapshotPointer(state.version, stamp, path, checksum, calibrator.version, self._last.pairs)
+        data = PosteriorSnapshot.build(self._counts, stamp, settings, calibrator, state.version, prefixes)
+        self._last, state.snapshot = PosteriorSnapshot(data), data
+        path = f"posteriors/{state.version:08d}-{self._last.sha256[:8]}.snapshot"
+        pointer = SnapshotPointer(
+            version=state.version,
+            stamp=stamp,
+            path=path,
+            sha256=self._last.sha256,
+            calibrator_version=calibrator.version,
+            pairs=self._last.pairs,
+            examination_version=self._last.examination.version,
+            identifiers=self._last.identifiers,
+            evicted=self.counters["evicted_pairs"],
+            corrector=calibrator.corrector,
+        )
         self._blobs.append(Blob(path, data))
         for partition in range(self._sources):
             self._outputs.append(Output(SNAPSHOTS.name, str(state.version).encode(), encode(pointer), partition))
         self._add_to("snapshots")
 
-    def _calibrator(self, fresh: tuple[CountDelta, ...]) -> Calibrator:
+    def _calibrator(self, fresh: Counts) -> Calibrator:
         """Fitted on what happened since each of the last snapshots, against what that snapshot had said."""
-        state, settings = self._state, self._settings
-        if self._last is None or not self._last.pairs:  # before any evidence it said the prior: no fault of the posterior
+        state, settings, last = self._state, self._settings, self._last
+        if last is None or not last.pairs:  # before any evidence it said the prior: no fault of the posterior
             return IDENTITY
-        outcome_K3 = np.zeros((settings.calibration_bins, 3), np.int64)
-        start = 0
-        while start < len(fresh):  # sorted by query: one look-up a query
-            stop = start
-            while stop < len(fresh) and fresh[stop].query == fresh[start].query:
-                stop += 1
-            group = fresh[start:stop]
-            said_N = self._last.raw(group[0].query, [delta.item for delta in group]).mean_N
-            examined_N = np.array([delta.examined for delta in group], np.int64)
-            clicks_N = np.array([delta.clicks for delta in group], np.int64)
-            outcome_K3 += tally(said_N, examined_N, clicks_N, settings.calibration_bins)
-            start = stop
-        state.outcomes.append(outcome_K3.tolist())
-        del state.outcomes[: -settings.calibration_snapshots]
-        return fit(np.array(state.outcomes, np.int64).sum(axis=0), state.version + 1, settings, UNIT)
+        rows = fresh.rows
+        said_R = last.raw_by_key(rows.pair_R, rows.item_R).mean_N
+        examined_R = np.rint(rows.examined_R * last.examination.at(rows.position_R)).astype(np.int64)
+        outcome_K3 = tally(said_R, examined_R, rows.clicks_R, settings.calibration_bins)
+        kept = max(settings.calibration_snapshots, settings.corrector_snapshots)
+        state.outcomes = [*state.outcomes, outcome_K3.tolist()][-kept:]
+        return fit([np.array(one, np.int64) for one in state.outcomes], state.version + 1, settings, UNIT)
 
     def drain(self) -> tuple[list[Output], list[Blob]]:
         """Outputs and snapshot files since the last call."""
@@ -131,12 +145,22 @@ class MergerCore:
 
     def dump(self) -> bytes:
         """The state as msgpack."""
-        self._state.counts = self._counts.deltas()
+        self._state.rows = self._counts.dump()
         return msgspec.msgpack.encode(self._state)
 
     def load(self, data: bytes) -> None:
-        """Become what `dump` returned."""
+        """Become what `dump` returned.
+
+        Raises:
+            Incompatible: another version of Headrace dumped it.
+        """
+        form = msgspec.msgpack.decode(data, type=_Form).form
+        if form != FORM:
+            remedy = (
+                "counts of that form cannot be read: start a new run folder, or new topics, and replay the events into it"
+            )
+            raise Incompatible(f"form of the state of {NAME}", FORM, form, remedy)
         self._become(msgspec.msgpack.decode(data, type=_State))
 
-    def _add_to(self, name: str) -> None:
-        self.counters[name] = self.counters.get(name, 0) + 1
+    def _add_to(self, name: str, count: int = 1) -> None:
+        self.counters[name] = self.counters.get(name, 0) + count

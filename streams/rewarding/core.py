@@ -134,8 +134,8 @@ class RewardingCore:
         snapshot, version = (self._load(pointer), pointer.version) if pointer else (self._prior, 0)
         names = [entry.item for entry in view.items]
         tier_N, confidence_N = self._tiers.tiers(view.query, np.array([self._rows[name] for name in names], np.int64))
-        mean_N, variance_N, _ = snapshot.ctr(normalise(view.query), names)
-        facts = zip(view.items, tier_N.tolist(), confidence_N.tolist(), mean_N.tolist(), variance_N.tolist(), strict=True)
+        ctr = snapshot.ctr(normalise(view.query), names)
+        facts = zip(view.items, tier_N.tolist(), confidence_N.tolist(), *(column.tolist() for column in ctr), strict=True)
         example = TrainingExample(
             example_id=view.view_id,
             request_id=view.request_id,
@@ -146,8 +146,10 @@ class RewardingCore:
             user=view.user,
             query=view.query,
             items=tuple(
-                ExampleItem(e.item, e.position, e.propensity, tier, confidence, mean, variance, e.clicks, e.orders, e.value)
-                for e, tier, confidence, mean, variance in facts
+                ExampleItem(
+                    e.item, e.position, e.propensity, tier, confidence, mean, variance, e.clicks, e.orders, e.value, ess
+                )
+                for e, tier, confidence, mean, variance, ess in facts
             ),
             relevance_version=self._tiers.version,
             snapshot_version=version,
@@ -157,6 +159,7 @@ class RewardingCore:
             checkpoint=view.checkpoint,
             weights_version=view.weights_version,
             trace=view.trace,
+            calibrator_version=snapshot.calibrator.version,
         )
         self._outputs.append(Output(EXAMPLES.name, view.user.encode(), encode(example)))
         self._add_to("examples")
