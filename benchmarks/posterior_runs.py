@@ -10,13 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.posterior_peers import Tables
+from headrace.world import Event
 from reward.counts import UNIT
 from reward.prefixes import Prefixes
 from reward.settings import PosteriorSettings
 from reward.snapshot import PosteriorSnapshot
 from reward.text import normalise
 from schemas.codec import encode
-from schemas.events import Click, Impression, Order, Return
+from schemas.events import Click, Impression, Order
 from schemas.posteriors import CountDelta, PosteriorDelta
 from schemas.topics import DELTAS
 from streams.posteriors.merger_core import MergerCore
@@ -24,7 +25,6 @@ from streams.posteriors.open_counts import OpenCounts
 from streams.runtime.core import Record
 
 Floats = NDArray[np.float64]
-Event = Impression | Click | Order | Return
 
 
 class Posterior:

@@ -180,7 +180,7 @@ def _rows(key_N: Keys, mean_N: Floats, n_N: Floats) -> NDArray[np.void]:
 def _item_rows(sums: Sums, fitted: Posterior, prefixes: Prefixes | None) -> NDArray[np.void]:
     """Items that were seen, and those of the catalogue that were not, on their prefix."""
     named = sums.item_I != np.uint64(REST)
-    seen = _rows(sums.item_I, fitted.items.mean_C, fitted.items.n_C)[named]
+    seen = _rows(sums.item_I[named], fitted.items.mean_C[named], fitted.items.n_C[named])
     if prefixes is None or fitted.prefixes is None:
         return seen
     unseen_I = ~np.isin(prefixes.item_I, sums.item_I)

@@ -123,7 +123,8 @@ def test_hot_swaps_under_load_fail_no_request(
     ts, version = shop.world.end_ms, shop.identifiers.version
     sid = tuple(shop.identifiers.sids_NL[0].tolist())
     data = PosteriorSnapshot.build(Counts(), 77, PosteriorSettings())
-    checksum = prepared.store.write("posteriors/1.bin", data)
+    prepared.store.write("posteriors/1.bin", data)
+    checksum = PosteriorSnapshot(data).sha256
     queries = [query.text for query in shop.world.queries]
     with serve(fresh_topics, replies=10_000) as server, ThreadPoolExecutor(8) as clients:
         server.wait_ready()

@@ -295,9 +295,10 @@ def test_the_worker_writes_the_chains_of_what_people_search(fresh_topics: Connec
 
 def publish_clicks_on_red(producer: Producer, store: Store) -> None:
     """A snapshot after which everybody who sees i5, the red sofa, clicks it, and nobody anything else."""
-    seen = [CountDelta("sofa", item, 0, 100 * UNIT, 100 * (item == "i5"), 0, 100 * UNIT) for item in CATALOGUE.items]
+    seen = [CountDelta("sofa", item, 0, 100 * UNIT, 100 * (item == "i5"), 0) for item in CATALOGUE.items]
     data = PosteriorSnapshot.build(Counts(seen), 1_000, PosteriorSettings())
-    pointer = SnapshotPointer(1, 1_000, "posteriors/1", store.write("posteriors/1", data), 0, 10)
+    store.write("posteriors/1", data)
+    pointer = SnapshotPointer(1, 1_000, "posteriors/1", PosteriorSnapshot(data).sha256, 0, 10)
     producer.produce(SNAPSHOTS.name, encode(pointer), partition=0)
     producer.produce(SNAPSHOTS.name, encode(pointer), partition=1)
     assert producer.flush(20) == 0

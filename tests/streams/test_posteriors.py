@@ -4,23 +4,37 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
+from pathlib import Path
 
 import msgspec
+import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from prometheus_client import REGISTRY
 
-from reward.counts import UNIT, Counts, examination
-from reward.settings import PosteriorSettings
+from reward.counts import UNIT, Counts
+from reward.prefixes import Prefixes
+from reward.settings import PosteriorSettings, RewardSettings
 from reward.snapshot import PosteriorSnapshot
+from schemas.artefacts import Artefacts
+from schemas.catalogue import Catalogue
 from schemas.codec import decode, encode
+from schemas.connections import Connections
+from schemas.errors import Incompatible
 from schemas.events import Tick
+from schemas.identifiers import read_sids
 from schemas.posteriors import CountDelta, PosteriorDelta, SnapshotPointer
 from schemas.quarantine import Quarantined
+from schemas.store import Store
 from schemas.topics import DELTAS, QUARANTINE, SNAPSHOTS, VIEWS
 from schemas.views import View, ViewItem, ViewStatus
+from streams.posteriors.agents import load_prefixes, posteriors_agents
 from streams.posteriors.counts_core import PART_BYTES, CountsCore, view_deltas
 from streams.posteriors.merger_core import MergerCore
+from streams.posteriors.metrics import tell_snapshots
 from streams.runtime.core import Blob, Output, Record
+from trainers.identifiers.build import build_identifiers
 
 #: Stamps every 10 s of event time.
 SETTINGS = PosteriorSettings(snapshot_every_s=10, bucket_s=5, calibration_snapshots=3)
@@ -74,21 +88,34 @@ def test_of_many_stamps_passed_at_once_the_one_with_content_and_the_last_are_tol
 
 
 def test_a_revision_moves_by_its_difference_and_examines_nothing() -> None:
-    """Two clicks on one item count once; the return takes the order back; only revision 1 adds examination."""
+    """Two clicks on one item count once; the return takes the order back; only revision 1 counts as shown."""
     first = View(
         "r:provisional:1", "r", ViewStatus.PROVISIONAL, 1, 7_000, 9_000, "u", "Q",
         (ViewItem("a", 2, 1.0, clicks=2, d_clicks=2), ViewItem("b", 1, 1.0)),
     )  # fmt: skip
-    mass, square = examination(2, SETTINGS.position_power)
     assert list(view_deltas(first, SETTINGS)) == [
-        CountDelta("q", "a", 1, mass, 1, 0, square), CountDelta("q", "b", 1, UNIT, 0, 0, UNIT),
+        CountDelta("q", "a", 1, UNIT, 1, 0, 0, 2), CountDelta("q", "b", 1, UNIT, 0, 0, 0, 1),
     ]  # fmt: skip
     bought = msgspec.structs.replace(
         first, revision=2, items=(ViewItem("a", 2, 1.0, clicks=3, d_clicks=1, orders=1, d_orders=1),)
     )
-    assert list(view_deltas(bought, SETTINGS)) == [CountDelta("q", "a", 1, 0, 0, 1, 0)]
+    assert list(view_deltas(bought, SETTINGS)) == [CountDelta("q", "a", 1, 0, 0, 1, 0, 2)]
     returned = msgspec.structs.replace(first, revision=3, items=(ViewItem("a", 2, 1.0, clicks=3, orders=0, d_orders=-1),))
-    assert list(view_deltas(returned, SETTINGS)) == [CountDelta("q", "a", 1, 0, 0, -1, 0)]
+    assert list(view_deltas(returned, SETTINGS)) == [CountDelta("q", "a", 1, 0, 0, -1, 0, 2)]
+
+
+@given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 2)), min_size=1, max_size=8))
+def test_revisions_come_to_what_the_last_one_says(lives: list[tuple[int, int]]) -> None:
+    """Any run of revisions (clicks, orders), then one that takes everything back: the counts of the last one shown alone,
+    and in the end those of a view that nobody touched."""
+    counts, clicks, orders = Counts(), 0, 0
+    for revision, (now_clicked, now_ordered) in enumerate([*lives, (0, 0)], 1):
+        items = (ViewItem("a", 3, 1.0, now_clicked, now_ordered, 0.0, now_clicked - clicks, now_ordered - orders),)
+        clicks, orders = now_clicked, now_ordered
+        counts.add(view_deltas(View("id", "r", ViewStatus.FINAL, revision, 7_000, 9_000, "u", "Q", items), SETTINGS))
+        said = CountDelta("q", "a", 1, UNIT, int(clicks > 0), int(orders > 0), 0, 3)
+        assert counts.dump() == Counts([said]).dump()
+    assert counts.dump() == Counts([CountDelta("q", "a", 1, UNIT, 0, 0, 0, 3)]).dump()
 
 
 def test_large_content_is_cut_into_records_below_the_limit() -> None:
@@ -211,3 +238,69 @@ def test_what_an_empty_snapshot_said_is_no_outcome() -> None:
     core.advance()
     pointers = [decode(SNAPSHOTS.kind, o.value) for o in core.drain()[0]]
     assert [(pointer.stamp, pointer.calibrator_version) for pointer in pointers] == [(10_000, 0), (20_000, 0), (30_000, 3)]
+
+
+def test_a_restart_between_any_two_stamps_gives_the_same_bytes() -> None:
+    """Calibrator, corrector, examination and evictions included: `dump` and `load` after each stamp change nothing."""
+    settings = SETTINGS.model_copy(update={"max_pairs": 4})
+    log = [view(f"r{n}", 5_000 + n * 2_500, clicked=n % 3, query=f"q{n % 5}") for n in range(40)]
+    deltas = count([*log, Tick(120_001)])
+    undisturbed = MergerCore(1, settings)
+    undisturbed.apply(DELTAS.name, records(deltas))
+    undisturbed.advance()
+    outputs, blobs = undisturbed.drain()
+    core, found = MergerCore(1, settings), list[Blob]()
+    for delta in deltas:
+        core.apply(DELTAS.name, records([delta]))
+        core.advance()
+        found += core.drain()[1]
+        state = core.dump()
+        core = MergerCore(1, settings)
+        core.load(state)
+    assert found == blobs and core.counters == undisturbed.counters
+    pointers = [decode(SNAPSHOTS.kind, o.value) for o in outputs]
+    assert pointers[-1].pairs == 4 and pointers[-1].evicted == undisturbed.counters["evicted_pairs"] > 0
+    assert pointers[-1].examination_version == pointers[-1].version
+
+
+def test_a_pointer_names_its_file_and_its_versions() -> None:
+    pointers, blobs = merge(count([view("r", 5_000, clicked=1), Tick(10_001)]), 1)
+    found = PosteriorSnapshot(blobs[0].data)
+    assert pointers == [SnapshotPointer(1, 10_000, blobs[0].path, found.sha256, 0, 3, 1, "", 0, 1.0)]
+    tell_snapshots([Output(SNAPSHOTS.name, b"1", encode(pointers[0]), 0), Output("else", b"", b"", 0)])
+    assert REGISTRY.get_sample_value("headrace_posterior_pairs") == 3
+    assert REGISTRY.get_sample_value("headrace_posterior_evicted_pairs") == 0
+
+
+def test_a_state_of_another_form_is_refused_with_its_remedy() -> None:
+    """What the first version dumped: no form, counts by name."""
+    old = msgspec.msgpack.encode({"told": [0], "counts": [["q", "i", 0, 1, 0, 0, 0]], "counters": {}})
+    with pytest.raises(Incompatible, match=r"expected 2, found 1; .*start a new run folder"):
+        MergerCore(1, SETTINGS).load(old)
+
+
+def test_the_merger_takes_the_prefixes_of_the_runs_identifiers(tmp_path: Path) -> None:
+    """From catalogue and identifiers as `headrace prepare` writes them; without identifiers there is no such level."""
+    store = Store(str(tmp_path))
+    catalogue = Catalogue(
+        ("a", "b", "c"), ("A", "B", "C"), ("x",) * 3, ("",) * 3, np.ones(3, np.float32), np.zeros(3, np.int64), ({},) * 3
+    )
+    catalogue.save(store)
+    random_ND = np.random.default_rng(0).normal(size=(3, 8)).astype(np.float32)
+    emb_ND = random_ND / np.linalg.norm(random_ND, axis=1, keepdims=True)
+    made = build_identifiers(catalogue, emb_ND, [], np.zeros((0, 8), np.float32))
+    version = made.save(store)
+    artefacts = Artefacts(identifiers=version)
+    found = load_prefixes(store, artefacts, SETTINGS)
+    assert found is not None and found.version == version
+    expected = Prefixes.of(version, catalogue.items, made.sids_NL, SETTINGS.sid_levels)
+    assert found.prefix_I.tolist() == expected.prefix_I.tolist() and found.item_I.tolist() == expected.item_I.tolist()
+    assert load_prefixes(store, Artefacts(), SETTINGS) is None
+    assert load_prefixes(store, artefacts, SETTINGS.model_copy(update={"sid_levels": 0})) is None
+    _, merger = posteriors_agents(Connections(partitions=1), store, artefacts, RewardSettings())
+    core = merger.build(0)
+    core.apply(DELTAS.name, records([PosteriorDelta(0, 10_000, (CountDelta("q", "a", 0, UNIT, 1, 0, 0, 1),))]))
+    core.advance()
+    assert decode(SNAPSHOTS.kind, core.drain()[0][0].value).identifiers == version
+    with pytest.raises(Incompatible, match="expected 2, found 3"):
+        read_sids(store, version, 2)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
@@ -13,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from reward.calibration import IDENTITY
 from reward.counts import Counts
 from reward.settings import PosteriorSettings
 from reward.snapshot import PosteriorSnapshot
@@ -47,8 +49,9 @@ class RowTiers:
 
 def snapshot_of(pointer: SnapshotPointer) -> PosteriorSnapshot:
     """The more versions, the more clicks on a."""
-    delta = CountDelta("red shoe", "a", 0, 10 << 20, pointer.version, 0, 10 << 20)
-    return PosteriorSnapshot(PosteriorSnapshot.build(Counts([delta]), pointer.stamp, SETTINGS))
+    delta = CountDelta("red shoe", "a", 0, 10 << 20, pointer.version, 0)
+    calibrator = replace(IDENTITY, version=5)
+    return PosteriorSnapshot(PosteriorSnapshot.build(Counts([delta]), pointer.stamp, SETTINGS, calibrator))
 
 
 def core() -> RewardingCore:
@@ -91,7 +94,8 @@ def test_an_example_keeps_every_fact_and_names_its_versions() -> None:
         1,
         9.5,
     )
-    assert (first.ctr, first.ctr_variance) == (ctr.mean_N[0], ctr.variance_N[0])
+    assert (first.ctr, first.ctr_variance, first.ctr_ess) == (ctr.mean_N[0], ctr.variance_N[0], ctr.ess_N[0])
+    assert first.ctr_ess > 0 and example.items[1].ctr_ess == 0 and example.calibrator_version == 5
     assert [item.tier for item in example.items] == [0, 1, 2]
     assert (example.relevance_version, example.snapshot_version, example.weights_version) == ("rows", 1, 4)
     assert (example.example_id, example.candidates, example.recent_items) == ("r1:final:2", ("a",), ("c",))
@@ -180,4 +184,5 @@ def test_the_loader_reads_files_that_pointers_name(tmp_path: Path) -> None:
     store = Store(str(tmp_path))
     data = PosteriorSnapshot.build(Counts(), 5, SETTINGS)
     load = snapshot_loader(store)
-    assert load(SnapshotPointer(1, 5, "p/1", store.write("p/1", data), 0, 0)).stamp == 5
+    store.write("p/1", data)
+    assert load(SnapshotPointer(1, 5, "p/1", PosteriorSnapshot(data).sha256, 0, 0)).stamp == 5
