@@ -38,11 +38,11 @@ class Posterior:
     def learn(self, deltas: Sequence[CountDelta], stamp: int) -> None:
         """Publish a snapshot at ``stamp`` with these counts added."""
         value = encode(PosteriorDelta(0, stamp, tuple(deltas)))
-        started = time.perf_counter()
+        started = time.process_time()
         self.merger.apply(DELTAS.name, [Record(stamp, stamp, None, value)])
         self.merger.advance()
         data = self.merger.drain()[1][-1].data
-        self.seconds += time.perf_counter() - started
+        self.seconds += time.process_time() - started
         self.snapshot, self.size, self.updates = PosteriorSnapshot(data), len(data), self.updates + len(deltas)
         self.version += 1
 

@@ -57,6 +57,7 @@ def estimate(
     beyond ``examination_positions`` follow the start's power. The rows' order decides the last bit: pass them sorted.
     """
     use_R = (position_R >= 1) & (position_R <= settings.examination_positions)
+    use_R[use_R] = _contrasted(pair_R[use_R], position_R[use_R])
     pair_R, k_R, shown_R, clicks_R = pair_R[use_R], position_R[use_R] - 1, shown_R[use_R], clicks_R[use_R]
     if not np.any(clicks_R > 0):
         return start(settings)
@@ -76,3 +77,15 @@ def estimate(
         if moved < STILL:
             break
     return Examination(version, theta_T, settings.position_power)
+
+
+def _contrasted(pair_R: Ints, position_R: Ints) -> NDArray[np.bool_]:
+    """Rows [R] of pairs that were shown at more than one position. The others say nothing, and would only pass for
+    evidence that there is not, and hold the fixed point where it starts."""
+    if not len(pair_R):
+        return np.zeros(0, np.bool_)
+    pairs = int(pair_R.max()) + 1
+    low_P, high_P = np.full(pairs, np.iinfo(np.int64).max), np.zeros(pairs, np.int64)
+    np.minimum.at(low_P, pair_R, position_R)
+    np.maximum.at(high_P, pair_R, position_R)
+    return np.asarray((low_P < high_P)[pair_R], np.bool_)

@@ -55,7 +55,7 @@ class PosteriorSettings(BaseModel):
         default=100, ge=1, le=10_000, description="positions whose examination is estimated; later ones follow the power"
     )
     examination_prior: float = Field(
-        default=20.0, gt=0, le=1e9, description="clicks, were all examined, that the start holds at each position"
+        default=60.0, gt=0, le=1e9, description="clicks, were all examined, that the start holds at each position"
     )
     bucket_s: int = Field(default=21_600, ge=1, le=2_592_000, description="s of event time that share one age")
     snapshot_every_s: int = Field(default=21_600, ge=1, le=2_592_000, description="s of event time between two snapshots")
