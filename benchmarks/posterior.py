@@ -189,7 +189,7 @@ def real_lists(folder: Path) -> list[str]:
     for name in PEERS:
         peer_N = loss(known_N[on], by[name][on])
         between = paired_bootstrap(peer_N, ours_N, query_N[on].tolist())
-        told.append(f"{name} {peer_N.mean():.1f} (+{between.diff:.1f} [{between.low:.1f}, {between.high:.1f}])")
+        told.append(f"{name} {peer_N.mean():.1f} ({between.diff:+.1f} [{between.low:.1f}, {between.high:.1f}])")
     return [
         f"real lists of {folder.name}, {int(on.sum()):,} positions, progressive log-loss in millinats: "
         f"ours {ours_N.mean():.1f}, " + ", ".join(told)

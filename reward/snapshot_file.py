@@ -28,7 +28,7 @@ DIGEST: Final = 8
 _START: Final = len(MAGIC) + 8 + 8 + 16
 #: Rows of a table that share an entry of its directory, about.
 _CROWD: Final = 8
-REMEDY: Final = "use the snapshot before it, or make it anew with `headrace replay --topic posteriors.snapshots`"
+REMEDY: Final = "use the one before it, or write it again: `headrace replay --topic posteriors.snapshots --into NAME`"
 
 ROW: Final = np.dtype([("key", "<u8"), ("mean", "<f4"), ("n", "<f4")])
 

@@ -12,7 +12,8 @@ SUFFIXES = {"counter": ("_total",), "histogram": ("_bucket", "_sum", "_count")}
 def families() -> list[Metric]:
     """Every metric family of workers, learner and server."""
     import streams.keywords.metrics
-    import streams.runtime.metrics  # noqa: F401 - both register with the default registry
+    import streams.posteriors.metrics
+    import streams.runtime.metrics  # noqa: F401 - all register with the default registry
     from serving.metrics import Metrics
     from trainers.exposition import Exposition
 

@@ -23,7 +23,7 @@ PANELS: list[str] = [target["expr"] for panel in BOARD["panels"] for target in p
 OF_PROMETHEUS = {"up"}
 
 #: What a name may end in: a base unit, or what is counted.
-UNITS = ("total", "seconds", "bytes", "records", "outputs", "requests", "items", "step", "version")
+UNITS = ("total", "seconds", "bytes", "records", "outputs", "requests", "items", "pairs", "ratio", "step", "version")
 #: One gauge for whatever the learner reports of a step; its label names the quantity, and each has a unit of its own.
 MIXED = {"headrace_learner_step_value"}
 

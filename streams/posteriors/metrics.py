@@ -14,7 +14,7 @@ from streams.runtime.core import Output
 VERSION = Gauge("headrace_posterior_version", "Version of the last posterior snapshot")
 PAIRS = Gauge("headrace_posterior_pairs", "(query, item) pairs in the last posterior snapshot")
 EVICTED = Gauge("headrace_posterior_evicted_pairs", "Pairs that merged into their items so far, for want of room")
-CORRECTOR = Gauge("headrace_posterior_corrector", "Factor of the fast corrector in the last posterior snapshot")
+CORRECTOR = Gauge("headrace_posterior_corrector_ratio", "Factor of the fast corrector in the last posterior snapshot")
 
 
 def tell_snapshots(outputs: Sequence[Output]) -> None:

@@ -74,7 +74,7 @@ def test_only_the_blocks_that_are_touched_are_read() -> None:
         altered[body + block * BLOCK] ^= 1
     file = SnapshotFile(bytes(altered))
     assert file.find("pairs", key_1)[0].tolist() == expected.tolist()
-    with pytest.raises(Corrupt, match=r"digest of block \d+ .* must be [0-9a-f]{16}\); use the snapshot before it"):
+    with pytest.raises(Corrupt, match=r"digest of block \d+ .* must be [0-9a-f]{16}\); use the one before it"):
         file.verify()
 
 
