@@ -242,9 +242,15 @@ def test_what_an_empty_snapshot_said_is_no_outcome() -> None:
 
 def test_a_restart_between_any_two_stamps_gives_the_same_bytes() -> None:
     """Calibrator, corrector, examination and evictions included: `dump` and `load` after each stamp change nothing."""
-    settings = SETTINGS.model_copy(update={"max_pairs": 4})
-    log = [view(f"r{n}", 5_000 + n * 2_500, clicked=n % 3, query=f"q{n % 5}") for n in range(40)]
-    deltas = count([*log, Tick(120_001)])
+    settings = SETTINGS.model_copy(update={"max_pairs": 8})
+    log = [view(f"r{n}", 5_000 + n * 2_500, clicked=n % 3, query=f"q{n % 4}") for n in range(40)]
+    turned = [
+        msgspec.structs.replace(
+            v, items=tuple(msgspec.structs.replace(i, position=1 + (i.position + n) % 3) for i in v.items)
+        )
+        for n, v in enumerate(log)
+    ]
+    deltas = count([*turned, Tick(120_001)])
     undisturbed = MergerCore(1, settings)
     undisturbed.apply(DELTAS.name, records(deltas))
     undisturbed.advance()
@@ -259,14 +265,14 @@ def test_a_restart_between_any_two_stamps_gives_the_same_bytes() -> None:
         core.load(state)
     assert found == blobs and core.counters == undisturbed.counters
     pointers = [decode(SNAPSHOTS.kind, o.value) for o in outputs]
-    assert pointers[-1].pairs == 4 and pointers[-1].evicted == undisturbed.counters["evicted_pairs"] > 0
+    assert pointers[-1].pairs == 8 and pointers[-1].evicted == undisturbed.counters["evicted_pairs"] > 0
     assert pointers[-1].examination_version == pointers[-1].version
 
 
 def test_a_pointer_names_its_file_and_its_versions() -> None:
     pointers, blobs = merge(count([view("r", 5_000, clicked=1), Tick(10_001)]), 1)
     found = PosteriorSnapshot(blobs[0].data)
-    assert pointers == [SnapshotPointer(1, 10_000, blobs[0].path, found.sha256, 0, 3, 1, "", 0, 1.0)]
+    assert pointers == [SnapshotPointer(1, 10_000, blobs[0].path, found.sha256, 0, 3, 0, "", 0, 1.0)]
     tell_snapshots([Output(SNAPSHOTS.name, b"1", encode(pointers[0]), 0), Output("else", b"", b"", 0)])
     assert REGISTRY.get_sample_value("headrace_posterior_pairs") == 3
     assert REGISTRY.get_sample_value("headrace_posterior_evicted_pairs") == 0
