@@ -155,20 +155,19 @@ class PosteriorSnapshot:
 
     def raw_by_key(self, pair_N: Keys, item_N: Keys) -> Ctr:
         """As `raw`, of pairs and their items by key: what the next calibrator is fitted on."""
-        mean_N = np.full(len(item_N), self._mean)
-        spread_N = np.full(len(item_N), self._variance)
-        if "prefix" in self.strengths:
-            spread_N += mean_N * (1 - mean_N) / (self.strengths["prefix"] + 1)
-        spread_N += mean_N * (1 - mean_N) / (self.strengths["item"] + 1)
+        mean, variance = self._mean, self._variance
+        for level in ("prefix", "item"):
+            if level in self.strengths:
+                variance += mean * (1 - mean) / (self.strengths[level] + 1)
         row_N, known_N = self._file.find("items", item_N)
-        mean_N[known_N] = row_N["mean"][known_N]
-        beta_N = mean_N * (1 - mean_N)
-        spread_N = np.where(known_N, beta_N / (self.strengths["item"] + row_N["n"] + 1), spread_N)
+        mean_N = np.where(known_N, row_N["mean"].astype(np.float64), mean)
+        doubt_N = mean_N * (1 - mean_N) / (self.strengths["item"] + row_N["n"] + 1)
+        spread_N = np.where(known_N, doubt_N, variance)
         row_N, hit_N = self._file.find("pairs", pair_N)
-        mean_N[hit_N] = row_N["mean"][hit_N]
-        beta_N = mean_N * (1 - mean_N)
-        own_N = beta_N / (self.strengths["pair"] + row_N["n"] + 1)
-        return Ctr(mean_N, np.where(hit_N, own_N, spread_N + own_N), row_N["n"].astype(np.float64))
+        mean_N = np.where(hit_N, row_N["mean"], mean_N)
+        n_N = np.where(hit_N, row_N["n"].astype(np.float64), 0.0)
+        own_N = mean_N * (1 - mean_N) / (self.strengths["pair"] + n_N + 1)
+        return Ctr(mean_N, np.where(hit_N, own_N, spread_N + own_N), n_N)
 
 
 def _rows(key_N: Keys, mean_N: Floats, n_N: Floats) -> NDArray[np.void]:

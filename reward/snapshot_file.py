@@ -102,7 +102,7 @@ class SnapshotFile:
         if len(data) != whole:
             raise Corrupt(name, f"{len(data)} bytes, but must be {whole}", REMEDY)
         self._digests = data[_START + size : self._body]
-        self._sound = np.zeros(blocks, np.bool_)
+        self._sound, self._whole = np.zeros(blocks, np.bool_), False
 
     @property
     def sha256(self) -> str:
@@ -112,31 +112,28 @@ class SnapshotFile:
     def verify(self) -> None:
         """Check every block."""
         self._check(np.arange(len(self._sound)))
+        self._whole = True
 
     def find(self, table: str, key_N: Keys) -> tuple[NDArray[np.void], NDArray[np.bool_]]:
-        """Rows [N] of the keys and whether each is there; what is not has a row of zeros."""
+        """Rows [N] of the keys and whether each is there; what is not has a row that means nothing."""
         place = self.head.tables[table]
-        found_N, rows_N = np.zeros(len(key_N), np.bool_), np.zeros(len(key_N), ROW)
         if not place.rows or not len(key_N):
-            return rows_N, found_N
+            return np.zeros(len(key_N), ROW), np.zeros(len(key_N), np.bool_)
         bucket_N = _bucket(key_N, place.bits).astype(np.int64)
         self._touch(place.directory + 4 * bucket_N, 8)
         directory = self._array(place.directory, (1 << place.bits) + 1, np.dtype("<u4"))
-        low_N, high_N = directory[bucket_N].astype(np.int64), directory[bucket_N + 1].astype(np.int64)
-        stop_N = high_N.copy()
+        low_N, high_N = directory[bucket_N].astype(np.int64), directory[bucket_N + 1]
         widest = int((high_N - low_N).max())
+        if not widest:
+            return np.zeros(len(key_N), ROW), np.zeros(len(key_N), np.bool_)
         self._touch(place.start + ROW.itemsize * low_N, ROW.itemsize * widest, place.start + ROW.itemsize * place.rows)
         rows = self._array(place.start, place.rows, ROW)
-        key_R = rows["key"]
-        for _ in range(widest.bit_length()):
-            open_N = low_N < high_N
-            middle_N = (low_N + high_N) // 2
-            below_N = open_N & (key_R[np.minimum(middle_N, place.rows - 1)] < key_N)
-            low_N, high_N = np.where(below_N, middle_N + 1, low_N), np.where(open_N & ~below_N, middle_N, high_N)
-        at_N = np.minimum(low_N, place.rows - 1)
-        found_N = (low_N < stop_N) & (key_R[at_N] == key_N)
-        rows_N[found_N] = rows[at_N[found_N]]
-        return rows_N, found_N
+        # A bucket holds a few rows: all of them are compared at once. What lies beyond a bucket has other leading bits.
+        at_NW = np.minimum(low_N[:, None] + np.arange(widest), place.rows - 1)
+        same_NW = rows["key"][at_NW] == key_N[:, None]
+        first_N = same_NW.argmax(axis=1)
+        line_N = np.arange(len(key_N))
+        return rows[at_NW[line_N, first_N]], same_NW[line_N, first_N]
 
     def rows(self, table: str) -> NDArray[np.void]:
         """All rows of a table, checked."""
@@ -149,6 +146,8 @@ class SnapshotFile:
 
     def _touch(self, first_N: Ints, width: int, end: int = 0) -> None:
         """Check the blocks of ``width`` bytes from each offset of the body; a reach past ``end`` is cut off there."""
+        if self._whole:
+            return
         last_N = first_N + max(width, 1) - 1
         if end:
             first_N, last_N = np.minimum(first_N, end - 1), np.minimum(last_N, end - 1)
