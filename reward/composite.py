@@ -6,13 +6,12 @@ of the reward's variance is reported, because a raw CTR near 0.02 next to a clic
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from reward.settings import ServingScoreSettings
-from schemas.weights import RewardWeights
 
 #: Names of the last axis of `item_terms`.
 TERMS: Final = ("relevance", "ctr", "interaction")
@@ -26,25 +25,43 @@ CTR_FLOOR: Final = 1e-6
 Floats = NDArray[np.float64]
 
 
+class TermWeights(Protocol):
+    """Weights of the terms: numbers for all items (`RewardWeights`), or arrays that follow them (`ItemWeights`)."""
+
+    @property
+    def relevance(self) -> float | Floats: ...
+    @property
+    def ctr(self) -> float | Floats: ...
+    @property
+    def click(self) -> float | Floats: ...
+    @property
+    def order(self) -> float | Floats: ...
+    @property
+    def multiplier(self) -> float | Floats:
+        """On the item's whole reward."""
+
+
 def item_terms(
-    tier: ArrayLike, ctr: ArrayLike, clicked: ArrayLike, ordered: ArrayLike, weights: RewardWeights
+    tier: ArrayLike, ctr: ArrayLike, clicked: ArrayLike, ordered: ArrayLike, weights: TermWeights
 ) -> NDArray[np.float64]:
     """The three weighted terms of R_item, last axis `TERMS`: [..., 3] from four inputs of one (broadcast) shape [...].
 
     ``tier`` 0 to 3, ``ctr`` in (0, 1) (clipped), ``clicked`` a truth value, a count, or the probability of a click,
-    ``ordered`` a truth value or a count (V2 Eq. 9-10).
+    ``ordered`` a truth value or a count, ``weights`` of one set or [...] (V2 Eq. 9-10, times the item's multiplier).
     """
     relevance = weights.relevance * np.asarray(tier, dtype=np.float64)
     click_rate = weights.ctr * np.clip(np.asarray(ctr, dtype=np.float64), CTR_FLOOR, 1 - CTR_FLOOR)
     clicks = np.clip(np.asarray(clicked, dtype=np.float64), 0.0, 1.0)
     interaction = np.where(np.asarray(ordered) > 0, weights.order, weights.click * clicks)
-    return np.stack(np.broadcast_arrays(relevance, click_rate, interaction), axis=-1)
+    terms = np.stack(np.broadcast_arrays(relevance, click_rate, interaction), axis=-1)
+    leaned: Floats = terms * np.asarray(weights.multiplier, dtype=np.float64)[..., None]
+    return leaned
 
 
 def item_reward(
-    tier: ArrayLike, ctr: ArrayLike, clicked: ArrayLike, ordered: ArrayLike, weights: RewardWeights
+    tier: ArrayLike, ctr: ArrayLike, clicked: ArrayLike, ordered: ArrayLike, weights: TermWeights
 ) -> NDArray[np.float64]:
-    """R_item = w_rel R_rel + w_ctr R_ctr + R_co (V2 Eq. 9-10), shape [...]: the sum of `item_terms`."""
+    """R_item = multiplier (w_rel R_rel + w_ctr R_ctr + R_co) (V2 Eq. 9-10), shape [...]: the sum of `item_terms`."""
     total: Floats = item_terms(tier, ctr, clicked, ordered, weights).sum(axis=-1)
     return total
 
@@ -81,34 +98,25 @@ def term_shares(terms_BG3: ArrayLike) -> dict[str, float]:
 
 
 def serving_terms(
-    logp: ArrayLike, tier: ArrayLike, ctr: ArrayLike, weights: RewardWeights, settings: ServingScoreSettings
+    logp: ArrayLike, tier: ArrayLike, ctr: ArrayLike, weights: TermWeights, settings: ServingScoreSettings
 ) -> NDArray[np.float64]:
-    """The serving score's three terms, last axis (policy, relevance, ctr): [..., 3]. ``logp`` in nats."""
+    """The serving score's four terms, last axis (policy, relevance, ctr, multiplier): [..., 4]. ``logp`` in nats."""
     click_rate = np.clip(np.asarray(ctr, dtype=np.float64), CTR_FLOOR, 1 - CTR_FLOOR)
     relevance = settings.relevance_scale * weights.relevance * np.asarray(tier, dtype=np.float64)
     attraction = settings.ctr_scale * weights.ctr * np.log(click_rate)
-    return np.stack(np.broadcast_arrays(np.asarray(logp, dtype=np.float64), relevance, attraction), axis=-1)
+    leaning = settings.multiplier_scale * np.log(weights.multiplier)
+    return np.stack(np.broadcast_arrays(np.asarray(logp, dtype=np.float64), relevance, attraction, leaning), axis=-1)
 
 
 def serving_score(
-    logp: ArrayLike, tier: ArrayLike, ctr: ArrayLike, weights: RewardWeights, settings: ServingScoreSettings
+    logp: ArrayLike, tier: ArrayLike, ctr: ArrayLike, weights: TermWeights, settings: ServingScoreSettings
 ) -> NDArray[np.float64]:
     """Policy score plus the active weights on the components, shape [...]; the server orders by it.
 
-    total = logp + relevance_scale * w_rel * tier + ctr_scale * w_ctr * log(ctr)
+    total = logp + relevance_scale * w_rel * tier + ctr_scale * w_ctr * log(ctr) + multiplier_scale * log(multiplier)
     """
     total: Floats = serving_terms(logp, tier, ctr, weights, settings).sum(axis=-1)
     return total
-
-
-def served_order_score(
-    logp: ArrayLike, terms: ArrayLike, weights: RewardWeights, settings: ServingScoreSettings
-) -> NDArray[np.float64]:
-    """`serving_score` from what `item_terms` made of the same weights: [...] from logp [...] and terms [..., 3]."""
-    term = np.asarray(terms, dtype=np.float64)
-    attraction = weights.ctr * np.log(term[..., 1] / weights.ctr) if weights.ctr > 0 else 0.0
-    total: Floats = np.asarray(logp, dtype=np.float64) + settings.relevance_scale * term[..., 0]
-    return total + settings.ctr_scale * attraction
 
 
 def v1_reward(clicks: ArrayLike, orders: ArrayLike, exposures: ArrayLike, kind_weight: ArrayLike) -> NDArray[np.float64]:

@@ -62,6 +62,7 @@ class ServingScoreSettings(BaseModel):
 
     relevance_scale: float = Field(default=4.0, ge=0, le=1000, description="nats per unit of weight and tier")
     ctr_scale: float = Field(default=4.0, ge=0, le=1000, description="nats per unit of weight and log CTR")
+    multiplier_scale: float = Field(default=4.0, ge=0, le=1000, description="nats per unit of a campaign's log multiplier")
 
 
 class RewardSettings(BaseModel):

@@ -130,4 +130,5 @@ def _appended(catalogue: Catalogue, added: Sequence[ItemAdded]) -> Catalogue:
         prices_N=np.concatenate([catalogue.prices_N, np.zeros(len(added), dtype=np.float32)]),
         available_from_N=np.concatenate([catalogue.available_from_N, np.array([e.ts for e in added], dtype=np.int64)]),
         attributes=catalogue.attributes + ({},) * len(added),
+        margins_N=None if catalogue.margins_N is None else np.append(catalogue.margins_N, [np.float32("nan")] * len(added)),
     )
