@@ -31,9 +31,12 @@ Floats = NDArray[np.float64]
 
 
 def absorb(absorbed: Sequence[Absorbed], used: RewardWeights, half_life: float) -> tuple[Absorbed, ...]:
-    """The average after one more step that ``used`` these weights in force: what was before halves in ``half_life`` steps."""
+    """The average after one more step that ``used`` these weights in force: what was before halves in ``half_life`` steps.
+
+    Nothing absorbed yet: the warm start, which stands for the reference.
+    """
     keep = 0.5 ** (1.0 / half_life)
-    shares = {_content(entry.weights): entry for entry in absorbed}
+    shares = {_content(entry.weights): entry for entry in absorbed or (Absorbed(1.0, REFERENCE),)}
     shares = {key: msgspec.structs.replace(entry, share=entry.share * keep) for key, entry in shares.items()}
     before = shares.pop(_content(used), Absorbed(0.0, used))
     kept = [entry for entry in shares.values() if entry.share >= LEAST_SHARE]
