@@ -42,4 +42,6 @@ class TrainingExample(msgspec.Struct, frozen=True, tag_field="type", tag="exampl
     checkpoint: str = ""  #: that served the view
     weights_version: int = 0  #: that ordered the view
     trace: str = ""  #: W3C traceparent of the search that showed the view, empty when it had none
+    segment: str = ""  #: what the shop said of its user
+    market: str = ""
     v: int = 1

@@ -10,6 +10,8 @@ from serving.settings import ServingSettings
 
 #: Bound of ids on the wire (`schemas.events.Id`), characters.
 ID_LIMIT = 128
+#: Bound of segment and market (`schemas.events.Group`), characters.
+GROUP_LIMIT = 64
 #: Bound of event times on the wire (`schemas.events.Time`), ms: the year 2100.
 TIME_LIMIT = 4_102_444_800_000
 #: Smallest propensity an impression can carry; exact log-propensities are in the answer.
@@ -29,6 +31,8 @@ class SearchRequest(msgspec.Struct, frozen=True):
     recent_queries: tuple[str, ...] = ()
     recent_items: tuple[str, ...] = ()
     trace: str = ""  #: W3C traceparent that the page's impression carries on
+    segment: str = ""  #: what the shop says of its user: campaigns may ask for it
+    market: str = ""
 
 
 class Scores(msgspec.Struct, frozen=True):
@@ -82,6 +86,8 @@ def impression(request: SearchRequest, answer: SearchAnswer) -> Impression:
         weights_version=answer.weights_version,
         snapshot_version=answer.snapshot_version,
         trace=request.trace,
+        segment=request.segment,
+        market=request.market,
     )
 
 
@@ -96,6 +102,8 @@ def check(request: SearchRequest, settings: ServingSettings) -> None:
     _length("q", request.query, settings.max_query)
     _id("user", request.user, "send the user's id")
     _length("session", request.session, ID_LIMIT)
+    _length("segment", request.segment, GROUP_LIMIT)
+    _length("market", request.market, GROUP_LIMIT)
     _id("X-Request-Id", request.request_id, "leave the header out")
     if not 1 <= request.k <= settings.max_k:
         remedy = "ask for fewer items, or raise serving.max_k" if request.k > settings.max_k else "ask for at least one item"

@@ -94,4 +94,6 @@ def _request(impression: Impression, k: int) -> SearchRequest:
         impression.session,
         impression.recent_queries,
         impression.recent_items,
+        segment=impression.segment,
+        market=impression.market,
     )

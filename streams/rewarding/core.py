@@ -157,6 +157,8 @@ class RewardingCore:
             checkpoint=view.checkpoint,
             weights_version=view.weights_version,
             trace=view.trace,
+            segment=view.segment,
+            market=view.market,
         )
         self._outputs.append(Output(EXAMPLES.name, view.user.encode(), encode(example)))
         self._add_to("examples")
