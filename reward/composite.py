@@ -6,7 +6,7 @@ of the reward's variance is reported, because a raw CTR near 0.02 next to a clic
 
 from __future__ import annotations
 
-from typing import Any, Final, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -15,6 +15,8 @@ from reward.settings import ServingScoreSettings
 
 #: Names of the last axis of `item_terms`.
 TERMS: Final = ("relevance", "ctr", "interaction")
+#: Names of the last axis of `serving_terms`.
+SERVING_TERMS: Final = ("policy", "relevance", "ctr", "multiplier", "taken_up")
 
 #: V1's weight of an interaction's kind (EQUATIONS 3).
 LAMBDA: Final = {"search_order": 2.0, "category_order": 1.5, "click": 1.0, "exposed": 0.5, "category": 0.2, "random": 0.0}
@@ -39,6 +41,14 @@ class TermWeights(Protocol):
     @property
     def multiplier(self) -> float | Floats:
         """On the item's whole reward."""
+
+
+class Excess(NamedTuple):
+    """What a checkpoint was rewarded with beyond the reference (`reward.campaigns.relative`): numbers, or arrays [...] that
+    follow the items."""
+
+    relevance: float | Floats  #: for each tier
+    click: float | Floats  #: for the chance of a click
 
 
 def item_terms(
@@ -98,24 +108,37 @@ def term_shares(terms_BG3: ArrayLike) -> dict[str, float]:
 
 
 def serving_terms(
-    logp: ArrayLike, tier: ArrayLike, ctr: ArrayLike, weights: TermWeights, settings: ServingScoreSettings
-) -> NDArray[np.float64]:
-    """The serving score's four terms, last axis (policy, relevance, ctr, multiplier): [..., 4]. ``logp`` in nats."""
+    logp: ArrayLike, tier: ArrayLike, ctr: ArrayLike, weights: TermWeights, settings: ServingScoreSettings,
+    excess: Excess | None = None,
+) -> NDArray[np.float64]:  # fmt: skip
+    """The serving score's five terms, last axis `SERVING_TERMS`: [..., 5]. ``logp`` in nats.
+
+    ``excess`` None: the policy was trained with the reference. Never more is taken out of it than the weights put in, so the
+    score does not work against relevance or clicks, whatever an average says.
+    """
     click_rate = np.clip(np.asarray(ctr, dtype=np.float64), CTR_FLOOR, 1 - CTR_FLOOR)
-    relevance = settings.relevance_scale * weights.relevance * np.asarray(tier, dtype=np.float64)
-    attraction = settings.ctr_scale * weights.ctr * np.log(click_rate)
+    tier = np.asarray(tier, dtype=np.float64)
+    for_tier, for_ctr = settings.relevance_scale * weights.relevance, settings.ctr_scale * weights.ctr
+    taken_up: Floats | float = 0.0
+    if excess is not None:
+        learned = np.minimum(settings.uptake_scale * excess.relevance, for_tier) * tier
+        taken_up = -learned - np.minimum(settings.uptake_scale * excess.click, for_ctr) * click_rate
     leaning = settings.multiplier_scale * np.log(weights.multiplier)
-    return np.stack(np.broadcast_arrays(np.asarray(logp, dtype=np.float64), relevance, attraction, leaning), axis=-1)
+    policy = np.asarray(logp, dtype=np.float64)
+    terms = np.broadcast_arrays(policy, for_tier * tier, for_ctr * np.log(click_rate), leaning, taken_up)
+    return np.stack(terms, axis=-1)
 
 
 def serving_score(
-    logp: ArrayLike, tier: ArrayLike, ctr: ArrayLike, weights: TermWeights, settings: ServingScoreSettings
-) -> NDArray[np.float64]:
+    logp: ArrayLike, tier: ArrayLike, ctr: ArrayLike, weights: TermWeights, settings: ServingScoreSettings,
+    excess: Excess | None = None,
+) -> NDArray[np.float64]:  # fmt: skip
     """Policy score plus the active weights on the components, shape [...]; the server orders by it.
 
     total = logp + relevance_scale * w_rel * tier + ctr_scale * w_ctr * log(ctr) + multiplier_scale * log(multiplier)
+            - uptake_scale * (excess.relevance * tier + excess.click * ctr)
     """
-    total: Floats = serving_terms(logp, tier, ctr, weights, settings).sum(axis=-1)
+    total: Floats = serving_terms(logp, tier, ctr, weights, settings, excess).sum(axis=-1)
     return total
 
 

@@ -33,6 +33,7 @@ class Manifest(msgspec.Struct, frozen=True, tag_field="type", tag="manifest"):
     libraries: dict[str, str]
     metrics: dict[str, float] = {}
     absorbed: tuple[Absorbed, ...] = ()  #: empty: it was trained with the defaults
+    clock_ms: int = 0  #: newest event time that the learner had read
     v: int = 1
 
 

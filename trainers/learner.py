@@ -13,6 +13,7 @@ from threading import Event
 import structlog
 import torch
 
+from reward.campaigns.force import in_force
 from reward.settings import RewardSettings
 from schemas.artefacts import Artefacts
 from schemas.checkpoints import Manifest
@@ -89,7 +90,7 @@ class Learner:
         self.state = load_state(store, self._manifest, settings.learner, self._versions)
         self._tools = tools(self.state.policy)
         self._connections, self._journal = connections, Journal(connections)
-        self._feed = Feed(connections, self.state.offsets, artefacts.identifiers, self._quarantine)
+        self._feed = Feed(connections, self.state.offsets, artefacts.identifiers, self._quarantine, self.state.clock_ms)
         self._publisher = Publisher(connections, store, artefacts, self._journal, self._tools, settings.gate)
         self._exposition = Exposition(settings.learner.metrics_port)
         self._intent: StepIntent | None = None
@@ -121,14 +122,14 @@ class Learner:
         return waited and (bool(self._feed.waiting) or revisit)
 
     def intend(self) -> StepIntent:
-        """Decide the next step and write it down, with the newest weights and snapshot there are."""
+        """Decide the next step and write it down, with the newest weights and snapshot there are: what of them is in force."""
         offsets, fresh = choose(self._feed.waiting, self._feed.taken, self._settings)
         self._idle = 0 if fresh else self._idle + 1
         number = self.state.step + 1
         intent = StepIntent(
             step=number,
             offsets=offsets,
-            weights=self._feed.weights,
+            weights=in_force(self._feed.weights, self._feed.clock_ms),
             snapshot=self._feed.snapshot,
             catalogue_offset=self._feed.catalogue_offset,
             random_counter=number,
@@ -168,6 +169,7 @@ class Learner:
 
     def checkpoint(self) -> Manifest:
         """Write the state into the store."""
+        self.state.clock_ms = self._feed.clock_ms
         manifest = save_state(self._store, self.state, self._intent, self._settings, self._versions, self._metrics)
         self._saved_step, self._saved_at = self.state.step, time.monotonic()
         log.info("checkpoint", checkpoint=manifest.checkpoint, step=manifest.step)
@@ -187,7 +189,7 @@ class Learner:
         return choose(self._feed.waiting, self._feed.taken, self._settings)[1] >= fresh_quota(self._settings)
 
     def _present(self) -> Present:
-        return Present(self._feed.weights, self._feed.snapshot)
+        return Present(in_force(self._feed.weights, self._feed.clock_ms), self._feed.snapshot)
 
     def _quarantine(self, record: Quarantined) -> None:
         self._journal.send(QUARANTINE, record.agent.encode(), record)

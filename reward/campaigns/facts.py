@@ -1,8 +1,9 @@
-"""What campaigns ask of requests and items. Letters: N items of the catalogue."""
+"""What campaigns ask of requests and items. Letters: N items of the catalogue, P pairs of category and brand."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -42,14 +43,31 @@ class ItemFacts:
 
     def among(self, categories: tuple[str, ...], brands: tuple[str, ...]) -> Bools:
         """bool [N]: items of one of these categories and one of these brands; an empty tuple does not limit."""
-        mask_N = np.ones(len(self.category_N), dtype=np.bool_)
-        for names, numbers, column_N in (
-            (categories, self.categories, self.category_N),
-            (brands, self.brands, self.brand_N),
+        mask_N: Bools = self.pairs_among(categories, brands)[self.pair_N]
+        return mask_N
+
+    def pairs_among(self, categories: tuple[str, ...], brands: tuple[str, ...]) -> Bools:
+        """`among` over the pairs [P]."""
+        mask_P = np.ones(len(self._pairs_P2), dtype=np.bool_)
+        for names, numbers, column_P in zip(
+            (categories, brands), (self.categories, self.brands), self._pairs_P2.T, strict=True
         ):
             if names:
-                mask_N &= np.isin(column_N, [numbers[name] for name in names if name in numbers])
-        return mask_N
+                mask_P &= np.isin(column_P, [numbers[name] for name in names if name in numbers])
+        return mask_P
+
+    @cached_property
+    def pair_N(self) -> NDArray[np.int64]:
+        """Number of each item's pair of category and brand: scopes tell no more apart, and pairs are few."""
+        return np.unique(self._both_N2, axis=0, return_inverse=True)[1].reshape(-1)
+
+    @cached_property
+    def _pairs_P2(self) -> NDArray[np.int32]:
+        return np.unique(self._both_N2, axis=0)
+
+    @property
+    def _both_N2(self) -> NDArray[np.int32]:
+        return np.stack([self.category_N, self.brand_N], axis=1)
 
 
 def _numbered(names: tuple[str, ...]) -> tuple[NDArray[np.int32], dict[str, int]]:

@@ -1,33 +1,35 @@
-"""Two speeds without counting twice: the server adds what was wished and the model has not taken up yet.
+"""Two speeds without counting twice: the server takes out of the policy what it has taken up of a change already.
 
-A change of the weights acts on the next search through the serving score, and sinks into the model over many steps. When
-the model has it, its log-probabilities carry the wish, and the same weights in the score would ask for it again. So the
-server orders with ``served = reference + wished - absorbed``. The reference is the defaults, with which the serving scales were
-chosen; absorbed is the average of what the checkpoint's steps used, recent steps more (`Absorbed`). At rest every
-checkpoint is served by the reference; right after a change the whole difference is in the score.
+A change of the weights acts on the next search through the serving score, and sinks into the model over many steps. A policy that
+learns from reward and entropy settles at ``log pi = R / entropy + const``: trained with other weights than the reference, its
+log-probability of an item has moved by ``uptake * (R_absorbed - R_reference)``. The server's score subtracts that, so the full
+wish is in the score and once only, however much of it has sunk in (`reward.composite.serving_terms`).
+
+The reference is the defaults, with which warm start and serving scales were made; absorbed is the average of what the
+checkpoint's steps used, recent steps more (`Absorbed`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final
+from typing import Final, NamedTuple
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from reward.campaigns.weighing import ItemWeights
+from reward.campaigns.facts import Asked, ItemFacts
+from reward.campaigns.weighing import Ints, Weighing
+from reward.composite import Excess, TermWeights
 from schemas.checkpoints import Absorbed
 from schemas.weights import RewardWeights
 
 #: What the serving scales of `reward.settings` were chosen with.
 REFERENCE: Final = RewardWeights()
-#: Shares below this are forgotten, theirs going to the rest.
+#: Shares below this are forgotten, theirs going to the newest.
 LEAST_SHARE: Final = 1e-3
-#: A served multiplier stays in these bounds: twice what one campaign may ask, either way.
-LEAN: Final = (0.25, 4.0)
-
-Floats = NDArray[np.float64]
+#: Most entries: each costs every search some microseconds. The smallest are forgotten first.
+MOST: Final = 8
 
 
 def absorb(absorbed: Sequence[Absorbed], used: RewardWeights, half_life: float) -> tuple[Absorbed, ...]:
@@ -36,32 +38,41 @@ def absorb(absorbed: Sequence[Absorbed], used: RewardWeights, half_life: float) 
     Nothing absorbed yet: the warm start, which stands for the reference.
     """
     keep = 0.5 ** (1.0 / half_life)
-    shares = {_content(entry.weights): entry for entry in absorbed or (Absorbed(1.0, REFERENCE),)}
-    shares = {key: msgspec.structs.replace(entry, share=entry.share * keep) for key, entry in shares.items()}
-    before = shares.pop(_content(used), Absorbed(0.0, used))
-    kept = [entry for entry in shares.values() if entry.share >= LEAST_SHARE]
-    return (*kept, Absorbed(1.0 - sum(entry.share for entry in kept), before.weights))
+    before = absorbed or (Absorbed(1.0, REFERENCE),)
+    same = next((entry.weights for entry in before if _content(entry.weights) == _content(used)), used)
+    kept = [msgspec.structs.replace(e, share=e.share * keep) for e in before if e.weights is not same]
+    kept = sorted((e for e in kept if e.share >= LEAST_SHARE), key=lambda e: -e.share)[: MOST - 1]
+    return (*kept, Absorbed(1.0 - sum(e.share for e in kept), same))
 
 
-def relative(
-    wished: ItemWeights | RewardWeights, absorbed: Sequence[tuple[float, ItemWeights | RewardWeights]]
-) -> ItemWeights | RewardWeights:
-    """What the serving score takes, [K] like ``wished``: the reference, plus what is wished and not yet absorbed.
+def excess(absorbed: Sequence[tuple[float, TermWeights]]) -> Excess:
+    """What the checkpoint was rewarded with beyond the reference: ``absorbed`` are shares and the weights [K] of each."""
+    relevance: NDArray[np.float64] | float = -REFERENCE.relevance
+    click: NDArray[np.float64] | float = -REFERENCE.ctr - REFERENCE.click
+    for share, weights in absorbed:
+        relevance = relevance + share * weights.multiplier * weights.relevance
+        click = click + share * weights.multiplier * (weights.ctr + weights.click)
+    return Excess(relevance, click)
 
-    ``absorbed``: pairs of share (they sum to 1) and the weights [K] of that share for the same request and items. Only the
-    terms of the serving score are made relative: relevance, ctr, multiplier. A weight does not fall below 0: the score
-    never works against relevance or clicks, whatever an average says.
-    """
-    if not absorbed:
-        return wished  # trained with the defaults: reference and absorbed are the same
-    served = {}
-    for name in ("relevance", "ctr"):
-        taken = sum(share * np.asarray(getattr(entry, name), dtype=np.float64) for share, entry in absorbed)
-        served[name] = np.maximum(getattr(REFERENCE, name) + getattr(wished, name) - taken, 0.0)
-    taken = sum(share * np.log(entry.multiplier) for share, entry in absorbed)
-    multiplier = np.clip(wished.multiplier / np.exp(taken), *LEAN)
-    columns = np.broadcast_arrays(served["relevance"], served["ctr"], wished.click, wished.order, multiplier)
-    return ItemWeights(*(np.asarray(column, dtype=np.float64) for column in columns))
+
+class Lean(NamedTuple):
+    """For one request and its items: what is wished, and what the checkpoint has of it."""
+
+    wished: TermWeights
+    excess: Excess | None
+
+
+class Relative:
+    """A book over one catalogue and one checkpoint, compiled: made at a swap, asked at every search."""
+
+    def __init__(self, book: RewardWeights, absorbed: Sequence[Absorbed], facts: ItemFacts) -> None:
+        self.wished = Weighing(book, facts)
+        self._absorbed = [(entry.share, Weighing(entry.weights, facts)) for entry in absorbed]
+
+    def of(self, asked: Asked, rows_K: Ints, at_ms: int) -> Lean:
+        """The weights of these rows of the catalogue for a request at the event time ``at_ms``."""
+        learned = [(share, weighing.of(asked, rows_K, at_ms)) for share, weighing in self._absorbed]
+        return Lean(self.wished.of(asked, rows_K, at_ms), excess(learned) if learned else None)
 
 
 def _content(weights: RewardWeights) -> bytes:
