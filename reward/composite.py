@@ -113,8 +113,8 @@ def serving_terms(
 ) -> NDArray[np.float64]:  # fmt: skip
     """The serving score's five terms, last axis `SERVING_TERMS`: [..., 5]. ``logp`` in nats.
 
-    ``excess`` None: the policy was trained with the reference. Never more is taken out of it than the weights put in, so the
-    score does not work against relevance or clicks, whatever an average says.
+    ``excess`` None: the policy was trained with the reference. No more is taken out of it than the weights put in: the total
+    never falls with tier or CTR, whatever an average says.
     """
     click_rate = np.clip(np.asarray(ctr, dtype=np.float64), CTR_FLOOR, 1 - CTR_FLOOR)
     tier = np.asarray(tier, dtype=np.float64)
@@ -122,7 +122,7 @@ def serving_terms(
     taken_up: Floats | float = 0.0
     if excess is not None:
         learned = np.minimum(settings.uptake_scale * excess.relevance, for_tier) * tier
-        taken_up = -learned - np.minimum(settings.uptake_scale * excess.click, for_ctr) * click_rate
+        taken_up = -learned - np.minimum(settings.uptake_scale * excess.click * click_rate, for_ctr)
     leaning = settings.multiplier_scale * np.log(weights.multiplier)
     policy = np.asarray(logp, dtype=np.float64)
     terms = np.broadcast_arrays(policy, for_tier * tier, for_ctr * np.log(click_rate), leaning, taken_up)

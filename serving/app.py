@@ -122,7 +122,7 @@ def _add_status(app: FastAPI, server: SearchServer) -> None:
             "status": "ready",
             "checkpoint": served.engine.checkpoint,
             "step": served.step,
-            "weights_version": served.weights.version,
+            "weights_version": served.ordering.book.version,
             "snapshot_version": served.snapshot_version,
         }
 

@@ -36,9 +36,14 @@ class SearchRequest(msgspec.Struct, frozen=True):
 
 
 class Scores(msgspec.Struct, frozen=True):
-    """Why an item stands where it stands. ``policy``: log-probability of its identifier, nats, over the catalogue's trie."""
+    """Why an item stands where it stands: the terms of the serving score (`reward.composite.serving_terms`, nats), the facts
+    behind them, and their sum. ``policy``: log-probability of its identifier over the catalogue's trie."""
 
     policy: float
+    for_relevance: float
+    for_ctr: float
+    for_multiplier: float  #: of campaigns
+    taken_up: float  #: what the policy carries already of a change of the weights, taken out
     tier: int
     ctr: float
     total: float  #: the serving score: what the list is drawn by
@@ -56,7 +61,7 @@ class AnsweredItem(msgspec.Struct, frozen=True):
 
 
 class SearchAnswer(msgspec.Struct, frozen=True):
-    """A page. ``reason`` says why ``items`` is empty; ``notes`` what was not as asked."""
+    """A page. ``weights_version``: of the book that ordered it, for the control share the one before. ``reason`` says why ``items`` is empty; ``notes`` what was not as asked."""
 
     request_id: str
     query: str
@@ -68,6 +73,7 @@ class SearchAnswer(msgspec.Struct, frozen=True):
     reason: str = ""
     notes: tuple[str, ...] = ()
     took_ms: float = 0.0
+    campaigns: tuple[str, ...] = ()  #: ids of those that applied to what was found, the winner first
 
 
 def impression(request: SearchRequest, answer: SearchAnswer) -> Impression:

@@ -13,6 +13,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from reward.campaigns.facts import ItemFacts
 from schemas.catalogue import Catalogue
 from schemas.errors import Incompatible
 from schemas.events import ItemAdded
@@ -105,6 +106,11 @@ class Shelf:
             keys_N=np.concatenate([self.keys_N, item_keys([event.item for event in fresh])]),
             _masks=OrderedDict(),
         )
+
+    @cached_property
+    def facts(self) -> ItemFacts:
+        """What campaigns ask of the items."""
+        return ItemFacts.of(self.catalogue)
 
     @cached_property
     def _arrivals(self) -> NDArray[np.int64]:

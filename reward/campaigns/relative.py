@@ -39,7 +39,7 @@ def absorb(absorbed: Sequence[Absorbed], used: RewardWeights, half_life: float) 
     """
     keep = 0.5 ** (1.0 / half_life)
     before = absorbed or (Absorbed(1.0, REFERENCE),)
-    same = next((entry.weights for entry in before if _content(entry.weights) == _content(used)), used)
+    same = next((entry.weights for entry in before if _decided(entry.weights) == _decided(used)), used)
     kept = [msgspec.structs.replace(e, share=e.share * keep) for e in before if e.weights is not same]
     kept = sorted((e for e in kept if e.share >= LEAST_SHARE), key=lambda e: -e.share)[: MOST - 1]
     return (*kept, Absorbed(1.0 - sum(e.share for e in kept), same))
@@ -75,6 +75,6 @@ class Relative:
         return Lean(self.wished.of(asked, rows_K, at_ms), excess(learned) if learned else None)
 
 
-def _content(weights: RewardWeights) -> bytes:
+def _decided(weights: RewardWeights) -> RewardWeights:
     """Two versions that decide the same are one."""
-    return msgspec.json.encode(msgspec.structs.replace(weights, version=0, created_ms=0, author="", reason="", before=None))
+    return msgspec.structs.replace(weights, version=0, created_ms=0, author="", reason="", before=None)

@@ -13,7 +13,7 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from reward.campaigns.facts import Asked, ItemFacts
+from reward.campaigns.facts import Asked, Bools, ItemFacts
 from reward.campaigns.force import precedence
 from schemas.campaigns import Campaign
 from schemas.weights import RewardWeights
@@ -79,14 +79,15 @@ class Weighing:
         young_K = (since_K > 0) & (at_ms - since_K < table.fresh_ms_S[cell_K])
         margin_K = 1.0 + table.margin_S[cell_K] * self._facts.margin_N[rows_K]
         multiplier_K = margin_K * np.where(young_K, table.fresh_S[cell_K], 1.0) * table.brand_S[cell_K]
-        return ItemWeights(*table.weights_4S[:, cell_K], multiplier=multiplier_K)
+        relevance_K, ctr_K, click_K, order_K = table.weights_4S[:, cell_K]
+        return ItemWeights(relevance_K, ctr_K, click_K, order_K, multiplier_K)
 
     def explain(self, asked: Asked, rows_K: Ints, at_ms: int) -> tuple[str, ...]:
         """Ids of the campaigns that apply to the request and any of these rows, the winner first."""
         applying = self._applying(asked, at_ms)
         if not applying:
             return ()
-        meets_C = self._inside_SC[self._cell_N[rows_K]].any(axis=0)
+        meets_C: Bools = np.any(self._inside_SC[self._cell_N[rows_K]], axis=0)
         return tuple(self._campaigns[n].id for n in reversed(applying) if meets_C[n])
 
     def _applying(self, asked: Asked, at_ms: int) -> tuple[int, ...]:
