@@ -22,10 +22,10 @@ from trainers.settings import LearnerSettings, LossSettings
 
 WISH = RewardWeights(version=2, relevance=3)
 #: Steep: in this many steps a change sinks in as far as it does in thousands of the defaults.
-STEPS = 40
+STEPS = 60
 LEARNER = LearnerSettings(
-    prompts=8, group=16, learning_rate=6e-3, warm_start_weight=0, absorb_half_life=STEPS / 8,
-    loss=LossSettings(entropy=0.5, w_position=0, beta_sft=0),
+    prompts=8, group=16, learning_rate=4e-3, warm_start_weight=0, absorb_half_life=STEPS / 8,
+    loss=LossSettings(w_position=0, beta_sft=0),
 )  # fmt: skip
 
 
@@ -46,6 +46,7 @@ def test_the_same_wish_is_not_counted_twice(tmp_path: Path) -> None:
     learned.learn(WISH, STEPS)
     more_BW = found.reward(WISH) - found.reward(RewardWeights())
     measured = uptake(found.logp(plain), found.logp(learned), more_BW)
+    print(measured)
     assert measured > 0.1
     assert learned.state.absorbed[-1].share > 0.99
 
@@ -55,6 +56,7 @@ def test_the_same_wish_is_not_counted_twice(tmp_path: Path) -> None:
         for name, line, book in (
             ("before", plain, RewardWeights()), ("right after", plain, WISH), ("less", learned, WISH), ("twice", learned, WISH))
     }  # fmt: skip
+    print(measured, tier)
     print(measured, tier)
     assert tier["before"] + 0.1 < tier["right after"] < tier["twice"]
     assert abs(tier["less"] - tier["right after"]) < (tier["twice"] - tier["right after"]) / 3, tier
