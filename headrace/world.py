@@ -21,7 +21,9 @@ Event = Impression | Click | Order | Return
 
 
 class Request(NamedTuple):
-    """A search: who asks what, and when (event time, ms). ``candidates`` empty: the whole catalogue may be shown."""
+    """A search: who asks what, and when (event time, ms). ``candidates`` empty: the whole catalogue may be shown.
+    ``segment`` and ``market`` are what the shop says of the user.
+    """
 
     request_id: str
     ts: int
@@ -29,6 +31,8 @@ class Request(NamedTuple):
     session: str
     query: str
     candidates: tuple[str, ...] = ()
+    segment: str = ""
+    market: str = ""
 
 
 class Outcome(NamedTuple):

@@ -6,16 +6,17 @@ of the reward's variance is reported, because a raw CTR near 0.02 next to a clic
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any, Final, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from reward.settings import ServingScoreSettings
-from schemas.weights import RewardWeights
 
 #: Names of the last axis of `item_terms`.
 TERMS: Final = ("relevance", "ctr", "interaction")
+#: Names of the last axis of `serving_terms`.
+SERVING_TERMS: Final = ("policy", "relevance", "ctr", "multiplier", "taken_up")
 
 #: V1's weight of an interaction's kind (EQUATIONS 3).
 LAMBDA: Final = {"search_order": 2.0, "category_order": 1.5, "click": 1.0, "exposed": 0.5, "category": 0.2, "random": 0.0}
@@ -26,25 +27,51 @@ CTR_FLOOR: Final = 1e-6
 Floats = NDArray[np.float64]
 
 
+class TermWeights(Protocol):
+    """Weights of the terms: numbers for all items (`RewardWeights`), or arrays that follow them (`ItemWeights`)."""
+
+    @property
+    def relevance(self) -> float | Floats: ...
+    @property
+    def ctr(self) -> float | Floats: ...
+    @property
+    def click(self) -> float | Floats: ...
+    @property
+    def order(self) -> float | Floats: ...
+    @property
+    def multiplier(self) -> float | Floats:
+        """On the item's whole reward."""
+
+
+class Excess(NamedTuple):
+    """What a checkpoint was rewarded with beyond the reference (`reward.campaigns.relative`): numbers, or arrays [...] that
+    follow the items."""
+
+    relevance: float | Floats  #: for each tier
+    click: float | Floats  #: for the chance of a click
+
+
 def item_terms(
-    tier: ArrayLike, ctr: ArrayLike, clicked: ArrayLike, ordered: ArrayLike, weights: RewardWeights
+    tier: ArrayLike, ctr: ArrayLike, clicked: ArrayLike, ordered: ArrayLike, weights: TermWeights
 ) -> NDArray[np.float64]:
     """The three weighted terms of R_item, last axis `TERMS`: [..., 3] from four inputs of one (broadcast) shape [...].
 
     ``tier`` 0 to 3, ``ctr`` in (0, 1) (clipped), ``clicked`` a truth value, a count, or the probability of a click,
-    ``ordered`` a truth value or a count (V2 Eq. 9-10).
+    ``ordered`` a truth value or a count, ``weights`` of one set or [...] (V2 Eq. 9-10, times the item's multiplier).
     """
     relevance = weights.relevance * np.asarray(tier, dtype=np.float64)
     click_rate = weights.ctr * np.clip(np.asarray(ctr, dtype=np.float64), CTR_FLOOR, 1 - CTR_FLOOR)
     clicks = np.clip(np.asarray(clicked, dtype=np.float64), 0.0, 1.0)
     interaction = np.where(np.asarray(ordered) > 0, weights.order, weights.click * clicks)
-    return np.stack(np.broadcast_arrays(relevance, click_rate, interaction), axis=-1)
+    terms = np.stack(np.broadcast_arrays(relevance, click_rate, interaction), axis=-1)
+    leaned: Floats = terms * np.asarray(weights.multiplier, dtype=np.float64)[..., None]
+    return leaned
 
 
 def item_reward(
-    tier: ArrayLike, ctr: ArrayLike, clicked: ArrayLike, ordered: ArrayLike, weights: RewardWeights
+    tier: ArrayLike, ctr: ArrayLike, clicked: ArrayLike, ordered: ArrayLike, weights: TermWeights
 ) -> NDArray[np.float64]:
-    """R_item = w_rel R_rel + w_ctr R_ctr + R_co (V2 Eq. 9-10), shape [...]: the sum of `item_terms`."""
+    """R_item = multiplier (w_rel R_rel + w_ctr R_ctr + R_co) (V2 Eq. 9-10), shape [...]: the sum of `item_terms`."""
     total: Floats = item_terms(tier, ctr, clicked, ordered, weights).sum(axis=-1)
     return total
 
@@ -81,34 +108,38 @@ def term_shares(terms_BG3: ArrayLike) -> dict[str, float]:
 
 
 def serving_terms(
-    logp: ArrayLike, tier: ArrayLike, ctr: ArrayLike, weights: RewardWeights, settings: ServingScoreSettings
-) -> NDArray[np.float64]:
-    """The serving score's three terms, last axis (policy, relevance, ctr): [..., 3]. ``logp`` in nats."""
+    logp: ArrayLike, tier: ArrayLike, ctr: ArrayLike, weights: TermWeights, settings: ServingScoreSettings,
+    excess: Excess | None = None,
+) -> NDArray[np.float64]:  # fmt: skip
+    """The serving score's five terms, last axis `SERVING_TERMS`: [..., 5]. ``logp`` in nats.
+
+    ``excess`` None: the policy was trained with the reference. No more is taken out of it than the weights put in: the total
+    never falls with tier or CTR, whatever an average says.
+    """
     click_rate = np.clip(np.asarray(ctr, dtype=np.float64), CTR_FLOOR, 1 - CTR_FLOOR)
-    relevance = settings.relevance_scale * weights.relevance * np.asarray(tier, dtype=np.float64)
-    attraction = settings.ctr_scale * weights.ctr * np.log(click_rate)
-    return np.stack(np.broadcast_arrays(np.asarray(logp, dtype=np.float64), relevance, attraction), axis=-1)
+    tier = np.asarray(tier, dtype=np.float64)
+    for_tier, for_ctr = settings.relevance_scale * weights.relevance, settings.ctr_scale * weights.ctr
+    taken_up: Floats | float = 0.0
+    if excess is not None:
+        learned = np.minimum(settings.uptake_scale * excess.relevance, for_tier) * tier
+        taken_up = -learned - np.minimum(settings.uptake_scale * excess.click * click_rate, for_ctr)
+    leaning = settings.multiplier_scale * np.log(weights.multiplier)
+    policy = np.asarray(logp, dtype=np.float64)
+    terms = np.broadcast_arrays(policy, for_tier * tier, for_ctr * np.log(click_rate), leaning, taken_up)
+    return np.stack(terms, axis=-1)
 
 
 def serving_score(
-    logp: ArrayLike, tier: ArrayLike, ctr: ArrayLike, weights: RewardWeights, settings: ServingScoreSettings
-) -> NDArray[np.float64]:
+    logp: ArrayLike, tier: ArrayLike, ctr: ArrayLike, weights: TermWeights, settings: ServingScoreSettings,
+    excess: Excess | None = None,
+) -> NDArray[np.float64]:  # fmt: skip
     """Policy score plus the active weights on the components, shape [...]; the server orders by it.
 
-    total = logp + relevance_scale * w_rel * tier + ctr_scale * w_ctr * log(ctr)
+    total = logp + relevance_scale * w_rel * tier + ctr_scale * w_ctr * log(ctr) + multiplier_scale * log(multiplier)
+            - uptake_scale * (excess.relevance * tier + excess.click * ctr)
     """
-    total: Floats = serving_terms(logp, tier, ctr, weights, settings).sum(axis=-1)
+    total: Floats = serving_terms(logp, tier, ctr, weights, settings, excess).sum(axis=-1)
     return total
-
-
-def served_order_score(
-    logp: ArrayLike, terms: ArrayLike, weights: RewardWeights, settings: ServingScoreSettings
-) -> NDArray[np.float64]:
-    """`serving_score` from what `item_terms` made of the same weights: [...] from logp [...] and terms [..., 3]."""
-    term = np.asarray(terms, dtype=np.float64)
-    attraction = weights.ctr * np.log(term[..., 1] / weights.ctr) if weights.ctr > 0 else 0.0
-    total: Floats = np.asarray(logp, dtype=np.float64) + settings.relevance_scale * term[..., 0]
-    return total + settings.ctr_scale * attraction
 
 
 def v1_reward(clicks: ArrayLike, orders: ArrayLike, exposures: ArrayLike, kind_weight: ArrayLike) -> NDArray[np.float64]:

@@ -105,6 +105,13 @@ class ServingScoreSettings(BaseModel):
 
     relevance_scale: float = Field(default=4.0, ge=0, le=1000, description="nats per unit of weight and tier")
     ctr_scale: float = Field(default=4.0, ge=0, le=1000, description="nats per unit of weight and log CTR")
+    multiplier_scale: float = Field(default=4.0, ge=0, le=1000, description="nats per unit of a campaign's log multiplier")
+    uptake_scale: float = Field(
+        default=0.4,
+        ge=0,
+        le=1000,
+        description="nats per unit of reward that a policy takes up of a change; the learner's 1 / entropy at most",
+    )
 
 
 class RewardSettings(BaseModel):

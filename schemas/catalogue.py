@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -15,6 +16,7 @@ from schemas.errors import InvalidData
 from schemas.store import Store
 
 #: Columns of ``items.parquet``. ``available_from`` is event time in ms, 0 for always.
+#: A column ``margin`` may come on top.
 COLUMNS = ("item_id", "title", "category", "brand", "price", "available_from")
 
 
@@ -33,6 +35,7 @@ class Catalogue:
     prices_N: NDArray[np.float32]
     available_from_N: NDArray[np.int64]
     attributes: tuple[dict[str, str], ...] = field(repr=False)
+    margins_N: NDArray[np.float32] | None = None  #: part of the price, 0 to 1; NaN: not known of this item; None: of none
 
     def __len__(self) -> int:
         return len(self.items)
@@ -44,17 +47,18 @@ class Catalogue:
 
     def save(self, store: Store, path: str = "catalogue/items.parquet") -> str:
         """Write as parquet; returns the sha256."""
-        table = pa.table(
-            {
-                "item_id": list(self.items),
-                "title": list(self.titles),
-                "category": list(self.categories),
-                "brand": list(self.brands),
-                "price": self.prices_N,
-                "available_from": self.available_from_N,
-                "attributes": pa.array([list(a.items()) for a in self.attributes], type=pa.map_(pa.string(), pa.string())),
-            }
-        )
+        columns: dict[str, Any] = {
+            "item_id": list(self.items),
+            "title": list(self.titles),
+            "category": list(self.categories),
+            "brand": list(self.brands),
+            "price": self.prices_N,
+            "available_from": self.available_from_N,
+            "attributes": pa.array([list(a.items()) for a in self.attributes], type=pa.map_(pa.string(), pa.string())),
+        }
+        if self.margins_N is not None:
+            columns["margin"] = self.margins_N
+        table = pa.table(columns)
         buffer = io.BytesIO()
         pq.write_table(table, buffer, compression="zstd")
         return store.write(path, buffer.getvalue())
@@ -79,4 +83,5 @@ class Catalogue:
             prices_N=table.column("price").to_numpy().astype(np.float32),
             available_from_N=table.column("available_from").to_numpy().astype(np.int64),
             attributes=tuple(dict(pairs or ()) for pairs in column["attributes"]),
+            margins_N=table.column("margin").to_numpy().astype(np.float32) if "margin" in table.column_names else None,
         )

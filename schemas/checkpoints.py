@@ -4,6 +4,15 @@ from __future__ import annotations
 
 import msgspec
 
+from schemas.weights import RewardWeights
+
+
+class Absorbed(msgspec.Struct, frozen=True):
+    """A part of what a checkpoint has learned with: weights in force, and the share of its recent steps that used them."""
+
+    share: float  #: 0 to 1; those of a checkpoint sum to 1
+    weights: RewardWeights
+
 
 class Manifest(msgspec.Struct, frozen=True, tag_field="type", tag="manifest"):
     """Written last into its folder; a folder without a valid one is not a checkpoint."""
@@ -23,6 +32,8 @@ class Manifest(msgspec.Struct, frozen=True, tag_field="type", tag="manifest"):
     learner: str  #: tpma | grpo | sft | ...
     libraries: dict[str, str]
     metrics: dict[str, float] = {}
+    absorbed: tuple[Absorbed, ...] = ()  #: empty: it was trained with the defaults
+    clock_ms: int = 0  #: newest event time that the learner had read
     v: int = 1
 
 

@@ -52,6 +52,7 @@ class Node:
 
     schema: Schema
     definitions: dict[str, Schema] = field(repr=False)
+    name: str = ""  #: of the definition that it was resolved from
 
     def resolved(self) -> Node:
         """The schema itself in place of a reference; what stands beside the reference stays."""
@@ -59,7 +60,7 @@ class Node:
             return self
         beside = {key: value for key, value in self.schema.items() if key != "$ref"}
         target = self.definitions[self.schema["$ref"].rpartition("/")[2]]
-        return Node(target | beside, self.definitions).resolved()
+        return Node(target | beside, self.definitions, self.schema["$ref"]).resolved()
 
     def at(self, schema: Schema) -> Node:
         """Another schema under the same definitions."""
@@ -68,11 +69,6 @@ class Node:
 
 def changes(old: Node, new: Node, path: str = "", seen: frozenset[tuple[str, str]] = frozenset()) -> Iterator[Change]:
     """Every change from ``old`` to ``new``, in the order of the fields."""
-    pair = (old.schema.get("$ref", ""), new.schema.get("$ref", ""))
-    if all(pair):
-        if pair in seen:  # a record that holds itself
-            return
-        seen |= {pair}
     before, after = _alternatives(old), _alternatives(new)
     if len(before) == len(after) == 1:
         yield from _plain(before[0], after[0], path, seen)
@@ -136,6 +132,11 @@ def _within(old: Schema, new: Schema) -> bool:
 
 def _plain(old: Node, new: Node, path: str, seen: frozenset[tuple[str, str]]) -> Iterator[Change]:
     """Two schemas without alternatives."""
+    pair = (old.name, new.name)
+    if all(pair):
+        if pair in seen:  # a record that holds itself
+            return
+        seen |= {pair}
     kind, now = _kind(old.schema), _kind(new.schema)
     if kind != now:
         rule = (

@@ -15,6 +15,7 @@ Id = Annotated[str, Meta(min_length=1, max_length=128)]
 Time = Annotated[int, Meta(ge=0, le=4_102_444_800_000)]  # until 2100
 Position = Annotated[int, Meta(ge=1, le=10_000)]
 Trace = Annotated[str, Meta(max_length=64)]
+Group = Annotated[str, Meta(max_length=64)]
 
 
 class ShownItem(msgspec.Struct, frozen=True, gc=False):
@@ -41,6 +42,8 @@ class Impression(msgspec.Struct, frozen=True, gc=False, tag_field="type", tag="i
     weights_version: int = 0
     snapshot_version: int = 0
     trace: Trace = ""  #: W3C traceparent of the search; carried to the training example, shapes nothing
+    segment: Group = ""  #: what the shop says of its user, for the scope of campaigns; empty: nothing
+    market: Group = ""
     v: int = 1
 
 

@@ -46,4 +46,6 @@ class TrainingExample(msgspec.Struct, frozen=True, tag_field="type", tag="exampl
     weights_version: int = 0  #: that ordered the view
     trace: str = ""  #: W3C traceparent of the search that showed the view, empty when it had none
     calibrator_version: int = 0  #: calibrator within that snapshot; 0: none yet
+    segment: str = ""  #: what the shop said of its user
+    market: str = ""
     v: int = 1

@@ -48,4 +48,6 @@ class View(msgspec.Struct, frozen=True, gc=False, tag_field="type", tag="view"):
     weights_version: int = 0
     snapshot_version: int = 0
     trace: str = ""  #: the impression's
+    segment: str = ""
+    market: str = ""
     v: int = 1

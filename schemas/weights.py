@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
 import msgspec
-from msgspec import Meta
 
-Weight = Annotated[float, Meta(ge=0, le=100)]
+from schemas.campaigns import Campaign, Weight
 
 
 class RewardWeights(msgspec.Struct, frozen=True, tag_field="type", tag="weights"):
     """``R = relevance * tier + ctr * CTR + (order if ordered, else click if clicked, else 0)`` (EQUATIONS 3).
 
-    Defaults are the paper's unit weights and interaction values, with orders above clicks.
+    Defaults are the paper's unit weights and interaction values, with orders above clicks. Campaigns lie over them
+    (`reward.campaigns`); a version is the whole of it, so one number names everything that was decided.
     """
 
     version: int = 1
@@ -25,3 +23,12 @@ class RewardWeights(msgspec.Struct, frozen=True, tag_field="type", tag="weights"
     author: str = "headrace"
     reason: str = "defaults"
     v: int = 1
+    campaigns: tuple[Campaign, ...] = ()
+    before: RewardWeights | None = (
+        None  #: the version that this one replaced, for the control share; its own ``before`` is None
+    )
+
+    @property
+    def multiplier(self) -> float:
+        """1: the defaults lean on no item."""
+        return 1.0

@@ -70,6 +70,8 @@ def _add_search(app: FastAPI, server: SearchServer, settings: ServingSettings) -
         k: Annotated[int | None, Query(description="items on the page")] = None,
         items: Annotated[str, Query(description="only these items may be shown, comma separated")] = "",
         session: Annotated[str, Query(description="id of the session")] = "",
+        segment: Annotated[str, Query(description="the user's segment, for campaigns")] = "",
+        market: Annotated[str, Query(description="the user's market, for campaigns")] = "",
         x_headrace_time: Annotated[int | None, Header()] = None,
     ) -> Response:
         begin = time.perf_counter()
@@ -82,6 +84,8 @@ def _add_search(app: FastAPI, server: SearchServer, settings: ServingSettings) -
             items=tuple(dict.fromkeys(filter(None, items.split(",")))),
             session=session,
             trace=request.state.trace,
+            segment=segment,
+            market=market,
         )
         if items and not asked.items:
             raise InvalidRequest("items", items, "ids separated by commas", "leave it out for no filter")
@@ -118,7 +122,7 @@ def _add_status(app: FastAPI, server: SearchServer) -> None:
             "status": "ready",
             "checkpoint": served.engine.checkpoint,
             "step": served.step,
-            "weights_version": served.weights.version,
+            "weights_version": served.ordering.book.version,
             "snapshot_version": served.snapshot_version,
         }
 

@@ -1,7 +1,7 @@
 """The search engine as a library: requests in, drawn pages out. No web, no Kafka, no clock.
 
 Beam search over the catalogue's trie finds the pool; what is in it is ordered by the serving score (policy log-probability
-plus the active reward weights on tier and posterior CTR) and drawn with the exploration noise of the request. The server
+plus the active reward weights and campaigns on tier and posterior CTR, less what the policy has taken up of them) and drawn with the exploration noise of the request. The server
 and the offline evaluation use the same engine, so two checkpoints can meet the same requests, pools of time and draws.
 Letters: B requests, W beam width, C candidates of a request, N items, L levels.
 """
@@ -10,20 +10,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from reward.composite import serving_score
+from reward.composite import serving_terms
 from reward.settings import ServingScoreSettings
 from reward.snapshot import PosteriorSnapshot
 from reward.text import normalise
 from schemas.catalogue import Catalogue
+from schemas.checkpoints import Absorbed
 from schemas.errors import Incompatible
 from schemas.events import ItemAdded
 from schemas.weights import RewardWeights
 from serving.exploration import draw, gumbel
+from serving.ordering import Ordering
 from serving.requests import AnsweredItem, Scores, SearchAnswer, SearchRequest
 from serving.settings import EngineSettings
 from serving.shelf import Shelf
@@ -54,6 +56,14 @@ class Limits:
     notes: tuple[str, ...] = ()
 
 
+class Page(NamedTuple):
+    """What was drawn for one request, the log-probability of the whole list, and the campaigns that applied."""
+
+    items: tuple[AnsweredItem, ...] = ()
+    logp: float = 0.0
+    campaigns: tuple[str, ...] = ()
+
+
 class SearchEngine:
     """One policy over one shelf. Not to be shared between threads (it remembers queries)."""
 
@@ -69,9 +79,10 @@ class SearchEngine:
         score: ServingScoreSettings | None = None,
         *,
         checkpoint: str = "",
+        absorbed: Sequence[Absorbed] = (),
         shelf: Shelf | None = None,
     ) -> None:
-        """``shelf`` spares the work of making one from trie and catalogue.
+        """``absorbed``: the checkpoint's; ``shelf`` spares the work of making one from trie and catalogue.
 
         Raises:
             Incompatible: the policy was trained with other identifiers.
@@ -82,6 +93,7 @@ class SearchEngine:
                 "serve a checkpoint of this run, or warm-start again on these identifiers",
             )  # fmt: skip
         self.policy, self.checkpoint, self.settings = policy, checkpoint, settings
+        self.absorbed = tuple(absorbed)
         self.shelf = shelf or Shelf.of(catalogue, trie, identifiers.version)
         self.score = score or ServingScoreSettings()
         self._identifiers, self._relevance, self._encoder = identifiers, relevance, encoder
@@ -89,13 +101,13 @@ class SearchEngine:
             policy.tokenizer, identifiers.query_sids, encoder, self.shelf.sid_of, policy.settings.prompt
         )
 
-    def with_policy(self, policy: Policy, checkpoint: str) -> SearchEngine:
+    def with_policy(self, policy: Policy, checkpoint: str, absorbed: Sequence[Absorbed] = ()) -> SearchEngine:
         """The same shelf under another checkpoint; big arrays are shared.
 
         Raises:
             Incompatible: the policy was trained with other identifiers.
         """
-        return self._remade(policy, checkpoint, self.shelf, self._relevance)
+        return self._remade(policy, checkpoint, absorbed, self.shelf, self._relevance)
 
     def with_items(
         self, added: Sequence[ItemAdded], relevance: Callable[[Catalogue], Relevance] | None = None
@@ -111,7 +123,11 @@ class SearchEngine:
         if shelf is self.shelf:
             return self
         scorer = self._relevance if relevance is None else relevance(shelf.catalogue)
-        return self._remade(self.policy, self.checkpoint, shelf, scorer)
+        return self._remade(self.policy, self.checkpoint, self.absorbed, shelf, scorer)
+
+    def ordering(self, book: RewardWeights, control_share: float = 0.0) -> Ordering:
+        """The book compiled over this shelf and checkpoint, for `answer`."""
+        return Ordering(book, self.absorbed, self.shelf.facts, control_share)
 
     def prompts(self, contexts: Sequence[PromptContext]) -> PromptBatch:
         """The policy's view of these requests."""
@@ -120,40 +136,46 @@ class SearchEngine:
     def answer(
         self,
         batch: Sequence[SearchRequest],
-        weights: RewardWeights,
+        weights: RewardWeights | Ordering,
         snapshot: PosteriorSnapshot,
         snapshot_version: int = 0,
     ) -> list[SearchAnswer]:
-        """One answer a request, in order. The same request gets the same answer in any batch, up to float rounding."""
+        """One answer a request, in order. The same request gets the same answer in any batch, up to float rounding.
+
+        ``weights``: a book, or what `ordering` of this engine made of one, which spares the work.
+        """
+        ordering = weights if isinstance(weights, Ordering) else self.ordering(weights)
         limits = [self._limits(request) for request in batch]
         asked = [n for n, limit in enumerate(limits) if not limit.reason]
         beams = self._search([batch[n] for n in asked], [limits[n].nodes for n in asked]) if asked else None
         answers = []
         for n, (request, limit) in enumerate(zip(batch, limits, strict=True)):
-            page: tuple[AnsweredItem, ...] = ()
-            logp = 0.0
+            page = Page()
             if beams is not None and not limit.reason:
                 rows_C, logp_C = self._pool(beams, asked.index(n), request, limit)
-                page, logp = self._page(request, rows_C, logp_C, weights, snapshot)
+                page = self._page(request, rows_C, logp_C, ordering, snapshot)
             answers.append(
                 SearchAnswer(
                     request_id=request.request_id,
                     query=request.query,
                     checkpoint=self.checkpoint,
-                    weights_version=weights.version,
+                    weights_version=ordering.version(request),
                     snapshot_version=snapshot_version,
-                    items=page,
-                    list_propensity_log=logp,
+                    items=page.items,
+                    list_propensity_log=page.logp,
                     reason=limit.reason,
                     notes=limit.notes,
+                    campaigns=page.campaigns,
                 )
             )
         return answers
 
-    def _remade(self, policy: Policy, checkpoint: str, shelf: Shelf, relevance: Relevance) -> SearchEngine:
+    def _remade(
+        self, policy: Policy, checkpoint: str, absorbed: Sequence[Absorbed], shelf: Shelf, relevance: Relevance
+    ) -> SearchEngine:
         return SearchEngine(
             policy, shelf.trie, shelf.catalogue, self._identifiers, relevance, self._encoder,
-            self.settings, self.score, checkpoint=checkpoint, shelf=shelf,
+            self.settings, self.score, checkpoint=checkpoint, absorbed=absorbed, shelf=shelf,
         )  # fmt: skip
 
     def _limits(self, request: SearchRequest) -> Limits:
@@ -199,15 +221,17 @@ class SearchEngine:
         request: SearchRequest,
         rows_C: IntArray,
         logp_C: FloatArray,
-        weights: RewardWeights,
+        ordering: Ordering,
         snapshot: PosteriorSnapshot,
-    ) -> tuple[tuple[AnsweredItem, ...], float]:
-        """The drawn page and the log-probability of the whole list."""
+    ) -> Page:
+        """The drawn page."""
         shelf = self.shelf
         items = [shelf.catalogue.items[row] for row in rows_C]
         tier_C, _ = self._relevance.tiers(request.query, rows_C)
         ctr_C = snapshot.ctr(normalise(request.query), items).mean_N
-        total_C = serving_score(logp_C, tier_C, ctr_C, weights, self.score)
+        (wished, excess), campaigns = ordering.of(request, rows_C)
+        terms_C5 = serving_terms(logp_C, tier_C, ctr_C, wished, self.score, excess)
+        total_C = terms_C5.sum(axis=-1)
         noise_C = gumbel(self.settings.seed, request.request_id, shelf.keys_N[rows_C])
         drawn = draw(total_C, request.k, self.settings.exploration, noise_C)
         page = tuple(
@@ -216,9 +240,15 @@ class SearchEngine:
                 sid=tuple(shelf.trie.sids_NL[rows_C[c]].tolist()),
                 title=shelf.catalogue.titles[rows_C[c]],
                 position=position,
-                scores=Scores(float(logp_C[c]), int(tier_C[c]), float(ctr_C[c]), float(total_C[c])),
+                scores=_scores(terms_C5[c].tolist(), int(tier_C[c]), float(ctr_C[c])),
                 propensity=float(np.exp(logp)),
             )
             for position, (c, logp) in enumerate(zip(drawn.order_k, drawn.logp_k, strict=True), start=1)
         )
-        return page, float(drawn.logp_k.sum())
+        return Page(page, float(drawn.logp_k.sum()), campaigns)
+
+
+def _scores(terms: list[float], tier: int, ctr: float) -> Scores:
+    """``terms`` in the order of `reward.composite.SERVING_TERMS`."""
+    policy, relevance, attraction, multiplier, taken_up = terms
+    return Scores(policy, relevance, attraction, multiplier, taken_up, tier, ctr, sum(terms))

@@ -13,6 +13,7 @@ from reward.relevance import RelevanceScorer
 from reward.settings import RewardSettings
 from schemas.artefacts import Artefacts
 from schemas.catalogue import Catalogue
+from schemas.checkpoints import Manifest
 from schemas.errors import Unavailable
 from schemas.store import Store
 from serving.engine import SearchEngine
@@ -69,15 +70,15 @@ class Parts:
         emb_ND = np.concatenate([emb_ND, more_MD])
         return RelevanceScorer.load(self.store, self.relevance.version, catalogue, self.encoder, emb_ND)
 
-    def engine(self, policy: Policy, checkpoint: str, settings: EngineSettings, reward: RewardSettings) -> SearchEngine:
-        """An engine over these parts.
+    def engine(self, policy: Policy, manifest: Manifest, settings: EngineSettings, reward: RewardSettings) -> SearchEngine:
+        """An engine over these parts and the policy of a checkpoint.
 
         Raises:
             Incompatible: the policy was trained with other identifiers.
         """
         return SearchEngine(
             policy, self.identifiers.trie, self.catalogue, self.identifiers, self.relevance, self.encoder,
-            settings, reward.serving, checkpoint=checkpoint,
+            settings, reward.serving, checkpoint=manifest.checkpoint, absorbed=manifest.absorbed,
         )  # fmt: skip
 
 
@@ -85,11 +86,11 @@ def _encoder(settings: RewardSettings) -> SentenceEncoder:
     return SentenceEncoder(Path(settings.relevance.model) if settings.relevance.model else None)
 
 
-def open_checkpoint(store: Store, checkpoint: str) -> tuple[Policy, int]:
-    """A checkpoint's policy and its step; every file is held against the manifest first.
+def open_checkpoint(store: Store, checkpoint: str) -> tuple[Policy, Manifest]:
+    """A checkpoint's policy and its manifest; every file is held against the manifest first.
 
     Raises:
         Unavailable, Corrupt, Incompatible: it is not complete, altered, or of an unknown backbone.
     """
     manifest = checkpoints.verify(store, checkpoint)
-    return load_policy(checkpoints.policy_folder(store, checkpoint)), manifest.step
+    return load_policy(checkpoints.policy_folder(store, checkpoint)), manifest

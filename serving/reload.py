@@ -32,6 +32,7 @@ from schemas.weights import RewardWeights
 from serving.engine import SearchEngine
 from serving.kafka_reader import read
 from serving.metrics import Metrics
+from serving.ordering import Ordering
 from serving.parts import Parts, open_checkpoint
 from serving.settings import ServingSettings
 
@@ -46,7 +47,7 @@ class Served:
 
     engine: SearchEngine
     step: int
-    weights: RewardWeights
+    ordering: Ordering  #: of the book of weights, over the engine
     snapshot: PosteriorSnapshot
     snapshot_version: int = 0  #: 0: none published yet, the prior
 
@@ -81,7 +82,7 @@ class Reloader:
                     continue
                 self.served = self._first(backlog)
                 self._show(self.served)
-                log.info("serving", checkpoint=self.served.engine.checkpoint, weights=self.served.weights.version,
+                log.info("serving", checkpoint=self.served.engine.checkpoint, weights=self.served.ordering.book.version,
                          snapshot=self.served.snapshot_version)  # fmt: skip
             if backlog:
                 self._follow(self.served, backlog)
@@ -112,21 +113,22 @@ class Reloader:
             if not checkpoint:
                 continue
             try:
-                policy, step = open_checkpoint(self._store, checkpoint)
-                engine = self._parts.engine(policy, checkpoint, self._settings.engine, self._reward)
+                policy, manifest = open_checkpoint(self._store, checkpoint)
+                engine = self._parts.engine(policy, manifest, self._settings.engine, self._reward)
             except HeadraceError as error:
                 if checkpoint == self._artefacts.frozen:
                     raise
                 self._refuse("checkpoint", error, checkpoint=checkpoint)
             else:
-                return Served(engine, step, RewardWeights(), PosteriorSnapshot.prior(self._reward.posterior))
+                ordering = engine.ordering(RewardWeights(), self._settings.control_share)
+                return Served(engine, manifest.step, ordering, PosteriorSnapshot.prior(self._reward.posterior))
         raise Unavailable("a checkpoint", "none is promoted and none is frozen", "warm-start with `headrace prepare`")
 
     def _follow(self, served: Served, records: Sequence[Any]) -> None:
         """Swap in what is new, quickest first. What cannot be used is logged and counted; the old one stays."""
         for weights in self._decoded(records, WEIGHTS.name)[-1:]:
-            if weights != served.weights:
-                served = self._swap("weights", replace(served, weights=weights))
+            if weights != served.ordering.book:
+                served = self._swap("weights", self._over(served, served.engine, weights))
         for pointer in self._decoded(records, SNAPSHOTS.name)[-1:]:
             if pointer.version != served.snapshot_version:
                 served = self._attempt("snapshot", served, partial(self._with_snapshot, pointer))
@@ -142,8 +144,14 @@ class Reloader:
                 break  # the newest that can be used
 
     def _with_checkpoint(self, promotion: Promotion, served: Served) -> Served:
-        policy, step = open_checkpoint(self._store, promotion.checkpoint)
-        return replace(served, engine=served.engine.with_policy(policy, promotion.checkpoint), step=step)
+        policy, manifest = open_checkpoint(self._store, promotion.checkpoint)
+        engine = served.engine.with_policy(policy, promotion.checkpoint, manifest.absorbed)
+        return replace(self._over(served, engine), step=manifest.step)
+
+    def _over(self, served: Served, engine: SearchEngine, book: RewardWeights | None = None) -> Served:
+        """With another engine or book; the one is compiled over the other here, before any search waits for it."""
+        ordering = engine.ordering(book or served.ordering.book, self._settings.control_share)
+        return replace(served, engine=engine, ordering=ordering)
 
     def _with_snapshot(self, pointer: SnapshotPointer, served: Served) -> Served:
         snapshot = PosteriorSnapshot.read(self._store, pointer)
@@ -161,7 +169,7 @@ class Reloader:
                 refusal = Incompatible("codebook", expected, item.codebook_version, "assign it again under this run's")
                 self._refuse("items", refusal, item=item.item)
         engine = served.engine.with_items(good, self._parts.relevance_over)
-        return served if engine is served.engine else replace(served, engine=engine)
+        return served if engine is served.engine else self._over(served, engine)
 
     def _attempt(self, what: str, served: Served, change: Callable[[Served], Served]) -> Served:
         """The changed state, swapped in; the old one when the change is refused or changes nothing."""
@@ -176,13 +184,13 @@ class Reloader:
         self.served = served
         self._metrics.swaps.labels(what).inc()
         self._show(served)
-        log.info("swapped", what=what, checkpoint=served.engine.checkpoint, weights=served.weights.version,
+        log.info("swapped", what=what, checkpoint=served.engine.checkpoint, weights=served.ordering.book.version,
                  snapshot=served.snapshot_version, items=len(served.engine.shelf.catalogue))  # fmt: skip
         return served
 
     def _show(self, served: Served) -> None:
         self._metrics.step.set(served.step)
-        self._metrics.weights.set(served.weights.version)
+        self._metrics.weights.set(served.ordering.book.version)
         self._metrics.snapshot.set(served.snapshot_version)
         self._metrics.items.set(len(served.engine.shelf.catalogue))
 

@@ -14,7 +14,7 @@ from serving.requests import SearchAnswer, SearchRequest
 class Reply:
     """``logged``: its impression is confirmed. Whoever works on it holds the lock."""
 
-    asked: tuple[str, str, int, tuple[str, ...], str]
+    asked: tuple[object, ...]
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     request: SearchRequest | None = None  #: with the history it was answered by
     answer: SearchAnswer | None = None
@@ -34,7 +34,7 @@ class Replies:
         Raises:
             Conflict: the id was used for another search.
         """
-        asked = (request.user, request.query, request.k, request.items, request.session)
+        asked = (request.user, request.query, request.k, request.items, request.session, request.segment, request.market)
         reply = self._known.get(request.request_id)
         if reply is None:
             reply = self._known[request.request_id] = Reply(asked)

@@ -10,6 +10,8 @@ from serving.settings import ServingSettings
 
 #: Bound of ids on the wire (`schemas.events.Id`), characters.
 ID_LIMIT = 128
+#: Bound of segment and market (`schemas.events.Group`), characters.
+GROUP_LIMIT = 64
 #: Bound of event times on the wire (`schemas.events.Time`), ms: the year 2100.
 TIME_LIMIT = 4_102_444_800_000
 #: Smallest propensity an impression can carry; exact log-propensities are in the answer.
@@ -29,12 +31,19 @@ class SearchRequest(msgspec.Struct, frozen=True):
     recent_queries: tuple[str, ...] = ()
     recent_items: tuple[str, ...] = ()
     trace: str = ""  #: W3C traceparent that the page's impression carries on
+    segment: str = ""  #: what the shop says of its user: campaigns may ask for it
+    market: str = ""
 
 
 class Scores(msgspec.Struct, frozen=True):
-    """Why an item stands where it stands. ``policy``: log-probability of its identifier, nats, over the catalogue's trie."""
+    """Why an item stands where it stands: the terms of the serving score (`reward.composite.serving_terms`, nats), the facts
+    behind them, and their sum. ``policy``: log-probability of its identifier over the catalogue's trie."""
 
     policy: float
+    for_relevance: float
+    for_ctr: float
+    for_multiplier: float  #: of campaigns
+    taken_up: float  #: what the policy carries already of a change of the weights, taken out
     tier: int
     ctr: float
     total: float  #: the serving score: what the list is drawn by
@@ -52,7 +61,7 @@ class AnsweredItem(msgspec.Struct, frozen=True):
 
 
 class SearchAnswer(msgspec.Struct, frozen=True):
-    """A page. ``reason`` says why ``items`` is empty; ``notes`` what was not as asked."""
+    """A page. ``weights_version``: of the book that ordered it, for the control share the one before. ``reason`` says why ``items`` is empty; ``notes`` what was not as asked."""
 
     request_id: str
     query: str
@@ -64,6 +73,7 @@ class SearchAnswer(msgspec.Struct, frozen=True):
     reason: str = ""
     notes: tuple[str, ...] = ()
     took_ms: float = 0.0
+    campaigns: tuple[str, ...] = ()  #: ids of those that applied to what was found, the winner first
 
 
 def impression(request: SearchRequest, answer: SearchAnswer) -> Impression:
@@ -82,6 +92,8 @@ def impression(request: SearchRequest, answer: SearchAnswer) -> Impression:
         weights_version=answer.weights_version,
         snapshot_version=answer.snapshot_version,
         trace=request.trace,
+        segment=request.segment,
+        market=request.market,
     )
 
 
@@ -96,6 +108,8 @@ def check(request: SearchRequest, settings: ServingSettings) -> None:
     _length("q", request.query, settings.max_query)
     _id("user", request.user, "send the user's id")
     _length("session", request.session, ID_LIMIT)
+    _length("segment", request.segment, GROUP_LIMIT)
+    _length("market", request.market, GROUP_LIMIT)
     _id("X-Request-Id", request.request_id, "leave the header out")
     if not 1 <= request.k <= settings.max_k:
         remedy = "ask for fewer items, or raise serving.max_k" if request.k > settings.max_k else "ask for at least one item"

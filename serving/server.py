@@ -130,7 +130,7 @@ class SearchServer:
         """In the model thread: the whole batch under one state."""
         served = self.served
         self.metrics.batch.observe(len(batch))
-        return served.engine.answer(batch, served.weights, served.snapshot, served.snapshot_version)
+        return served.engine.answer(batch, served.ordering, served.snapshot, served.snapshot_version)
 
     def _guarded(self, name: str, work: Callable[[], None]) -> None:
         try:

@@ -33,6 +33,10 @@ class ServingSettings(BaseModel):
     engine: EngineSettings = Field(EngineSettings(), description="ranking and exploration")
     host: str = Field("127.0.0.1", description="address to listen on; 0.0.0.0 for every interface")
     port: int = Field(8080, ge=0, le=65_535, description="TCP port to listen on; 0: any free one")
+    control_share: float = Field(
+        0.05, ge=0, le=0.5,
+        description="share of users, by hash of their id, who keep the weights before the last change; 0: none",
+    )  # fmt: skip
     simulated_clock: bool = Field(
         False, description="true: the X-Headrace-Time header (ms) is the request's time; false: such a header is refused"
     )

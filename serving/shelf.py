@@ -13,6 +13,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from reward.campaigns.facts import ItemFacts
 from schemas.catalogue import Catalogue
 from schemas.errors import Incompatible
 from schemas.events import ItemAdded
@@ -107,6 +108,11 @@ class Shelf:
         )
 
     @cached_property
+    def facts(self) -> ItemFacts:
+        """What campaigns ask of the items."""
+        return ItemFacts.of(self.catalogue)
+
+    @cached_property
     def _arrivals(self) -> NDArray[np.int64]:
         """Times at which items in the trie appear, sorted."""
         return np.sort(self.catalogue.available_from_N)
@@ -130,4 +136,5 @@ def _appended(catalogue: Catalogue, added: Sequence[ItemAdded]) -> Catalogue:
         prices_N=np.concatenate([catalogue.prices_N, np.zeros(len(added), dtype=np.float32)]),
         available_from_N=np.concatenate([catalogue.available_from_N, np.array([e.ts for e in added], dtype=np.int64)]),
         attributes=catalogue.attributes + ({},) * len(added),
+        margins_N=None if catalogue.margins_N is None else np.append(catalogue.margins_N, [np.float32("nan")] * len(added)),
     )

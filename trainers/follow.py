@@ -48,9 +48,10 @@ class Feed:
 
     def __init__(
         self, connections: Connections, offsets: Mapping[int, int], codebook_version: str,
-        quarantine: Callable[[Quarantined], None],
+        quarantine: Callable[[Quarantined], None], clock_ms: int = 0,
     ) -> None:  # fmt: skip
         """``offsets``: next offset of each partition of the examples; a partition not named starts at its beginning.
+        ``clock_ms``: newest event time that was read before.
 
         Raises:
             Unavailable: the broker or one of the topics is not there.
@@ -74,6 +75,7 @@ class Feed:
         self.taken = {where.partition: offsets.get(where.partition, 0) for where in self._examples}
         self.waiting: deque[Arrival] = deque()
         self.weights = RewardWeights()
+        self.clock_ms = clock_ms
         self.snapshot: SnapshotPointer | None = None
         self.catalogue_offset = 0
 
@@ -140,6 +142,7 @@ class Feed:
     def _example(self, record: Any) -> TrainingExample | None:
         try:
             example: TrainingExample = decode(TrainingExample, record.value)
+            self.clock_ms = max(self.clock_ms, example.emitted_at)
             return example
         except InvalidEvent as error:
             self._quarantine(

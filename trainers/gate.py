@@ -1,8 +1,9 @@
 """The gate: is a candidate at least as good as what is served, on the newest views that neither was trained on?
 
-Both retrieve by beam search and order what they found as the server does, by the policy's log-probability plus today's
-weights on the components: what is compared is what people would be shown. A list is worth the mean composite reward of its
-first k, with the view's own clicks and orders; views are compared in pairs, with an interval clustered by query.
+Both retrieve by beam search and order what they found as the server does, by the policy's log-probability plus what is
+wished today on the components, less what each has taken up of it: what is compared is what people would be shown. A list
+is worth the mean composite reward of its first k, with the view's own clicks and orders; views are compared in pairs, with
+an interval clustered by query.
 """
 
 from __future__ import annotations
@@ -14,9 +15,11 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from reward.composite import served_order_score
+from reward.campaigns.relative import Relative
+from reward.composite import serving_score
 from reward.settings import ServingScoreSettings
 from reward.text import normalise
+from schemas.checkpoints import Absorbed
 from schemas.examples import TrainingExample
 from schemas.journal import GateDecision
 from schemas.weights import RewardWeights
@@ -25,7 +28,7 @@ from trainers.evaluation import paired_bootstrap
 from trainers.identifiers.trie import Trie
 from trainers.policies.base import Policy
 from trainers.policies.prompts import PromptBuilder
-from trainers.rewards import ClickRates, RewardModel
+from trainers.rewards import ClickRates, RewardModel, asked_of
 from trainers.settings import GateSettings
 from trainers.step import prompts_of
 
@@ -33,13 +36,14 @@ from trainers.step import prompts_of
 def list_rewards(
     policy: Policy, views: Sequence[TrainingExample], trie: Trie, builder: PromptBuilder, rewards: RewardModel,
     weights: RewardWeights, rates: ClickRates, settings: GateSettings, order: ServingScoreSettings,
+    absorbed: Sequence[Absorbed] = (),
 ) -> NDArray[np.float64]:  # fmt: skip
     """Mean composite reward of the first ``k`` identifiers of the page that the policy would give, per view [n].
 
-    ``order``: the server's. A view for which fewer than k identifiers are available is averaged over those; none at all
-    counts 0.
+    ``order``: the server's; ``absorbed``: what this policy was trained with. A view for which fewer than k identifiers are
+    available is averaged over those; none at all counts 0.
     """
-    values = np.zeros(len(views))
+    values, lean = np.zeros(len(views)), Relative(weights, absorbed, rewards.facts)
     policy.module.eval()
     for start in range(0, len(views), settings.batch):
         part = views[start : start + settings.batch]
@@ -47,8 +51,11 @@ def list_rewards(
         beams = beam_search(policy, prompts_of(builder, part), trie, max(settings.beam, settings.k), masks)
         scored = rewards.score(part, beams.leaf_BW.numpy(), weights, rates)
         shown_BW = beams.valid_BW.numpy() & (scored.row_BG >= 0)
-        with np.errstate(divide="ignore"):  # what is not in the shop has no click rate, and is not shown
-            score_BW = served_order_score(beams.score_BW.numpy(), scored.terms_BG3, weights, order)
+        score_BW = np.zeros(shown_BW.shape)
+        for b, view in enumerate(part):
+            wished, excess = lean.of(asked_of(view), scored.row_BG[b], view.ts)  # row -1, not shown, may have any weights
+            logp_W = beams.score_BW[b].numpy()
+            score_BW[b] = serving_score(logp_W, scored.tier_BG[b], scored.ctr_BG[b], wished, order, excess)
         place_BK = np.argsort(-np.where(shown_BW, score_BW, -np.inf), axis=1, kind="stable")[:, : settings.k]
         reward_BK = np.take_along_axis(scored.reward_BG, place_BK, axis=1)
         shown_BK = np.take_along_axis(shown_BW, place_BK, axis=1)

@@ -13,6 +13,7 @@ from threading import Event
 import structlog
 import torch
 
+from reward.campaigns.force import in_force
 from reward.settings import RewardSettings
 from schemas.artefacts import Artefacts
 from schemas.checkpoints import Manifest
@@ -35,6 +36,9 @@ from trainers.step import Tools, take_step
 from trainers.tools import open_tools
 
 log = structlog.get_logger()
+
+#: Longest second look for news before a step (s).
+NEWS_S = 0.005
 
 
 def run(
@@ -89,7 +93,7 @@ class Learner:
         self.state = load_state(store, self._manifest, settings.learner, self._versions)
         self._tools = tools(self.state.policy)
         self._connections, self._journal = connections, Journal(connections)
-        self._feed = Feed(connections, self.state.offsets, artefacts.identifiers, self._quarantine)
+        self._feed = Feed(connections, self.state.offsets, artefacts.identifiers, self._quarantine, self.state.clock_ms)
         self._publisher = Publisher(connections, store, artefacts, self._journal, self._tools, settings.gate)
         self._exposition = Exposition(settings.learner.metrics_host, settings.learner.metrics_port)
         self._intent: StepIntent | None = None
@@ -115,20 +119,21 @@ class Learner:
         self._feed.poll(0.0 if self._enough() else 0.05)
         self._exposition.lag(self._feed.lag())
         if self._enough():
+            self._feed.poll(NEWS_S)  # the first look brought what was fetched a step ago; newer weights should count now
             return True
         waited = time.monotonic() - self._stepped_at >= self._settings.wait_s
         revisit = len(self.state.window) > 0 and self._idle < self._settings.idle_steps
         return waited and (bool(self._feed.waiting) or revisit)
 
     def intend(self) -> StepIntent:
-        """Decide the next step and write it down, with the newest weights and snapshot there are."""
+        """Decide the next step and write it down, with the newest weights and snapshot there are: what of them is in force."""
         offsets, fresh = choose(self._feed.waiting, self._feed.taken, self._settings)
         self._idle = 0 if fresh else self._idle + 1
         number = self.state.step + 1
         intent = StepIntent(
             step=number,
             offsets=offsets,
-            weights=self._feed.weights,
+            weights=in_force(self._feed.weights, self._feed.clock_ms),
             snapshot=self._feed.snapshot,
             catalogue_offset=self._feed.catalogue_offset,
             random_counter=number,
@@ -168,6 +173,7 @@ class Learner:
 
     def checkpoint(self) -> Manifest:
         """Write the state into the store."""
+        self.state.clock_ms = self._feed.clock_ms
         manifest = save_state(self._store, self.state, self._intent, self._settings, self._versions, self._metrics)
         self._saved_step, self._saved_at = self.state.step, time.monotonic()
         log.info("checkpoint", checkpoint=manifest.checkpoint, step=manifest.step)
@@ -187,7 +193,7 @@ class Learner:
         return choose(self._feed.waiting, self._feed.taken, self._settings)[1] >= fresh_quota(self._settings)
 
     def _present(self) -> Present:
-        return Present(self._feed.weights, self._feed.snapshot)
+        return Present(in_force(self._feed.weights, self._feed.clock_ms), self._feed.snapshot)
 
     def _quarantine(self, record: Quarantined) -> None:
         self._journal.send(QUARANTINE, record.agent.encode(), record)

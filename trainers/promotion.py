@@ -8,7 +8,7 @@ from typing import NamedTuple
 import structlog
 
 from schemas.artefacts import Artefacts
-from schemas.checkpoints import Candidate, Manifest, Promotion
+from schemas.checkpoints import Absorbed, Candidate, Manifest, Promotion
 from schemas.connections import Connections
 from schemas.errors import Corrupt, Unavailable
 from schemas.journal import GateDecision
@@ -48,7 +48,7 @@ class Publisher:
         self._store, self._journal, self._tools, self._settings = store, journal, tools, settings
         promotions: list[Promotion] = read_topic(connections, PROMOTED)
         self._line = [artefacts.frozen, *(promotion.checkpoint for promotion in promotions)]
-        self._policy: tuple[str, Policy] | None = None
+        self._policy: tuple[str, Policy, tuple[Absorbed, ...]] | None = None
 
     def publish(self, manifest: Manifest, state: LearnerState, now: Present) -> GateDecision:
         """Announce a checkpoint of the present state, put it to the gate, and promote it if the gate lets it through."""
@@ -72,23 +72,23 @@ class Publisher:
 
     def _judge(self, manifest: Manifest, state: LearnerState, now: Present) -> GateDecision:
         views = state.held_out.newest(self._settings.views)
-        served, policy = self._served()
+        served, policy, absorbed = self._served()
         tools, rates = self._tools, self._tools.rates(now.snapshot)
         means = [
             list_rewards(
-                one, views, tools.trie, tools.builder, tools.rewards, now.weights, rates, self._settings, tools.order
+                one, views, tools.trie, tools.builder, tools.rewards, now.weights, rates, self._settings, tools.order, taken
             )
-            for one in (state.policy, policy)
+            for one, taken in ((state.policy, state.absorbed), (policy, absorbed))
         ]
         names = manifest.checkpoint, served
         return decide(names, means[0], means[1], views, self._settings, seed=manifest.step)
 
-    def _served(self) -> tuple[str, Policy]:
+    def _served(self) -> tuple[str, Policy, tuple[Absorbed, ...]]:
         while self._policy is None or self._policy[0] != self._line[-1]:
             checkpoint = self._line[-1]
             try:
-                checkpoints.verify(self._store, checkpoint)
-                self._policy = (checkpoint, load_policy(checkpoints.policy_folder(self._store, checkpoint)))
+                absorbed = checkpoints.verify(self._store, checkpoint).absorbed
+                self._policy = (checkpoint, load_policy(checkpoints.policy_folder(self._store, checkpoint)), absorbed)
             except (Corrupt, Unavailable) as error:
                 log.error("promoted checkpoint refused", checkpoint=checkpoint, error=str(error))
                 if len(self._line) == 1:

@@ -14,6 +14,8 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from reward.campaigns.facts import Asked, ItemFacts
+from reward.campaigns.weighing import Weighing
 from reward.composite import TERMS, click_if_examined, item_terms, term_shares
 from reward.text import normalise
 from schemas.catalogue import Catalogue
@@ -46,6 +48,8 @@ class GroupRewards:
     reward_BG: Floats
     terms_BG3: Floats  #: weighted terms, last axis `reward.composite.TERMS`
     row_BG: Ints  #: catalogue row of the item it was scored by, -1 where none is available
+    tier_BG: Floats
+    ctr_BG: Floats
 
     def metrics(self) -> dict[str, float]:
         """Mean reward, mean of each term, its share of the variance within groups, and what had no available item."""
@@ -69,6 +73,8 @@ class RewardModel:
         """``position_power``: examination of place k is k ** -power, and an item without a click counts with its chance
         of one (`click_if_examined`); None: R_co as observed (EQUATIONS 3)."""
         self._catalogue, self._trie, self._tiers, self._power = catalogue, trie, tiers, position_power
+        self.facts = ItemFacts.of(catalogue)
+        self._weighing = Weighing(RewardWeights(), self.facts)
 
     def in_shop(self, view: TrainingExample) -> NDArray[np.bool_]:
         """bool [N]: in the shop at the view's time. What a generated identifier is scored by.
@@ -91,26 +97,32 @@ class RewardModel:
     def score(
         self, views: Sequence[TrainingExample], leaf_BG: ArrayLike, weights: RewardWeights, rates: ClickRates
     ) -> GroupRewards:
-        """Rewards of the identifiers at these leaves of the trie for B views, with the views' own clicks and orders."""
+        """Rewards of the identifiers at these leaves of the trie for B views, with the views' own clicks and orders.
+
+        ``weights``: what is in force now; its campaigns apply to a view by their scope, and items are as new as they were then.
+        """
+        if weights != self._weighing.weights:
+            self._weighing = Weighing(weights, self.facts)
         leaf_BG = np.asarray(leaf_BG, dtype=np.int64)
-        reward_BG = np.zeros(leaf_BG.shape)
+        reward_BG, tier_BG, ctr_BG = (np.zeros(leaf_BG.shape) for _ in range(3))
         terms_BG3 = np.zeros((*leaf_BG.shape, len(TERMS)))
         row_BG = np.full(leaf_BG.shape, -1, dtype=np.int64)
         for b, view in enumerate(views):
             leaf_U, place_G = np.unique(leaf_BG[b], return_inverse=True)
-            terms_U3, row_U = self._best(view, leaf_U, weights, rates)
-            terms_BG3[b], row_BG[b] = terms_U3[place_G], row_U[place_G]
+            best = self._best(view, leaf_U, rates)
+            terms_BG3[b], row_BG[b], tier_BG[b], ctr_BG[b] = (column_U[place_G] for column_U in best)
             reward_BG[b] = terms_BG3[b].sum(axis=-1)
-        return GroupRewards(reward_BG, terms_BG3, row_BG)
+        return GroupRewards(reward_BG, terms_BG3, row_BG, tier_BG, ctr_BG)
 
-    def _best(self, view: TrainingExample, leaf_U: Ints, weights: RewardWeights, rates: ClickRates) -> tuple[Floats, Ints]:
-        """Per distinct leaf the terms and row of its best available item."""
+    def _best(self, view: TrainingExample, leaf_U: Ints, rates: ClickRates) -> tuple[Floats, Ints, Floats, Floats]:
+        """Per distinct leaf the terms, row, tier and click rate of its best available item."""
         terms_U3, row_U = np.zeros((len(leaf_U), len(TERMS))), np.full(len(leaf_U), -1, dtype=np.int64)
+        tier_U, ctr_U = np.zeros(len(leaf_U)), np.zeros(len(leaf_U))
         place_P, row_P = self._trie.items_of(leaf_U)
         keep_P = self.in_shop(view)[row_P]
         place_P, row_P = place_P[keep_P], row_P[keep_P]
         if len(row_P) == 0:
-            return terms_U3, row_U
+            return terms_U3, row_U, tier_U, ctr_U
         items = [self._catalogue.items[row] for row in row_P]
         done = {shown.item: shown for shown in view.items}
         clicked_P: ArrayLike = [done[item].clicks if item in done else 0 for item in items]
@@ -120,9 +132,16 @@ class RewardModel:
         if self._power is not None:
             examined_P = [done[item].position ** -self._power if item in done else 0.0 for item in items]
             clicked_P = click_if_examined(clicked_P, examined_P, ctr_P)
-        terms_P3 = item_terms(tier_P, ctr_P, clicked_P, ordered_P, weights)
+        weights_P = self._weighing.of(asked_of(view), row_P, view.ts)
+        terms_P3 = item_terms(tier_P, ctr_P, clicked_P, ordered_P, weights_P)
         # Sorted by (place, reward), the last pair of a place is its best; ties go to the later row.
         order = np.lexsort((row_P, terms_P3.sum(axis=-1), place_P))
         best = order[np.flatnonzero(np.diff(place_P[order], append=-1))]
         terms_U3[place_P[best]], row_U[place_P[best]] = terms_P3[best], row_P[best]
-        return terms_U3, row_U
+        tier_U[place_P[best]], ctr_U[place_P[best]] = tier_P[best], ctr_P[best]
+        return terms_U3, row_U, tier_U, ctr_U
+
+
+def asked_of(view: TrainingExample) -> Asked:
+    """What campaigns ask of a view."""
+    return Asked(normalise(view.query), view.segment, view.market)

@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 import zstandard
 
-from schemas.checkpoints import Manifest
+from schemas.checkpoints import Absorbed, Manifest
 from schemas.errors import Corrupt, Incompatible
 from schemas.journal import StepIntent
 from schemas.store import Store
@@ -38,6 +38,8 @@ class LearnerState:
     parent: str = ""
     offsets: dict[int, int] = field(default_factory=dict)  #: next offset of each partition of the examples
     journal_offset: int = 0  #: where intents after `step` begin
+    absorbed: tuple[Absorbed, ...] = ()  #: weights that the steps used, see `reward.campaigns.relative`
+    clock_ms: int = 0  #: newest event time that was read: campaigns begin and end by it
 
 
 @dataclass(frozen=True)
@@ -77,6 +79,8 @@ def load_state(store: Store, manifest: Manifest, settings: LearnerSettings, vers
         parent=manifest.checkpoint,
         offsets=dict(manifest.offsets.get(EXAMPLES.name, {})),
         journal_offset=manifest.offsets.get(STEPS.name, {}).get(0, 0),
+        absorbed=manifest.absorbed,
+        clock_ms=manifest.clock_ms,
     )
 
 
@@ -118,6 +122,8 @@ def save_state(
         learner=settings.loss.learner,
         libraries=libraries(),
         metrics=metrics,
+        absorbed=state.absorbed,
+        clock_ms=state.clock_ms,
     )
     manifest = checkpoints.write(store, files, draft)
     state.parent = manifest.checkpoint

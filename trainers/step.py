@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from reward.campaigns.relative import absorb
 from reward.settings import ServingScoreSettings
 from schemas.catalogue import Catalogue
 from schemas.errors import LearningError
@@ -76,6 +77,9 @@ def take_step(
         mixed = supervised_loss(state.policy, pairs, tools.builder)
         metrics["warm_start_ce"], loss = mixed.detach(), loss + settings.warm_start_weight * mixed
     norm = _update(state, loss, settings.max_grad_norm)
+    if settings.loss.learner != "sft":  # which no weight shapes
+        state.absorbed = absorb(state.absorbed, intent.weights, settings.absorb_half_life)
+        metrics["absorbed"] = state.absorbed[-1].share
     seconds = time.perf_counter() - started
     samples = 0 if settings.loss.learner == "sft" else settings.group * len(batch.views)
     return {

@@ -77,7 +77,10 @@ class FolderWorld(LoggedWorld):
                 return
             candidates = tuple(str(item) for item in raw["cand"])
             query = self._queries.text[raw["query_id"]]
-            request = Request(f"r{raw['imp']}", ts, f"u{raw['user']}", str(raw.get("session", "")), query, candidates)
+            groups = str(raw.get("segment", "")), str(raw.get("market", ""))
+            request = Request(
+                f"r{raw['imp']}", ts, f"u{raw['user']}", str(raw.get("session", "")), query, candidates, *groups
+            )
             self._live[request.request_id] = raw
             yield request
 

@@ -15,7 +15,7 @@ from headrace.adapters.tables import Queries
 from headrace.world import Outcome
 from schemas.catalogue import Catalogue
 from schemas.errors import InvalidData
-from schemas.events import Click, Impression, Order, Return, ShownItem
+from schemas.events import Click, Group, Impression, Order, Return, ShownItem
 
 
 class ImpressionLine(msgspec.Struct, tag_field="type", tag="impression", forbid_unknown_fields=True):
@@ -26,6 +26,8 @@ class ImpressionLine(msgspec.Struct, tag_field="type", tag="impression", forbid_
     items: list[RawId]
     session: RawId = ""
     lp: float = 0.0  #: log-probability of the list
+    segment: Group = ""
+    market: Group = ""
 
 
 class ClickLine(msgspec.Struct, tag_field="type", tag="click", forbid_unknown_fields=True):
@@ -135,7 +137,10 @@ class FolderLog:
         each = math.exp(min(0.0, line.lp) / len(line.items))  # only the list's probability is known: equal parts
         shown = tuple(ShownItem(str(item), n, max(each, 1e-12)) for n, item in enumerate(line.items, start=1))
         text = queries.text[line.query_id]
-        return Impression(line.ts + shift_ms, f"r{line.imp}", f"u{line.user}", text, shown, str(line.session))
+        return Impression(
+            line.ts + shift_ms, f"r{line.imp}", f"u{line.user}", text, shown, str(line.session),
+            segment=line.segment, market=line.market,
+        )  # fmt: skip
 
 
 def _outcome(events: list[Click | Order | Return]) -> Outcome:

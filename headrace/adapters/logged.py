@@ -58,7 +58,7 @@ class LoggedWorld:
         for view in self._views.values():
             page = view.impression
             items = tuple(shown.item for shown in page.items)
-            yield Request(page.request_id, page.ts, page.user, page.session, page.query, items)
+            yield Request(page.request_id, page.ts, page.user, page.session, page.query, items, page.segment, page.market)
 
     def feedback(self, request: Request, shown: Sequence[str]) -> Outcome:
         """The logged clicks and orders on the items of ``shown``, as long after the request as they were after the view.

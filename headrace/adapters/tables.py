@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
+from numpy.typing import NDArray
 
 from headrace.adapters.reading import Column, RawId, read_table
 from reward.judgments import Judgment
@@ -20,6 +21,7 @@ ITEMS = {
     "brand": Column("text", required=False),
     "type": Column("text", required=False),
     "price": Column("number", required=False),
+    "margin": Column("number", required=False),
     "attrs": Column("text", required=False),
     # derived columns of the published sets
     "brand_guess": Column("text", required=False),
@@ -60,7 +62,8 @@ def read_items(folder: Path) -> tuple[Catalogue, dict[str, RawId]]:
     """The catalogue (nothing new in it yet), and each item's id as the data set has it.
 
     Raises:
-        InvalidData: see `headrace.adapters.reading.read_table`; an id twice; attributes that are not a JSON object.
+        InvalidData: see `headrace.adapters.reading.read_table`; an id twice; attributes that are not a JSON object; a
+            margin outside 0 to 1.
     """
     path = folder / "items.parquet"
     table = read_table(path, ITEMS)
@@ -79,6 +82,7 @@ def read_items(folder: Path) -> tuple[Catalogue, dict[str, RawId]]:
         brands=tuple(brands),
         prices_N=np.array(table.get("price") or np.zeros(n), dtype=np.float32),
         available_from_N=np.zeros(n, dtype=np.int64),
+        margins_N=_margins(path, table.get("margin")),
         attributes=tuple(
             _attributes(path, row, text, brand, type_)
             for row, (text, brand, type_) in enumerate(zip(packed, brands, types, strict=True), start=1)
@@ -124,6 +128,13 @@ def read_judgments(folder: Path, queries: Queries, catalogue: Catalogue) -> tupl
         target = held_out if query in queries.held_out else ordinary
         target.append(Judgment(queries.text[query], str(item), tier))
     return ordinary, held_out
+
+
+def _margins(path: Path, margins: list[float] | None) -> NDArray[np.float32] | None:
+    for row, margin in enumerate(margins or (), start=1):
+        if not 0 <= margin <= 1:
+            raise InvalidData(str(path), row, "margin", margin, "0 to 1, part of the price")
+    return None if margins is None else np.array(margins, dtype=np.float32)
 
 
 def _attributes(path: Path, row: int, packed: str, brand: str, type_: str) -> dict[str, str]:

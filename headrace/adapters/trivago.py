@@ -125,7 +125,10 @@ def _text(view: _View) -> str:
 
 def _impression(view: _View, shift: int) -> Impression:
     shown = tuple(ShownItem(str(item), n) for n, item in enumerate(view.items, start=1))
-    return Impression(view.ts + shift, _request_id(view.view), view.user, _text(view), shown, view.session)
+    return Impression(
+        view.ts + shift, _request_id(view.view), view.user, _text(view), shown, view.session,
+        segment=view.device, market=view.platform,
+    )  # fmt: skip
 
 
 def _request_id(view: int) -> str:

@@ -53,20 +53,21 @@ class Offline:
 
     def engine(self, checkpoint: str) -> SearchEngine:
         """The search engine over one checkpoint."""
-        policy, _ = open_checkpoint(self.store, checkpoint)
-        return self.parts.engine(policy, checkpoint, self.settings.serving.engine, self.settings.reward)
+        policy, manifest = open_checkpoint(self.store, checkpoint)
+        return self.parts.engine(policy, manifest, self.settings.serving.engine, self.settings.reward)
 
     def pages(self, engine: SearchEngine, impressions: Sequence[Impression], k: int) -> Iterator[tuple[str, ...]]:
         """The page of each impression's request under ``engine``, in order."""
-        for (version, snapshot_version), group in groupby(
-            impressions, key=lambda i: (i.weights_version, i.snapshot_version)
-        ):
-            snapshot = self._snapshot(snapshot_version)
-            same = list(group)
-            for start in range(0, len(same), BATCH):
-                batch = [_request(i, k) for i in same[start : start + BATCH]]
-                for answer in engine.answer(batch, self.weights[version], snapshot):
-                    yield tuple(item.item for item in answer.items)
+        for snapshot_version, group in groupby(impressions, key=lambda i: i.snapshot_version):
+            same, snapshot = list(group), self._snapshot(snapshot_version)
+            pages: dict[str, tuple[str, ...]] = {}
+            for version in sorted({i.weights_version for i in same}):  # the control share's pages lie between the others
+                ordering = engine.ordering(self.weights[version])
+                requests = [_request(i, k) for i in same if i.weights_version == version]
+                for start in range(0, len(requests), BATCH):
+                    for answer in engine.answer(requests[start : start + BATCH], ordering, snapshot):
+                        pages[answer.request_id] = tuple(item.item for item in answer.items)
+            yield from (pages[i.request_id] for i in same)
 
     def valid_rate(self, engine: SearchEngine, impressions: Sequence[Impression]) -> float:
         """Unconstrained valid-SID rate over up to `VALID_PROMPTS` evenly spaced requests."""
@@ -93,4 +94,6 @@ def _request(impression: Impression, k: int) -> SearchRequest:
         impression.session,
         impression.recent_queries,
         impression.recent_items,
+        segment=impression.segment,
+        market=impression.market,
     )

@@ -19,6 +19,9 @@ from schemas.catalogue import Catalogue
 TYPES: tuple[tuple[int, ProductType], ...] = tuple((c, t) for c, cat in enumerate(CATEGORIES) for t in cat.types)
 TYPE_CATEGORY = np.array([c for c, _ in TYPES], dtype=np.int16)
 
+#: Lowest and highest margin of an item, part of its price.
+MARGINS = (0.05, 0.6)
+
 #: Attributes that a query can ask for, by their name in the catalogue.
 ASKED = ("brand", "colour", "material", "style", "audience", "specification")
 
@@ -99,6 +102,7 @@ def build_catalogue(columns: Columns, available_from_N: NDArray[np.int64], seed:
         brands=tuple(attributes["brand"] for attributes in named),
         prices_N=prices_N,
         available_from_N=available_from_N,
+        margins_N=stream(seed, "margins").uniform(*MARGINS, n).astype(np.float32),
         attributes=tuple(
             attributes | {"price": _price_word(z)} for attributes, z in zip(named, columns.price_z_N.tolist(), strict=True)
         ),

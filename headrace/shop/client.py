@@ -90,7 +90,8 @@ class SearchClient:
 
     def _params(self, request: Request) -> dict[str, str]:
         params = {"q": request.query, "user": request.user, "k": str(self._settings.page)}
-        return params | {"items": ",".join(request.candidates)} if request.candidates else params
+        about = {"items": ",".join(request.candidates), "segment": request.segment, "market": request.market}
+        return params | {name: value for name, value in about.items() if value}
 
 
 def _headers(request: Request, request_id: str) -> dict[str, str]:

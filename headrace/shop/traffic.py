@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headrace.shop.queries import Query
-from headrace.shop.users import Users
+from headrace.shop.users import MARKETS, SEGMENTS, Users
 from headrace.shop.vocabulary import CATEGORIES
 from headrace.world import Request
 
@@ -48,8 +48,11 @@ def requests(
     ts_R = np.clip(starts_S[session_R] + since_R, span_ms[0], span_ms[1] - 1).astype(np.int64)
     for number, r in enumerate(np.argsort(ts_R, kind="stable").tolist()):
         session = int(session_R[r])
-        user = f"u{user_S[session]}"
-        yield Request(f"{name}{number:07d}", int(ts_R[r]), user, f"{name}s{session}", queries[int(query_R[r])].text)
+        user = int(user_S[session])
+        yield Request(
+            f"{name}{number:07d}", int(ts_R[r]), f"u{user}", f"{name}s{session}", queries[int(query_R[r])].text,
+            segment=SEGMENTS[users.segment_U[user]], market=MARKETS[users.market_U[user]],
+        )  # fmt: skip
 
 
 def _sessions(

@@ -19,16 +19,23 @@ PRICE_PENALTY = 0.2  #: ... per standard deviation of log price away from the us
 #: Every brand list of the vocabulary has this many names; a test holds it.
 BRANDS = 8
 
+#: What the shop says of its users; campaigns can ask for it.
+SEGMENTS = ("new", "regular", "loyal")
+MARKETS = ("north", "south")
+
 
 @dataclass(frozen=True)
 class Users:
-    """U people: favourites [U, 3] categories, [U, 3, 2] brands of each, [U, 2] colours; price level and activity [U]."""
+    """U people: favourites [U, 3] categories, [U, 3, 2] brands of each, [U, 2] colours; price level and activity [U];
+    numbers of `SEGMENTS` and `MARKETS` [U], which no taste depends on."""
 
     categories_U3: NDArray[np.int16]
     brands_U32: NDArray[np.int16]
     colours_U2: NDArray[np.int16]
     price_U: NDArray[np.float32]
     activity_U: NDArray[np.float64]
+    segment_U: NDArray[np.int64]
+    market_U: NDArray[np.int64]
 
     def number(self, user: str) -> int:
         """Row of a user id.
@@ -62,10 +69,13 @@ def build_users(count: int, seed: int) -> Users:
     categories_UC = rng.random((count, len(CATEGORIES))).argsort(axis=1)
     brands_U3V = rng.random((count, 3, BRANDS)).argsort(axis=2)
     activity_U = rng.pareto(1.5, count) + 0.3
+    groups = stream(seed, "users", "groups")
     return Users(
         categories_U3=categories_UC[:, :3].astype(np.int16),
         brands_U32=brands_U3V[:, :, :2].astype(np.int16),
         colours_U2=rng.integers(0, len(COLOURS), (count, 2)).astype(np.int16),
         price_U=rng.normal(0, 0.8, count).astype(np.float32),
         activity_U=activity_U / activity_U.sum(),
+        segment_U=groups.integers(0, len(SEGMENTS), count),
+        market_U=groups.integers(0, len(MARKETS), count),
     )

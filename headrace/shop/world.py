@@ -147,7 +147,10 @@ class ShopWorld:
                 zip(page.rows_K.tolist(), page.propensity_K.tolist(), strict=True), start=1
             )
         )
-        return Impression(request.ts, request.request_id, request.user, request.query, shown, request.session)
+        return Impression(
+            request.ts, request.request_id, request.user, request.query, shown, request.session,
+            segment=request.segment, market=request.market,
+        )  # fmt: skip
 
     def _rows(self, items: Sequence[str]) -> NDArray[np.int64]:
         try:

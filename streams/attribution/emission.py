@@ -34,6 +34,8 @@ class _Page(msgspec.Struct, gc=False):
     weights_version: int = 0
     snapshot_version: int = 0
     trace: Raw = _TEXT
+    segment: Raw = _TEXT
+    market: Raw = _TEXT
 
 
 class RawView(msgspec.Struct, gc=False, tag_field="type", tag="view"):
@@ -56,6 +58,8 @@ class RawView(msgspec.Struct, gc=False, tag_field="type", tag="view"):
     weights_version: int
     snapshot_version: int
     trace: Raw
+    segment: Raw
+    market: Raw
     v: int = msgspec.structs.fields(View)[-1].default
 
 
@@ -117,7 +121,7 @@ def emit(view: OpenView, status: str, emitted_at: int) -> Output:
     record = RawView(
         f"{view.request_id}:{status}:{revision}", view.request_id, status, revision, view.ts, emitted_at,
         view.user, page.query, items, page.session, page.recent_queries, page.recent_items, page.candidates,
-        page.checkpoint, page.weights_version, page.snapshot_version, page.trace,
+        page.checkpoint, page.weights_version, page.snapshot_version, page.trace, page.segment, page.market,
     )  # fmt: skip
     return Output(VIEWS.name, view.user.encode(), _encode(record))
 

@@ -160,6 +160,8 @@ class RewardingCore:
             weights_version=view.weights_version,
             trace=view.trace,
             calibrator_version=snapshot.calibrator.version,
+            segment=view.segment,
+            market=view.market,
         )
         self._outputs.append(Output(EXAMPLES.name, view.user.encode(), encode(example)))
         self._add_to("examples")

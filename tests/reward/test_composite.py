@@ -9,13 +9,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from reward.campaigns.weighing import ItemWeights
 from reward.composite import (
     LAMBDA,
+    SERVING_TERMS,
     TERMS,
+    Excess,
     click_if_examined,
     item_reward,
     item_terms,
-    served_order_score,
     serving_score,
     serving_terms,
     term_shares,
@@ -97,20 +99,40 @@ def test_a_chance_of_a_click_is_paid_in_part() -> None:
     assert terms_N3[:, 2].tolist() == [0.75, 3.0, 4.0]
 
 
-@given(st.floats(-20, 0), st.integers(0, 3), st.floats(0.001, 0.999), floats, floats)
-def test_the_served_order_follows_from_the_terms(logp: float, tier: int, ctr: float, relevance: float, w_ctr: float) -> None:
-    weights, settings = RewardWeights(relevance=relevance, ctr=w_ctr), ServingScoreSettings()
-    terms = item_terms(tier, ctr, 1, 0, weights)
-    direct = serving_score(logp, tier, ctr, weights, settings)
-    if w_ctr == 0 or w_ctr > 1e-100:  # below, w_ctr * ctr leaves the numbers that can be divided back
-        assert served_order_score(logp, terms, weights, settings) == pytest.approx(float(direct))
+columns = st.lists(st.tuples(*[st.floats(0.5, 2)] * 5, st.integers(0, 3), st.floats(0.01, 0.99)), min_size=1, max_size=6)
+
+
+@given(columns)
+def test_weights_that_follow_the_items_are_those_of_each_item_alone(rows: list[tuple[float, ...]]) -> None:
+    """Arrays of weights, reward and serving score alike: item for item what numbers give, times the item's multiplier."""
+    relevance, ctr, click, order, multiplier, tier, rate = np.array(rows).T
+    settings = ServingScoreSettings(relevance_scale=3, ctr_scale=2, multiplier_scale=5, uptake_scale=0.25)
+    arrays = ItemWeights(relevance, ctr, click, order, multiplier)
+    rewards = item_reward(tier, rate, [1] * len(rows), 0, arrays)
+    scores = serving_score(-1.0, tier, rate, arrays, settings, Excess(relevance, click))
+    for n, (w_rel, w_ctr, w_click, _, factor, t, c) in enumerate(rows):
+        assert rewards[n] == pytest.approx(factor * (w_rel * t + w_ctr * c + w_click))
+        put_in = 3 * w_rel * t + 2 * w_ctr * math.log(c) + 5 * math.log(factor)
+        assert scores[n] == pytest.approx(-1 + put_in - 0.25 * (w_rel * t + w_click * c))
+
+
+def test_never_more_is_taken_out_than_the_weights_put_in() -> None:
+    """A relevance of 10 was absorbed, 0.1 is wished: 0.5 * 9 nats a tier would turn the order around; 4 * 0.1 are taken out,
+    and the policy alone is left. What was absorbed less than the reference is put back whole: 0.5 * 1 a tier."""
+    weights, settings = RewardWeights(relevance=0.1, ctr=0), ServingScoreSettings(uptake_scale=0.5)
+    turned = serving_score(0.0, [0, 3], 0.1, weights, settings, Excess(9.0, 9.0))
+    assert turned.tolist() == pytest.approx([0, 0])
+    back = serving_score(0.0, [0, 3], 0.1, weights, settings, Excess(-1.0, 0.0))
+    assert back.tolist() == pytest.approx([0, 3 * (4 * 0.1 + 0.5)])
 
 
 def test_serving_score_by_hand() -> None:
     """-2 + 0.5 * 2 * 3 + 4 * 0.5 * log(.1) = 1 - 2 log 10."""
     weights, settings = RewardWeights(relevance=2, ctr=0.5), ServingScoreSettings(relevance_scale=0.5, ctr_scale=4)
     assert serving_score(-2.0, 3, 0.1, weights, settings) == pytest.approx(1 - 2 * math.log(10))
-    assert serving_terms([-2.0], [3], [0.1], weights, settings).shape == (1, 3)
+    terms = dict(zip(SERVING_TERMS, serving_terms(-2.0, 3, 0.1, weights, settings).tolist(), strict=True))
+    expected = {"policy": -2, "relevance": 3, "ctr": -2 * math.log(10), "multiplier": 0, "taken_up": 0}
+    assert terms == pytest.approx(expected)
 
 
 def test_v1_signal_by_hand_and_its_flaw() -> None:

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from reward.settings import ServingScoreSettings
+from schemas.campaigns import Campaign, Multipliers
 from schemas.errors import Corrupt, Incompatible, LearningError, Unavailable
 from schemas.journal import StepIntent
 from schemas.store import Store
@@ -57,11 +58,13 @@ def batch(step: int) -> Batch:
 
 
 def walk(state: LearnerState, first: int, last: int, settings: LearnerSettings = SETTINGS) -> list[dict[str, float]]:
-    """Steps ``first`` to ``last``."""
+    """Steps ``first`` to ``last``; the weights change at every second one, and a campaign comes with them."""
     parts = tools(state.policy, settings)
     found = []
     for step in range(first, last + 1):
-        found.append(take_step(parts, state, batch(step), intent(step), draws(settings.seed, step)))
+        sale = Campaign("sale", step // 2, "sale", "me", click=5, multipliers=Multipliers(new_items=1.5))
+        weights = RewardWeights(version=step // 2, relevance=1 + step // 2, campaigns=(sale,) if step > 2 else ())
+        found.append(take_step(parts, state, batch(step), intent(step, weights), draws(settings.seed, step)))
         state.step = step
         state.window.insert(view(step))
     return found
@@ -76,7 +79,8 @@ TIMES = ("step_s", "prompts_per_s", "rollouts_per_s")
 
 
 def test_saved_and_loaded_it_goes_on_to_the_last_bit(store: Store) -> None:
-    """Six steps in one go, and three, a checkpoint, a fresh process's load, three more: equal weights and metrics."""
+    """Six steps in one go, and three, a checkpoint, a fresh process's load, three more: equal weights and metrics, and
+    an equal record of the weights used."""
     through = start(store)
     expected = walk(through, 1, 6)
     halfway = start(store)
@@ -90,6 +94,7 @@ def test_saved_and_loaded_it_goes_on_to_the_last_bit(store: Store) -> None:
     for one, other in zip(expected[3:], found, strict=True):
         assert {k: v for k, v in one.items() if k not in TIMES} == {k: v for k, v in other.items() if k not in TIMES}
     assert resumed.window.dump() == through.window.dump()
+    assert resumed.absorbed == through.absorbed and len(through.absorbed) == 5
 
 
 def test_the_counter_makes_the_draws(store: Store) -> None:
@@ -213,3 +218,22 @@ def test_pairs_of_the_warm_start_come_back_as_saved(store: Store) -> None:
     store.write("warm_start/pairs-cb1.msgpack.zst", b"torn")
     with pytest.raises(Corrupt, match="pairs-cb1"):
         load_sampler(store, "cb1", seed=3)
+
+
+def test_a_step_absorbs_the_weights_it_used(store: Store) -> None:
+    """Half-life 2: a step of other weights takes 1 - 0.5 ** 0.5 of the record, a checkpoint keeps it exactly, and a learner that no
+    weight shapes has nothing to record."""
+    settings = SETTINGS.model_copy(update={"absorb_half_life": 2.0})
+    state, wish = start(store, settings), RewardWeights(version=2, relevance=2)
+    parts = tools(state.policy, settings)
+    metrics = take_step(parts, state, batch(1), intent(1, wish), draws(0, 1))
+    assert [entry.weights for entry in state.absorbed] == [RewardWeights(), wish]
+    assert metrics["absorbed"] == state.absorbed[1].share == pytest.approx(1 - 0.5**0.5)
+    state.step, state.clock_ms = 1, 77
+    save_state(store, state, intent(1, wish), settings, VERSIONS, {})
+    again = start(store, settings)
+    assert (again.absorbed, again.clock_ms) == (state.absorbed, 77)
+    alone = settings.model_copy(update={"loss": LossSettings(learner="sft")})
+    before = again.absorbed
+    take_step(tools(again.policy, alone), again, batch(2), intent(2, RewardWeights(version=3, ctr=9)), draws(0, 2))
+    assert again.absorbed == before
