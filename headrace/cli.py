@@ -7,7 +7,7 @@ import sys
 import typer
 from rich.console import Console
 
-from headrace.commands import data, live, operate, schemas, services, weights
+from headrace.commands import campaigns, data, live, operate, schemas, services, tokens, weights
 from headrace.logs import configure_logs
 from schemas.errors import HeadraceError, InvalidValue
 
@@ -28,6 +28,8 @@ in a second terminal. Point at your own services with HEADRACE_KAFKA, HEADRACE_R
 for module in (live, services, data, operate):
     module.register(app)
 app.add_typer(weights.app, name="weights")
+app.add_typer(campaigns.app, name="campaigns")
+app.add_typer(tokens.app, name="tokens")
 app.add_typer(operate.quarantine, name="quarantine")
 app.add_typer(schemas.app, name="schemas")
 

@@ -45,5 +45,5 @@ def next_version(old: RewardWeights, content: RewardWeights, author: str, reason
 def bodies(book: RewardWeights) -> dict[str, Campaign]:
     """What each subject says in this book; the standing defaults as a campaign without a scope, where no period lies over them."""
     weights = {name: getattr(book, name) for name in NAMES}
-    standing = Campaign(DEFAULTS, 0, DEFAULTS, book.author, priority=0, **weights)
+    standing = Campaign(DEFAULTS, 0, DEFAULTS, DEFAULTS, priority=0, **weights)
     return {DEFAULTS: standing} | {campaign.id: campaign for campaign in book.campaigns}

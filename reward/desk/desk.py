@@ -140,13 +140,13 @@ class Desk(Looks):
             raise InvalidRequest(
                 "id", subject, "up to 64 of a-z, 0-9 and -, beginning with a letter or digit", "choose another"
             )
-        body = campaign(subject, wanted, actor.name, now_ms)
-        if subject != DEFAULTS:
-            check_scope(body, self._facts(), self.settings)
         rows = records.decisions(session, subject)
         gates.expect(rows, expected)
         now = standing(rows, now_ms) if rows else None
         parent = (now.draft or now.live) if now else None
+        body = campaign(subject, wanted, parent.body.owner if parent else actor.name, now_ms)
+        if subject != DEFAULTS:
+            check_scope(body, self._facts(), self.settings)
         made = _row(subject, rows, parent, State.DRAFT, body, actor, why, now_ms)
         records.add_decision(session, made)
         changes = diffs.between(parent.body if parent else None, made.body)

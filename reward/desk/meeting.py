@@ -46,17 +46,17 @@ def overlaps(book: RewardWeights, facts: ItemFacts, now_ms: int = 0, about: str 
     )
 
 
-def effective(book: RewardWeights, facts: ItemFacts | None, now_ms: int = 0) -> dict[Effective, tuple[str, ...]]:
-    """What holds somewhere from ``now_ms`` on, and the ids of the campaigns under which it does. ``facts`` is None for
-    books without campaigns.
+def effective(book: RewardWeights, facts: ItemFacts | None, now_ms: int = 0) -> dict[tuple[str, ...], Effective]:
+    """What holds wherever campaigns meet from ``now_ms`` on, by their ids in order of precedence; ``()``: the defaults alone.
+    ``facts`` is None for books without campaigns.
     """
     campaigns = sorted(book.campaigns, key=precedence)
-    found: dict[Effective, tuple[str, ...]] = {_over(book, ()): ()}
+    found: dict[tuple[str, ...], Effective] = {(): _over(book, ())}
     if facts is None:
         return found
     for stack in sorted(stacks(campaigns, [_mask(c, facts) for c in campaigns], now_ms)):
         chosen = [campaigns[n] for n in _bits(stack)]
-        found.setdefault(_over(book, chosen), tuple(c.id for c in chosen))
+        found[tuple(c.id for c in chosen)] = _over(book, chosen)
     return found
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from typing import Any, Final, TypeVar
 
 import msgspec
+import yaml
 
 from reward.campaigns.weighing import NAMES
-from reward.desk.periods import period
+from reward.desk.periods import period, shown
 from reward.text import normalise
 from schemas.campaigns import Campaign, Multipliers, Scope
 from schemas.decisions import DEFAULTS
@@ -61,6 +63,32 @@ def wish(fields: Any) -> Wish:
     return taken(fields, Wish)
 
 
+def read_wish(file: Path) -> dict[str, Any]:
+    """The fields of a YAML or JSON file; times stay as they are written.
+
+    Raises:
+        InvalidRequest: it cannot be read, or is not a mapping.
+    """
+    try:
+        fields = yaml.load(file.read_text("utf-8"), Loader=_Loader)
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        bound = f"a file in YAML or JSON ({' '.join(str(error).split())})"
+        raise InvalidRequest("--file", str(file), bound, "docs/campaigns.md shows one") from error
+    if not isinstance(fields, dict):
+        raise InvalidRequest("--file", str(file), "a mapping of fields", "docs/campaigns.md shows one")
+    return fields
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML would read a time without quotes as one of its own, and lose what was written."""
+
+
+_Loader.yaml_implicit_resolvers = {
+    first: [rule for rule in rules if rule[0] != "tag:yaml.org,2002:timestamp"]
+    for first, rules in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+
+
 def taken(fields: Any, kind: type[T]) -> T:
     """Plain data as a struct.
 
@@ -73,6 +101,14 @@ def taken(fields: Any, kind: type[T]) -> T:
         said, _, place = str(error).partition(" - at ")
         what = place.strip("`").removeprefix("$").removeprefix(".") or kind.__name__.lower()
         raise InvalidRequest(what, fields, f"of the documented form: {said}", "correct it") from error
+
+
+def wish_of(body: Campaign) -> Wish:
+    """A revision as a wish, to be changed and drafted again; its times with their offset."""
+    starts, ends = (shown(at_ms, body.zone).replace(" ", "T") if at_ms else "" for at_ms in (body.starts_ms, body.ends_ms))
+    kept = {name: getattr(body, name) for name in (*NAMES, "name", "owner", "zone", "priority")}
+    scope, lean = (msgspec.structs.asdict(part) for part in (body.scope, body.multipliers))
+    return Wish(**kept, scope=WishedScope(**scope), multipliers=WishedMultipliers(**lean), starts=starts, ends=ends)
 
 
 def campaign(subject: str, wish: Wish, owner: str, now_ms: int) -> Campaign:
@@ -100,7 +136,7 @@ def _defaults(found: Campaign) -> Campaign:
         raise InvalidRequest("the draft of the defaults", found.scope or found.multipliers, bound, remedy)
     if all(getattr(found, name) is None for name in NAMES):
         raise InvalidRequest("changes", {}, f"at least one of {', '.join(NAMES)}", "name a weight and its value")
-    return msgspec.structs.replace(found, priority=0)
+    return msgspec.structs.replace(found, name=DEFAULTS, owner=DEFAULTS, priority=0)
 
 
 def _own(found: Campaign) -> Campaign:

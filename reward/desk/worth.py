@@ -23,12 +23,14 @@ def relevance_share(found: Effective) -> float:
 def worthless(
     old: RewardWeights, new: RewardWeights, facts: ItemFacts | None, least: float, now_ms: int
 ) -> WorthlessRelevance | None:
-    """The worst place where relevance falls below ``least`` in ``new``; None: nowhere, but where it did in ``old`` already."""
-    before = effective(old, facts, now_ms)
+    """The worst place where relevance falls below ``least`` in ``new``; None: nowhere. Where it was below already, and falls
+    no further, somebody has decided so before.
+    """
+    before = {ids: relevance_share(found) for ids, found in effective(old, facts, now_ms).items()}
     bad = [
-        (relevance_share(found), found, ids)
-        for found, ids in effective(new, facts, now_ms).items()
-        if found not in before and relevance_share(found) < least
+        (share, found, ids)
+        for ids, found in effective(new, facts, now_ms).items()
+        if (share := relevance_share(found)) < min(least, before.get(ids, 1.0))
     ]
     if not bad:
         return None
