@@ -42,6 +42,13 @@ def next_version(old: RewardWeights, content: RewardWeights, author: str, reason
     )  # fmt: skip
 
 
+def over(book: RewardWeights, body: Campaign) -> Campaign:
+    """A decision about the defaults together with what it leaves as the standing defaults have it."""
+    weights = {name: getattr(body, name) for name in NAMES}
+    left = {name: getattr(book, name) for name, value in weights.items() if value is None}
+    return msgspec.structs.replace(body, **left)
+
+
 def bodies(book: RewardWeights) -> dict[str, Campaign]:
     """What each subject says in this book; the standing defaults as a campaign without a scope, where no period lies over them."""
     weights = {name: getattr(book, name) for name in NAMES}

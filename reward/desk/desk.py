@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session
 
 from reward.campaigns.weighing import NAMES
 from reward.desk import diffs, gates, records
-from reward.desk.books import bodies, next_version, with_decision, without
+from reward.desk.books import bodies, next_version, over, with_decision, without
 from reward.desk.looks import Looks, found_in
 from reward.desk.meeting import overlaps
 from reward.desk.periods import shown
@@ -149,9 +149,12 @@ class Desk(Looks):
             check_scope(body, self._facts(), self.settings)
         made = _row(subject, rows, parent, State.DRAFT, body, actor, why, now_ms)
         records.add_decision(session, made)
+        book = records.newest_book(session)
         changes = diffs.between(parent.body if parent else None, made.body)
+        if subject == DEFAULTS:
+            changes = diffs.between(bodies(book)[DEFAULTS], over(book, made.body))
         records.add_audit(session, "draft", made, changes)
-        would = with_decision(records.newest_book(session), made.body)
+        would = with_decision(book, made.body)
         return Acted(made, changes, self._meets(would, subject, now_ms))
 
     def _go_live(
