@@ -50,7 +50,8 @@ def create_app(
         stop.set()
         thread.join(timeout=30)
 
-    app = FastAPI(title="Headrace console", lifespan=lifespan)
+    # FastAPI's own pages of the API would load their scripts from elsewhere.
+    app = FastAPI(title="Headrace console", lifespan=lifespan, docs_url=None, redoc_url=None)
     app.state.engine, app.state.office = engine, office
     if settings.access == "open":
         # A page of elsewhere whose name was bound to this address would speak with its own name here.
