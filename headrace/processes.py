@@ -49,8 +49,9 @@ def run_server(folder: RunFolder, settings: Settings) -> None:
 def run_console(folder: RunFolder, settings: Settings) -> None:
     """Run the web console until SIGTERM or Ctrl-C."""
     from console.app import run
+    from reward.desk.looks import catalogue_of
 
-    run(settings.connections, settings.console)
+    run(settings.connections, settings.console, settings.reward.desk, catalogue_of(Store(settings.store)))
 
 
 def run_clock(every_s: float, folder: RunFolder, settings: Settings) -> None:
