@@ -17,7 +17,8 @@ from reward.encoder import SentenceEncoder
 from reward.judgments import Judgment
 from reward.relevance import RelevanceScorer
 from reward.relevance_features import NAMES, Features, Geometry
-from reward.relevance_model import best_thresholds, quadratic_kappa
+from reward.relevance_calibration import best_thresholds
+from reward.relevance_metrics import quadratic_kappa
 from reward.relevance_report import RelevanceReport
 from reward.settings import RelevanceSettings
 from reward.text import tokens
@@ -125,13 +126,13 @@ def test_a_tier_outside_its_bound_is_named(toy: Toy, encoder: SentenceEncoder) -
 
 def test_features_by_hand(toy: Toy, encoder: SentenceEncoder) -> None:
     """`blue hammer` against a red hammer: hammer is covered, blue is not, and contradicts the item's colour."""
-    features = Features(toy.catalogue, toy.emb_ND, encoder, Geometry.fit(toy.emb_ND, 4), 10)
+    features = Features(toy.catalogue, toy.emb_ND, encoder, Geometry.fit(toy.emb_ND), 10)
     kinds = [(a["entity"], a["colour"]) for a in toy.catalogue.attributes]
     plain_red = next(
         n for n, kind in enumerate(kinds) if kind == ("hammer", "red") and "blue" not in toy.catalogue.titles[n]
     )
     rows = np.array([plain_red, kinds.index(("hammer", "blue")), kinds.index(("kettle", "blue"))])
-    x_NF = features.of("blue hammer", rows)
+    x_NF = features.of(["blue hammer"], np.zeros(3, np.int64), rows)
     column = {name: x_NF[:, n] for n, name in enumerate(NAMES)}
     holds = [{*tokens(t), *a.values()} for t, a in zip(toy.catalogue.titles, toy.catalogue.attributes, strict=True)]
     # idf = log(1 + (N - df + .5) / (df + .5)); a title that names blue as a trim covers it, so such red hammers are out.
