@@ -18,7 +18,7 @@ class RelevanceSettings(BaseModel):
         default="ranked",
         description="what training minimises: `ranked` knows that tiers are ordered, `nominal` is cross-entropy",
     )
-    epochs: int = Field(default=40, ge=1, le=1000, description="passes over the judgments, at most")
+    epochs: int = Field(default=150, ge=1, le=1000, description="passes over the judgments, at most")
     penalty: float = Field(default=3e-3, ge=0, le=10, description="squared-weight penalty of the scorer")
     random_share: float = Field(
         default=0.1,
