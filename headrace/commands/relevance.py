@@ -114,21 +114,21 @@ def use(
 def _compare(reports: list[tuple[str, RelevanceReport]], held_out: RelevanceReport | None) -> None:
     """One line a report: quadratic kappa of ours and the simple ones on the same pairs."""
     table = Table(title="Kappa on held-out judgments, theirs with our gain over it (95 %)")
-    for column in ("", "judged", "kappa", "BM25", "cosine", "right", "ECE"):
+    for column in ("", "kappa", "BM25", "cosine", "right", "ECE"):
         table.add_column(column, justify="right" if column else "left", no_wrap=True)
     for name, r in [*reports, *([("held out", held_out)] if held_out else [])]:
         if not r.trained:
-            table.add_row(name, str(r.judgments), "not trained")
+            table.add_row(name, "none", "not trained")
             continue
         table.add_row(
-            name, str(r.test_judgments), f"{r.kappa:.3f}", _simple(r.kappa_bm25, r.gain_bm25),
+            name, f"{r.kappa:.3f}", _simple(r.kappa_bm25, r.gain_bm25),
             _simple(r.kappa_cosine, r.gain_cosine), f"{r.accuracy:.1%}", f"{r.calibration_error:.3f}",
         )  # fmt: skip
     console.print(table)
 
 
 def _simple(kappa: float, gain: tuple[float, float]) -> str:
-    return f"{kappa:.2f} {gain[0]:+.2f} {gain[1]:+.2f}"
+    return f"{kappa:.2f} {gain[0]:+.2f} {gain[1]:+.2f}".replace("0.", ".")
 
 
 def _detail(report: RelevanceReport) -> None:
