@@ -70,7 +70,7 @@ def open_labelled(data: str, settings: Settings, now_ms: int, seed: int, items: 
 
 
 def train_scorer(
-    labelled: Labelled, store: Store, settings: RelevanceSettings, seed: int, splits: int, embed: Tell, train: Tell
+    labelled: Labelled, store: Store, settings: RelevanceSettings, seed: int, splits: int, tell: Tell
 ) -> TrainedScorer:
     """Train on ``splits`` splits of the queries, keep the first scorer in the store, and measure it on what was held out.
 
@@ -81,11 +81,11 @@ def train_scorer(
     if len(labelled.judgments) < settings.min_judgments:
         raise too_few(len(labelled.judgments), settings)
     encoder = SentenceEncoder(Path(settings.model) if settings.model else None)
-    emb_ND = embedded(labelled.catalogue, encoder, store, embed)
+    emb_ND = embedded(labelled.catalogue, encoder, store, tell)
     reports: list[RelevanceReport] = []
     version, held_out = "", None
     for n in range(splits):
-        train(n, splits)
+        tell(n, splits)
         scorer, report = RelevanceScorer.train(labelled.judgments, labelled.catalogue, emb_ND, encoder, settings, seed + n)
         if not report.trained:
             raise InvalidData("judgments", None, "queries", report.queries, "enough to be split three ways (10)")
@@ -93,7 +93,7 @@ def train_scorer(
         if n == 0:
             version = scorer.save(store)
             held_out = scorer.measure(labelled.held_out) if labelled.held_out else None
-    train(splits, splits)
+    tell(splits, splits)
     return TrainedScorer(version, store.url, reports, held_out)
 
 

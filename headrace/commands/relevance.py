@@ -35,7 +35,6 @@ def train(
     endpoint: Annotated[
         str, typer.Option("--endpoint", help="Calibrate the model at this http address instead of training one.")
     ] = "",
-    loss: Annotated[str, typer.Option("--loss", help="`ranked` or `nominal`; default: reward.relevance.loss.")] = "",
     run: RunOption = None,
     json: JsonOption = None,
 ) -> None:
@@ -47,20 +46,19 @@ def train(
 
     from headrace.relevance_work import open_labelled, train_scorer
     from headrace.settings import load_settings
-    from reward.settings import RelevanceSettings
     from schemas.errors import InvalidRequest
     from schemas.store import Store
 
     if (store or items) and not data:
         raise InvalidRequest("--data", data, "given with --store and --items", "name the data, or leave both out")
     settings = load_settings() if data else open_run(run)[1]
-    changes = {name: value for name, value in (("endpoint", endpoint), ("loss", loss)) if value}
-    chosen = RelevanceSettings.model_validate(settings.reward.relevance.model_dump() | changes)
+    chosen = settings.reward.relevance.model_copy(update={"endpoint": endpoint} if endpoint else {})
     number = settings.seed if seed is None else seed
-    labelled = open_labelled(data or settings.data, settings, settings.now_ms or int(time.time() * 1000), number, items)
+    now_ms, shop = settings.now_ms or int(time.time() * 1000), number if data else settings.seed  # a run's shop is its own
+    labelled = open_labelled(data or settings.data, settings, now_ms, shop, items)
     target = Store(store or (settings.store or "store") if data else settings.store)
-    with watched("Embedding titles") as embedding, watched("Training") as training:
-        trained = train_scorer(labelled, target, chosen, number, splits, embedding, training)
+    with watched("Embedding titles, then training") as tell:
+        trained = train_scorer(labelled, target, chosen, number, splits, tell)
     _compare([(f"split {number + n}", report) for n, report in enumerate(trained.splits)], trained.held_out)
     _detail(trained.splits[0])
     console.print(f"version {trained.version} in {trained.store}")
