@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from reward.judgments import TIERS
 from reward.settings import RelevanceSettings
 from schemas.catalogue import Catalogue
-from schemas.errors import Incompatible, InvalidValue, Unavailable
+from schemas.errors import Incompatible, InvalidSetting, InvalidValue, Unavailable
 
 #: Answers kept: the same pair is not asked twice by a process.
 CACHED_PAIRS: Final = 200_000
@@ -61,7 +61,14 @@ class EndpointScorer:
 
     @classmethod
     def connect(cls, settings: RelevanceSettings, catalogue: Catalogue) -> EndpointScorer:
-        """The scorer of the model that answers now."""
+        """The scorer of the model that answers now.
+
+        Raises:
+            InvalidSetting: the address holds a password, which would be kept in the artefact for all to read.
+        """
+        if "@" in settings.endpoint:
+            remedy = "put a proxy that knows the password before the model"
+            raise InvalidSetting("reward.relevance.endpoint", "(not shown)", "an address without user and password", remedy)
         asked = Endpoint(settings.endpoint, "", settings.endpoint_batch, settings.endpoint_timeout_s)
         answer = cls(asked, catalogue)._post([])
         if not answer.version:

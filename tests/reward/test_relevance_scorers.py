@@ -18,7 +18,7 @@ from reward.relevance_features import NAMES, Features, Geometry
 from reward.relevance_network import Network
 from reward.relevance_scorer import CHUNK, NetworkScorer, PairScorer
 from reward.settings import RelevanceSettings
-from schemas.errors import HeadraceError, Incompatible, InvalidData, InvalidValue, Unavailable
+from schemas.errors import HeadraceError, Incompatible, InvalidData, InvalidSetting, InvalidValue, Unavailable
 from schemas.store import Store
 from tests.reward import tier_server
 
@@ -124,6 +124,12 @@ def test_an_endpoint_that_is_not_there_is_named(toy: Toy) -> None:
     for address in ("http://127.0.0.1:9", "nonsense"):
         with pytest.raises(Unavailable, match="start the model, or correct the address"):
             EndpointScorer.connect(RelevanceSettings(endpoint=address), toy.catalogue)
+
+
+def test_a_password_in_the_address_is_refused_and_not_repeated(toy: Toy) -> None:
+    with pytest.raises(InvalidSetting, match="without user and password") as caught:
+        EndpointScorer.connect(RelevanceSettings(endpoint="http://me:hush@127.0.0.1:9"), toy.catalogue)
+    assert "hush" not in str(caught.value)
 
 
 def test_an_endpoint_cannot_be_calibrated_on_nothing(toy: Toy, encoder: SentenceEncoder, url: str) -> None:
