@@ -30,10 +30,12 @@ from headrace.folder import RunFolder
 from headrace.shop.sink import KafkaSink, partition_of
 from headrace.stack import Stack, open_stack
 from reward.campaigns.control import in_control
-from reward.weights import WeightStore, publish_outbox
+from reward.desk.desk import Desk
+from reward.desk.outbox import publish
 from schemas.codec import encode
 from schemas.connections import Connections
 from schemas.database import open_database
+from schemas.decisions import Actor, Role
 from schemas.errors import Unavailable
 from schemas.journal import StepResult
 from schemas.log import scan
@@ -99,8 +101,10 @@ def changes(stack: Stack, shop: SmallShop, count: int) -> list[Change]:
     with httpx.Client(base_url=stack.server, timeout=30.0, trust_env=False) as http:
         for n in range(count):
             saved_s, begun = time.time(), time.monotonic()
-            version = WeightStore(engine).set({"relevance": 1.0 + n % 7 / 10}, "benchmark", "measured").version
-            publish_outbox(engine, stack.settings.connections)
+            version = (
+                Desk(engine).set({"relevance": 1.0 + n % 7 / 10}, Actor("benchmark", Role.APPROVER), "measured").version
+            )
+            publish(engine, stack.settings.connections)
             while http.get("/search", params=params).raise_for_status().json()["weights_version"] < version:
                 if time.monotonic() - begun > PATIENCE_S:
                     raise Unavailable("server", f"no page with weights {version}", str(stack.folder.logs))

@@ -1,12 +1,12 @@
-"""Relevance tiers for any (query, item): the judgment where there is one, else the scorer trained on judgments."""
+"""Relevance tiers for any (query, item): the judgment where there is one, else a scorer calibrated on judgments."""
 
 from __future__ import annotations
 
 import io
 import zipfile
-from collections import defaultdict
 from collections.abc import Sequence
-from typing import Any, Final
+from dataclasses import asdict
+from typing import Final
 
 import msgspec
 import numpy as np
@@ -14,56 +14,62 @@ from numpy.typing import NDArray
 
 from reward.encoder import SentenceEncoder
 from reward.judgments import Judgment
+from reward.relevance_calibration import Calibration
+from reward.relevance_endpoint import Endpoint, EndpointScorer
 from reward.relevance_features import Features, Geometry
-from reward.relevance_model import TierModel
-from reward.relevance_report import RelevanceReport
-from reward.relevance_training import train_model
+from reward.relevance_network import Network
+from reward.relevance_report import Borders, RelevanceReport
+from reward.relevance_scorer import NetworkScorer, PairScorer
+from reward.relevance_training import Pairs, measured, train
 from reward.settings import RelevanceSettings
 from reward.text import normalise
 from schemas.catalogue import Catalogue
-from schemas.errors import Corrupt, Incompatible
+from schemas.errors import Corrupt, Incompatible, InvalidData
 from schemas.store import Store, sha256
 
 Ints = NDArray[np.int64]
 Tier = NDArray[np.int8]
 Confidence = NDArray[np.float32]
 
-#: Pairs scored at a time: bounds memory, not the result.
-CHUNK: Final = 4_096
+#: Form of the artefact.
+FORM: Final = 2
+REMEDY: Final = "train the scorer again (headrace relevance train)"
 
 
-class _Header(msgspec.Struct, frozen=True):
+class OwnNetwork(msgspec.Struct, frozen=True, tag="network"):
+    """The scorer is the network in ``model.npz``."""
+
+
+class Header(msgspec.Struct, frozen=True):
+    """``scorer.json`` of an artefact."""
+
     encoder: str
     cached_queries: int
     report: RelevanceReport
+    scorer: OwnNetwork | Endpoint
+    calibration: Calibration
+    borders: Borders | None
     judgments: list[tuple[str, str, int]]  # normalised query, item, tier
+    v: int = FORM
+
+
+class _Form(msgspec.Struct):
     v: int = 1
 
 
 class RelevanceScorer:
     """Tiers 0 to 3 with confidence. ``version`` names model, judgments and encoder; ``report`` says how good it is."""
 
-    def __init__(
-        self,
-        model: TierModel,
-        geometry: Geometry,
-        header: _Header,
-        catalogue: Catalogue,
-        item_emb_ND: NDArray[np.float32],
-        encoder: SentenceEncoder,
-    ) -> None:
-        self._model, self._geometry, self._header = model, geometry, header
+    def __init__(self, header: Header, model: bytes, catalogue: Catalogue, features: Features, scorer: PairScorer) -> None:
+        self._header, self._model = header, model
+        self._catalogue, self._features, self._scorer = catalogue, features, scorer
         self.report = header.report
-        self._features = Features(catalogue, item_emb_ND, encoder, geometry, header.cached_queries)
-        by_query: defaultdict[str, dict[int, int]] = defaultdict(dict)
-        for query, item, tier in header.judgments:
-            if item in catalogue.row:
-                by_query[query][catalogue.row[item]] = tier
-        self._judged = {
-            query: (np.array(sorted(known), np.int64), np.array([known[row] for row in sorted(known)], np.int8))
-            for query, known in by_query.items()
-        }
-        self.version = sha256(self._model_bytes() + msgspec.json.encode(header))[:12]
+        self.version = _version(msgspec.json.encode(header), model)
+        kept = [(query, catalogue.row[item], tier) for query, item, tier in header.judgments if item in catalogue.row]
+        self._judged = {query: n for n, query in enumerate(dict.fromkeys(query for query, _, _ in kept))}
+        key_J = np.array([self._judged[query] * len(catalogue) + row for query, row, _ in kept], np.int64)
+        order_J = np.argsort(key_J, kind="stable")
+        self._key_J, self._tier_J = key_J[order_J], np.array([tier for *_, tier in kept], np.int8)[order_J]
 
     @classmethod
     def train(
@@ -77,59 +83,89 @@ class RelevanceScorer:
     ) -> tuple[RelevanceScorer, RelevanceReport]:
         """Fit on judged queries, calibrate on others, report on others still. Deterministic given ``seed``.
 
-        Judgments of items outside the catalogue are left out. With fewer than ``settings.min_judgments`` left there is
-        nothing to train on: tiers then go by the embeddings' cosine alone, and the report's ``trained`` says so. Where the
-        titles are only ids, every tier is 0, and ``textless`` says so.
+        With ``settings.endpoint`` nothing is fitted: the model there is calibrated and reported on. Without it, and with
+        fewer than ``settings.min_judgments``, tiers go by the embeddings' cosine alone, and the report's ``trained`` says
+        so. Where the titles are only ids, every tier is 0, and ``textless`` says so.
 
         Raises:
-            InvalidData: a tier outside 0 to 3.
+            InvalidData: a tier outside 0 to 3, an item that the catalogue lacks, too few judgments for an endpoint.
+            Unavailable, InvalidValue: the endpoint does not answer as documented.
         """
-        geometry = Geometry.fit(item_emb_ND, settings.projection)
+        geometry = Geometry.fit(item_emb_ND)
         features = Features(catalogue, item_emb_ND, encoder, geometry, settings.cached_queries)
-        known = [Judgment(normalise(j.query), j.item, j.tier) for j in judgments if j.item in catalogue.row]
-        model, report = train_model(known, catalogue, features, settings, seed)
-        header = _Header(
-            encoder.version, settings.cached_queries, report, sorted({(j.query, j.item, j.tier) for j in known})
+        pairs = Pairs.of(judgments, catalogue)
+        given = EndpointScorer.connect(settings, catalogue) if settings.endpoint else None
+        trained = train(pairs, catalogue, features, settings, seed, given)
+        scorer, model = trained.scorer, b""
+        if isinstance(scorer, NetworkScorer):
+            model = _packed({**asdict(scorer.network), **asdict(geometry)})
+        header = Header(
+            encoder=encoder.version,
+            cached_queries=settings.cached_queries,
+            report=trained.report,
+            scorer=given.endpoint if given is not None else OwnNetwork(),
+            calibration=trained.calibration,
+            borders=trained.borders,
+            judgments=sorted({(normalise(j.query), j.item, int(j.tier)) for j in judgments}),
         )
         # As it will be read back: an int where a float belongs would be written otherwise, and give another version.
-        header = msgspec.json.decode(msgspec.json.encode(header), type=_Header)
-        return cls(model, geometry, header, catalogue, item_emb_ND, encoder), header.report
+        header = msgspec.json.decode(msgspec.json.encode(header), type=Header)
+        return cls(header, model, catalogue, features, scorer), header.report
 
     def tiers(self, query: str, rows: Ints) -> tuple[Tier, Confidence]:
         """(tier_N, confidence_N) of catalogue rows; confidence is the tier's probability, 1 for a judgment."""
-        key, rows_N = normalise(query), np.asarray(rows, np.int64)
-        tier_N, confidence_N = self.scored(key, rows_N)
-        judged = self._judged.get(key)
-        if judged is not None:
-            known_J, tier_J = judged
-            place_N = np.minimum(np.searchsorted(known_J, rows_N), len(known_J) - 1)
-            hit_N = known_J[place_N] == rows_N
-            tier_N[hit_N], confidence_N[hit_N] = tier_J[place_N[hit_N]], 1.0
-        return tier_N, confidence_N
+        rows_N = np.asarray(rows, np.int64)
+        return self._tiers([normalise(query)], np.zeros(len(rows_N), np.int64), rows_N)
 
     def tiers_many(self, queries: Sequence[str], rows: Ints) -> tuple[Tier, Confidence]:
         """As `tiers`, for P pairs: ``queries[p]`` with ``rows[p]``."""
-        rows_P = np.asarray(rows, np.int64)
-        tier_P, confidence_P = np.empty(len(rows_P), np.int8), np.empty(len(rows_P), np.float32)
-        places: defaultdict[str, list[int]] = defaultdict(list)
-        for place, query in enumerate(queries):
-            places[query].append(place)
-        for query, where in places.items():
-            tier_P[where], confidence_P[where] = self.tiers(query, rows_P[where])
+        number: dict[str, int] = {}
+        which_P = np.array([number.setdefault(normalise(query), len(number)) for query in queries], np.int64)
+        return self._tiers(list(number), which_P, np.asarray(rows, np.int64))
+
+    def measure(self, judgments: Sequence[Judgment]) -> RelevanceReport:
+        """How the scorer itself, judgments aside, agrees with judgments that it was not trained on.
+
+        Raises:
+            InvalidData: there are none, or one is not as it should be.
+            Incompatible: this scorer was never trained.
+        """
+        if not judgments:
+            raise InvalidData("judgments", None, "number", 0, "at least 1")
+        if self._header.borders is None:
+            raise Incompatible("relevance scorer", "a trained one", str(self.report), REMEDY)
+        pairs = Pairs.of(judgments, self._catalogue)
+        logit_MT = self._scorer.logits(pairs.queries, pairs.which_P, pairs.rows_P)
+        return measured(
+            pairs, pairs.features(self._features), logit_MT, self._header.calibration, self._header.borders,
+            len(self._header.judgments), len(self._judged),
+        )  # fmt: skip
+
+    def _tiers(self, queries: list[str], which_P: Ints, rows_P: Ints) -> tuple[Tier, Confidence]:
+        """Of the pairs (queries[which_P[p]], rows_P[p]); queries are distinct and normalised."""
+        judged_P, place_P = self._judgments(queries, which_P, rows_P)
+        tier_P, confidence_P = np.empty(len(rows_P), np.int8), np.ones(len(rows_P), np.float32)
+        tier_P[judged_P] = self._tier_J[place_P[judged_P]]
+        unjudged_P = ~judged_P
+        logit_PT = self._scorer.logits(queries, which_P[unjudged_P], rows_P[unjudged_P])
+        tier_P[unjudged_P], confidence_P[unjudged_P] = self._header.calibration.tiers(logit_PT)
         return tier_P, confidence_P
 
-    def scored(self, query_key: str, rows_N: Ints) -> tuple[Tier, Confidence]:
-        """What the model says of a normalised query, judgments or not."""
-        tier_N, confidence_N = np.empty(len(rows_N), np.int8), np.empty(len(rows_N), np.float32)
-        for start in range(0, len(rows_N), CHUNK):
-            part = slice(start, start + CHUNK)
-            tier_N[part], confidence_N[part] = self._model.tiers(self._features.of(query_key, rows_N[part]))
-        return tier_N, confidence_N
+    def _judgments(self, queries: list[str], which_P: Ints, rows_P: Ints) -> tuple[NDArray[np.bool_], Ints]:
+        """(whether pair p is judged, its place among the judgments)."""
+        if not len(self._key_J):
+            return np.zeros(len(rows_P), bool), np.zeros(len(rows_P), np.int64)
+        number_U = np.array([self._judged.get(query, -1) for query in queries], np.int64)
+        key_P = number_U[which_P] * len(self._catalogue) + rows_P
+        # The last of a pair's judgments, which are in the order of their tiers: the highest is believed.
+        place_P = np.maximum(0, np.searchsorted(self._key_J, key_P, side="right") - 1)
+        return (self._key_J[place_P] == key_P) & (number_U[which_P] >= 0), place_P
 
     def save(self, store: Store) -> str:
         """Write into ``relevance/<version>/``; returns the version."""
         folder = f"relevance/{self.version}"
-        store.write(f"{folder}/model.npz", self._model_bytes())
+        if self._model:
+            store.write(f"{folder}/model.npz", self._model)
         store.write(f"{folder}/scorer.json", msgspec.json.encode(self._header))  # last: it makes the folder whole
         return self.version
 
@@ -146,29 +182,57 @@ class RelevanceScorer:
 
         Raises:
             Unavailable: there is no such version.
-            Incompatible: another sentence model made its embeddings, or they are of another catalogue.
+            Incompatible: another sentence model made its embeddings, they are of another catalogue, or its form is older.
             Corrupt: a file is not what its version says.
         """
-        folder = f"relevance/{version}"
-        try:
-            header = msgspec.json.decode(store.read(f"{folder}/scorer.json"), type=_Header)
-            arrays = dict(np.load(io.BytesIO(store.read(f"{folder}/model.npz"))))
-            emb_ND = np.load(io.BytesIO(store.read("catalogue/embeddings.npy"))) if item_emb_ND is None else item_emb_ND
-            geometry = Geometry(*(arrays.pop(name) for name in ("mean_D", "covariance_DD", "axes_DK")))
-            model = TierModel(**{**arrays, "temperature": float(arrays["temperature"])})
-        except (msgspec.DecodeError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
-            raise Corrupt(f"{store.url}/{folder}", str(error), "train the scorer again") from error
+        header, model = read_artefact(store, version)
         if header.encoder != encoder.version:
-            raise Incompatible("sentence model of the scorer", header.encoder, encoder.version, "train the scorer again")
+            raise Incompatible("sentence model of the scorer", header.encoder, encoder.version, REMEDY)
+        try:
+            emb_ND = np.load(io.BytesIO(store.read("catalogue/embeddings.npy"))) if item_emb_ND is None else item_emb_ND
+        except (ValueError, EOFError) as error:
+            raise Corrupt(f"{store.url}/catalogue/embeddings.npy", str(error), "embed the catalogue again") from error
         if len(emb_ND) != len(catalogue):
             raise Incompatible("rows of the item embeddings", len(catalogue), len(emb_ND), "embed the catalogue again")
-        scorer = cls(model, geometry, header, catalogue, emb_ND, encoder)
-        if scorer.version != version:
-            raise Corrupt(f"{store.url}/{folder}", f"contents are version {scorer.version}", "train the scorer again")
-        return scorer
+        if isinstance(header.scorer, Endpoint):
+            features = Features(catalogue, emb_ND, encoder, Geometry.fit(emb_ND), header.cached_queries)
+            return cls(header, model, catalogue, features, EndpointScorer(header.scorer, catalogue))
+        try:
+            arrays = dict(np.load(io.BytesIO(model)))
+            geometry = Geometry(*(arrays.pop(name) for name in ("mean_D", "covariance_DD")))
+            network = Network(**arrays)
+        except (ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
+            raise Corrupt(f"{store.url}/relevance/{version}/model.npz", str(error), REMEDY) from error
+        features = Features(catalogue, emb_ND, encoder, geometry, header.cached_queries)
+        return cls(header, model, catalogue, features, NetworkScorer(features, network))
 
-    def _model_bytes(self) -> bytes:
-        arrays: dict[str, Any] = {**vars(self._model), **vars(self._geometry)}
-        buffer = io.BytesIO()
-        np.savez(buffer, **arrays)
-        return buffer.getvalue()
+
+def read_artefact(store: Store, version: str) -> tuple[Header, bytes]:
+    """(header, bytes of the model, empty for an endpoint) of a version, held against its checksum.
+
+    Raises:
+        Unavailable, Incompatible, Corrupt: as `RelevanceScorer.load`.
+    """
+    folder = f"relevance/{version}"
+    raw = store.read(f"{folder}/scorer.json")
+    try:
+        form = msgspec.json.decode(raw, type=_Form).v
+        if form != FORM:
+            raise Incompatible(f"form of {store.url}/{folder}", FORM, form, REMEDY)
+        header = msgspec.json.decode(raw, type=Header)
+    except msgspec.DecodeError as error:
+        raise Corrupt(f"{store.url}/{folder}/scorer.json", str(error), REMEDY) from error
+    model = store.read(f"{folder}/model.npz") if isinstance(header.scorer, OwnNetwork) else b""
+    if _version(raw, model) != version:
+        raise Corrupt(f"{store.url}/{folder}", f"its contents are version {_version(raw, model)}", REMEDY)
+    return header, model
+
+
+def _version(header: bytes, model: bytes) -> str:
+    return sha256(model + header)[:12]
+
+
+def _packed(arrays: dict[str, NDArray[np.float32]]) -> bytes:
+    buffer = io.BytesIO()
+    np.savez(buffer, allow_pickle=False, **arrays)
+    return buffer.getvalue()

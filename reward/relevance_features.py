@@ -1,28 +1,31 @@
-"""Features of (query, item): closeness of meaning, overlap of words, agreement of brand, category and attributes."""
+"""Features of (query, item): closeness of meaning, overlap of words and letters, agreement of brand, category, attributes."""
 
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Final, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from reward.relevance_letters import LetterIndex, QueryLetters
 from reward.relevance_words import QueryWords, WordIndex
 from schemas.catalogue import Catalogue
 
-#: The features in their order, before the projected interactions.
+#: The features in their order.
 NAMES: Final = (
     "cosine", "cosine_z", "category_cosine", "category_gap", "covered_title", "covered_any", "share_any", "bm25_share",
     "bm25", "brand_match", "brand_conflict", "category_words", "attribute_match", "attribute_conflict", "last_word",
     "first_word", "rarest_word", "numbers", "has_numbers", "neighbours", "precision", "query_words", "unknown",
+    "cover_gap", "bm25_gap", "best_cover", "letters", "letters_precision",
 )  # fmt: skip
-
-K1, B = 1.2, 0.75
+_COLUMN: Final = {name: n for n, name in enumerate(NAMES)}
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
+Scalar = TypeVar("Scalar", bound=np.generic)
 
 
 class Encoder(Protocol):
@@ -34,42 +37,38 @@ class Encoder(Protocol):
 
 @dataclass(frozen=True)
 class Geometry:
-    """Where the catalogue's embeddings lie: ``mean_D``, ``covariance_DD``, and their first K axes ``axes_DK``."""
+    """Where the catalogue's embeddings lie: ``mean_D``, ``covariance_DD``."""
 
     mean_D: NDArray[np.float32]
     covariance_DD: NDArray[np.float32]
-    axes_DK: NDArray[np.float32]
 
     @classmethod
-    def fit(cls, emb_ND: NDArray[np.float32], axes: int, sample: int = 20_000) -> Geometry:
-        """From every n-th item, at most ``sample`` of them."""
+    def fit(cls, emb_ND: NDArray[np.float32], sample: int = 20_000) -> Geometry:
+        """From every n-th item, at most about ``sample`` of them."""
         emb_MD = emb_ND[:: max(1, len(emb_ND) // sample)].astype(np.float64)
         mean_D = emb_MD.mean(axis=0)
         covariance_DD = np.cov(emb_MD - mean_D, rowvar=False, bias=True).reshape(len(mean_D), len(mean_D))
-        _, vectors_DD = np.linalg.eigh(covariance_DD)
-        axes_DK = vectors_DD[:, ::-1][:, :axes]
-        return cls(mean_D.astype(np.float32), covariance_DD.astype(np.float32), axes_DK.astype(np.float32))
+        return cls(mean_D.astype(np.float32), covariance_DD.astype(np.float32))
 
 
 @dataclass(frozen=True)
 class _Query:
     words: QueryWords
+    letters: QueryLetters
     emb_D: NDArray[np.float32]
     mean: float
     spread: float
     category_C: NDArray[np.float32]
-    axes_K: NDArray[np.float32]
 
 
 class Features:
-    """Features of any query against rows of one catalogue. Queries are remembered, the last ``cached`` of them."""
+    """Features of any queries against rows of one catalogue. Queries are remembered, the last ``cached`` of them."""
 
     def __init__(
         self, catalogue: Catalogue, emb_ND: NDArray[np.float32], encoder: Encoder, geometry: Geometry, cached: int
     ) -> None:
-        self.words = WordIndex(catalogue)
+        self.words, self._letters = WordIndex(catalogue), LetterIndex(catalogue)
         self._emb_ND, self._encoder, self._geometry, self._cached = emb_ND, encoder, geometry, cached
-        self._axes_NK = emb_ND @ geometry.axes_DK
         names = sorted(set(catalogue.categories))
         number = {name: n for n, name in enumerate(names)}
         self._category_N = np.array([number[name] for name in catalogue.categories], np.int64)
@@ -82,21 +81,18 @@ class Features:
     @property
     def width(self) -> int:
         """Number of features."""
-        return len(NAMES) + int(self._geometry.axes_DK.shape[1])
+        return len(NAMES)
 
-    def of(self, query: str, rows_N: Ints) -> NDArray[np.float32]:
-        """x_NF of a query (normalised) and catalogue rows."""
-        q = self._query(query)
-        x_NF = np.empty((len(rows_N), self.width), np.float32)
-        cosine_N = self._emb_ND[rows_N] @ q.emb_D
-        category_N = q.category_C[self._category_N[rows_N]]
-        x_NF[:, 0] = cosine_N
-        x_NF[:, 1] = (cosine_N - q.mean) / q.spread
-        x_NF[:, 2] = category_N
-        x_NF[:, 3] = category_N - q.category_C.max()
-        self._overlap(q.words, rows_N, x_NF)
-        x_NF[:, len(NAMES) :] = self._axes_NK[rows_N] * q.axes_K
-        return x_NF
+    def of(self, queries: Sequence[str], which_P: Ints, rows_P: Ints) -> NDArray[np.float32]:
+        """x_PF of the pairs (queries[which_P[p]], rows_P[p]); queries are normalised."""
+        x_PF = np.zeros((len(rows_P), self.width), np.float32)
+        if not len(rows_P):
+            return x_PF
+        asked = [self._query(text) for text in queries]
+        self._meaning(asked, which_P, rows_P, x_PF)
+        self._overlap([q.words for q in asked], which_P, rows_P, x_PF)
+        self._spelling([q.letters for q in asked], which_P, rows_P, x_PF)
+        return x_PF
 
     def _query(self, text: str) -> _Query:
         found = self._queries.get(text)
@@ -106,56 +102,106 @@ class Features:
         emb_D = self._encoder.encode([text])[0]
         g = self._geometry
         spread = float(np.sqrt(max(1e-9, float(emb_D @ g.covariance_DD @ emb_D))))
+        words = self.words.query(text)
         made = _Query(
-            self.words.query(text), emb_D, float(emb_D @ g.mean_D), spread, self._centre_CD @ emb_D, emb_D @ g.axes_DK
+            words, self._letters.query(words.spelt), emb_D, float(emb_D @ g.mean_D), spread, self._centre_CD @ emb_D
         )
         self._queries[text] = made
         if len(self._queries) > self._cached:
             self._queries.popitem(last=False)
         return made
 
-    def _overlap(self, q: QueryWords, rows_N: Ints, x_NF: NDArray[np.float32]) -> None:
-        """Columns 4 to 22."""
-        x_NF[:, 4 : len(NAMES)] = 0.0
-        if not len(q.id_Q):
-            return
-        index = self.words
-        title_NW = index.title_NW[rows_N]
-        where_NWQ = title_NW[:, :, None] == q.id_Q
-        title_NQ = where_NWQ.any(axis=1) * q.trust_Q
-        brand_NQ = (index.brand_NW[rows_N][:, :, None] == q.id_Q).any(axis=1) * q.trust_Q
-        category_NQ = (index.category_NW[rows_N][:, :, None] == q.id_Q).any(axis=1) * q.trust_Q
-        value_NQ = (index.attributes_NW[rows_N][:, :, None] == q.id_Q).any(axis=1) * q.trust_Q
-        any_NQ = np.maximum(np.maximum(title_NQ, brand_NQ), np.maximum(category_NQ, value_NQ))
-        share_Q = q.idf_Q / q.idf_Q.sum()
-        length_N = index.length_N[rows_N]
-        saturation_N = (K1 + 1) / (1 + K1 * (1 - B + B * length_N / index.mean_length))
-        x_NF[:, 4] = title_NQ @ share_Q
-        x_NF[:, 5] = any_NQ @ share_Q
-        x_NF[:, 6] = any_NQ.mean(axis=1)
-        x_NF[:, 7] = x_NF[:, 4] * saturation_N
-        x_NF[:, 8] = np.log1p((title_NQ @ q.idf_Q) * saturation_N)
-        x_NF[:, 9] = brand_NQ.max(axis=1)
-        x_NF[:, 10] = (q.brand_Q & (any_NQ == 0)).any(axis=1)
-        x_NF[:, 11] = category_NQ @ share_Q
-        x_NF[:, 12] = value_NQ @ share_Q
-        x_NF[:, 13] = self._conflict(q, rows_N, any_NQ) @ share_Q
-        x_NF[:, 14] = any_NQ[:, -1]
-        x_NF[:, 15] = any_NQ[:, 0]
-        x_NF[:, 16] = any_NQ[:, int(np.argmax(q.idf_Q))]
-        if q.number_Q.any():
-            x_NF[:, 17] = any_NQ[:, q.number_Q].mean(axis=1)
-            x_NF[:, 18] = 1.0
-        if len(q.id_Q) > 1:
-            x_NF[:, 19] = (where_NWQ[:, :-1, :-1] & where_NWQ[:, 1:, 1:]).any(axis=1).mean(axis=1)
-        x_NF[:, 20] = where_NWQ.any(axis=2).sum(axis=1) / length_N
-        x_NF[:, 21] = np.log(len(q.id_Q))
-        x_NF[:, 22] = (q.id_Q < 0).mean()
+    def _meaning(self, asked: list[_Query], which_P: Ints, rows_P: Ints, x_PF: NDArray[np.float32]) -> None:
+        """Columns of the sentence embeddings."""
+        emb_UD, category_UC = np.stack([q.emb_D for q in asked]), np.stack([q.category_C for q in asked])
+        mean_U, spread_U = np.array([q.mean for q in asked]), np.array([q.spread for q in asked])
+        cosine_P = np.einsum("pd,pd->p", self._emb_ND[rows_P], emb_UD[which_P])
+        category_P = category_UC[which_P, self._category_N[rows_P]]
+        x_PF[:, 0] = cosine_P
+        x_PF[:, 1] = (cosine_P - mean_U[which_P]) / spread_U[which_P]
+        x_PF[:, 2] = category_P
+        x_PF[:, 3] = category_P - category_UC.max(axis=1)[which_P]
 
-    def _conflict(self, q: QueryWords, rows_N: Ints, any_NQ: Floats) -> NDArray[np.bool_]:
+    def _overlap(self, asked: list[QueryWords], which_P: Ints, rows_P: Ints, x_PF: NDArray[np.float32]) -> None:
+        """Columns of the words. Queries are padded to the longest with words that nothing has and that weigh nothing."""
+        index, length_U = self.words, np.array([len(q.id_Q) for q in asked])
+        if not length_U.any():
+            return
+        id_PQ = padded([q.id_Q for q in asked], -1)[which_P]
+        idf_UQ = padded([q.idf_Q for q in asked], 0.0)
+        share_PQ = (idf_UQ / np.maximum(1e-12, idf_UQ.sum(axis=1, keepdims=True)))[which_P]
+        trust_PQ, word_PQ = (
+            padded([q.trust_Q for q in asked], 0.0)[which_P],
+            padded([q.id_Q for q in asked], -3)[which_P] > -3,
+        )
+        count_P, every_P = length_U[which_P], np.arange(len(rows_P))
+
+        def found(words_NW: NDArray[np.int32]) -> Floats:
+            hit_PQ: Floats = (words_NW[rows_P][:, :, None] == id_PQ[:, None, :]).any(axis=1) * trust_PQ
+            return hit_PQ
+
+        def weighed(hit_PQ: NDArray[np.floating] | NDArray[np.bool_]) -> Floats:
+            total_P: Floats = np.einsum("pq,pq->p", hit_PQ, share_PQ)
+            return total_P
+
+        where_PWQ = index.title_NW[rows_P][:, :, None] == id_PQ[:, None, :]
+        title_PQ = where_PWQ.any(axis=1) * trust_PQ
+        brand_PQ, category_PQ, value_PQ = found(index.brand_NW), found(index.category_NW), found(index.attributes_NW)
+        any_PQ = np.maximum(np.maximum(title_PQ, brand_PQ), np.maximum(category_PQ, value_PQ))
+        missing_PQ = word_PQ & (any_PQ == 0)
+        saturation_P = index.saturation_N[rows_P]
+        number_PQ, rarest_U = padded([q.number_Q for q in asked], False)[which_P], idf_UQ.argmax(axis=1)
+        numbers_P = number_PQ.sum(axis=1)
+        column = {
+            "covered_title": (cover_P := weighed(title_PQ)),
+            "covered_any": weighed(any_PQ),
+            "share_any": any_PQ.sum(axis=1) / np.maximum(1, count_P),
+            "bm25_share": cover_P * saturation_P,
+            "bm25": np.log1p(cover_P * idf_UQ.sum(axis=1)[which_P] * saturation_P),
+            "brand_match": brand_PQ.max(axis=1),
+            "brand_conflict": (padded([q.brand_Q for q in asked], False)[which_P] & missing_PQ).any(axis=1),
+            "category_words": weighed(category_PQ),
+            "attribute_match": weighed(value_PQ),
+            "attribute_conflict": weighed(self._conflict(asked, which_P, rows_P, missing_PQ)),
+            "last_word": any_PQ[every_P, np.maximum(0, count_P - 1)],
+            "first_word": any_PQ[:, 0],
+            "rarest_word": any_PQ[every_P, rarest_U[which_P]],
+            "numbers": (any_PQ * number_PQ).sum(axis=1) / np.maximum(1, numbers_P),
+            "has_numbers": numbers_P > 0,
+            "neighbours": (where_PWQ[:, :-1, :-1] & where_PWQ[:, 1:, 1:]).any(axis=1).sum(axis=1)
+            / np.maximum(1, count_P - 1),
+            "precision": where_PWQ.any(axis=2).sum(axis=1) / index.length_N[rows_P],
+            "query_words": np.log(np.maximum(1, count_P)),
+            "unknown": (word_PQ & (id_PQ < 0)).sum(axis=1) / np.maximum(1, count_P),
+            "cover_gap": cover_P - np.array([q.best_cover for q in asked])[which_P],
+            "bm25_gap": cover_P * saturation_P - np.array([q.best_bm25 for q in asked])[which_P],
+            "best_cover": np.array([q.best_cover for q in asked])[which_P],
+        }
+        for name, value_P in column.items():
+            x_PF[:, _COLUMN[name]] = value_P
+
+    def _conflict(
+        self, asked: list[QueryWords], which_P: Ints, rows_P: Ints, missing_PQ: NDArray[np.bool_]
+    ) -> NDArray[np.bool_]:
         """Words that are values of a type for which the item has another value: red asked, and the item is blue."""
         if not self.words.types:
-            return np.zeros(any_NQ.shape, bool)
-        has_NQ = self.words.has_type_NT[rows_N][:, q.type_Q]
-        conflict_NQ: NDArray[np.bool_] = has_NQ & (q.type_Q >= 0) & (any_NQ == 0)
-        return conflict_NQ
+            return np.zeros(missing_PQ.shape, bool)
+        type_PQ = padded([q.type_Q for q in asked], -1)[which_P]
+        conflict_PQ: NDArray[np.bool_] = self.words.has_type_NT[rows_P[:, None], type_PQ] & (type_PQ >= 0) & missing_PQ
+        return conflict_PQ
+
+    def _spelling(self, asked: list[QueryLetters], which_P: Ints, rows_P: Ints, x_PF: NDArray[np.float32]) -> None:
+        """Columns of the letters."""
+        id_PG, idf_UG = padded([q.id_G for q in asked], -1)[which_P], padded([q.idf_G for q in asked], 0.0)
+        hit_PG = (self._letters.piece_NW[rows_P][:, :, None] == id_PG[:, None, :]).any(axis=1)
+        share_PG = (idf_UG / np.maximum(1e-12, idf_UG.sum(axis=1, keepdims=True)))[which_P]
+        x_PF[:, _COLUMN["letters"]] = np.einsum("pg,pg->p", hit_PG, share_PG)
+        x_PF[:, _COLUMN["letters_precision"]] = hit_PG.sum(axis=1) / self._letters.count_N[rows_P]
+
+
+def padded(rows: Sequence[NDArray[Scalar]], fill: float) -> NDArray[Scalar]:
+    """The rows below each other, filled up at their ends; at least one column."""
+    table = np.full((len(rows), max(1, *map(len, rows))), fill, rows[0].dtype)
+    for n, row in enumerate(rows):
+        table[n, : len(row)] = row
+    return table

@@ -7,6 +7,13 @@ import math
 import msgspec
 
 
+class Borders(msgspec.Struct, frozen=True):
+    """The three borders between tiers that agree best with the judgments not held out."""
+
+    bm25: tuple[float, ...]
+    cosine: tuple[float, ...]
+
+
 class RelevanceReport(msgspec.Struct, frozen=True, omit_defaults=True):
     """Held-out agreement with judgments. Kappa is quadratic: 1 agreement, 0 chance. Prints as one sentence."""
 
@@ -22,6 +29,10 @@ class RelevanceReport(msgspec.Struct, frozen=True, omit_defaults=True):
     kappa_cosine: float  #: best thresholds on the embeddings' cosine
     confusion: tuple[tuple[int, ...], ...]  #: [true tier][predicted tier]
     textless: bool = False  #: True: not trained, and the titles tell items apart by their ids alone: every tier is 0
+    gain_bm25: tuple[float, float] = (0.0, 0.0)  #: 95 % interval of kappa - kappa_bm25, paired, queries resampled
+    gain_cosine: tuple[float, float] = (0.0, 0.0)  #: the same of kappa - kappa_cosine
+    tier_calibration_error: float = 0.0  #: as calibration_error, of each tier's own probability; mean of the four
+    reliability: tuple[tuple[float, float, int], ...] = ()  #: (mean confidence, accuracy, judgments) of each bin
 
     @property
     def doubt(self) -> str:

@@ -21,6 +21,12 @@ from schemas.catalogue import Catalogue
 #: Words kept of a title, a brand, a category, and all attribute values together.
 WIDTHS: Final = {"title": 32, "brand": 4, "category": 8, "attributes": 24}
 
+#: Words of a query that are looked at: bounds the memory of a batch.
+QUERY_WORDS: Final = 24
+
+#: Okapi BM25's saturation and length normalisation.
+K1, B = 1.2, 0.75
+
 #: Weight of a word that only the speller found.
 CORRECTED: Final = 0.8
 
@@ -37,6 +43,9 @@ class QueryWords(NamedTuple):
     type_Q: Ints
     number_Q: NDArray[np.bool_]
     brand_Q: NDArray[np.bool_]
+    best_cover: float  #: highest share of idf that any title of the catalogue covers
+    best_bm25: float  #: the same, each title's share times its saturation
+    spelt: str  #: all words of the query, the misspelt ones corrected
 
 
 class WordIndex:
@@ -61,7 +70,9 @@ class WordIndex:
             self._padded(fields[name], width) for name, width in WIDTHS.items()
         )
         self.length_N = np.maximum(1, (self.title_NW >= 0).sum(axis=1)).astype(np.float64)
-        self.mean_length = float(self.length_N.mean()) if len(catalogue) else 1.0
+        mean_length = float(self.length_N.mean()) if len(catalogue) else 1.0
+        self.saturation_N = (K1 + 1) / (1 + K1 * (1 - B + B * self.length_N / mean_length))
+        self._postings()
         self._brands = {word for words in fields["brand"] for word in words}
         self.types = tuple(sorted({name for a in catalogue.attributes for name in a}))
         self.has_type_NT = np.array([[name in a for name in self.types] for a in catalogue.attributes], bool).reshape(
@@ -77,27 +88,47 @@ class WordIndex:
 
         Words that say nothing ("for", "in") are left out, unless the query has no others.
         """
-        ids: list[int] = []
-        trust: list[float] = []
-        words = stems(text)
-        words = [word for word in words if word not in STOP_WORDS] or words
-        for word in words:
-            known = word if word in self._id else self._speller.correct(word)
-            ids.append(self._id[known] if known is not None else -1)
-            trust.append(1.0 if known == word else CORRECTED)
-        id_Q = np.array(ids, np.int32)
+        said = stems(text)[:QUERY_WORDS]
+        corrected = {word: word if word in self._id else self._speller.correct(word) for word in said}
+        words = [word for word in said if word not in STOP_WORDS] or said
+        known = [corrected[word] for word in words]
+        spelt = " ".join(corrected[word] or word for word in said)
+        id_Q = np.array([-1 if word is None else self._id[word] for word in known], np.int32)
+        trust_Q = np.array([1.0 if corrected[word] == word else CORRECTED for word in words])
         found_Q = id_Q >= 0
         if not len(self._id):
             nothing = np.full(len(words), -1, np.int32)
-            return QueryWords(nothing, np.ones(len(words)), np.ones(len(words)), nothing, found_Q, found_Q)
+            return QueryWords(nothing, np.ones(len(words)), np.ones(len(words)), nothing, found_Q, found_Q, 0.0, 0.0, spelt)
+        idf_Q = np.where(found_Q, self._idf_V[id_Q], self._unknown_idf)
         return QueryWords(
             id_Q,
-            np.where(found_Q, self._idf_V[id_Q], self._unknown_idf),
-            np.array(trust, np.float64),
+            idf_Q,
+            trust_Q,
             np.where(found_Q, self._type_V[id_Q], -1).astype(np.int32),
             np.array([any(letter.isdigit() for letter in word) for word in words], bool),
             np.array([word in self._brands for word in words], bool),
+            *self._best(id_Q, idf_Q, trust_Q),
+            spelt,
         )
+
+    def _postings(self) -> None:
+        """For each word the items whose title holds it: ``item_P`` from ``start_V[word]`` to the next word's start."""
+        item_P, place_P = np.nonzero(self.title_NW >= 0)
+        pair_P = np.unique(self.title_NW[item_P, place_P].astype(np.int64) * len(self.title_NW) + item_P)
+        word_P, self._item_P = np.divmod(pair_P, max(1, len(self.title_NW)))
+        self._item_P = self._item_P.astype(np.int32)
+        self._start_V = np.searchsorted(word_P, np.arange(len(self._id) + 1))
+
+    def _best(self, id_Q: Ints, idf_Q: Floats, trust_Q: Floats) -> tuple[float, float]:
+        """The best title's share of the query's idf, without and with saturation: what a match can be measured by."""
+        cover_N = np.zeros(len(self.title_NW))
+        for word, weight in zip(id_Q.tolist(), (idf_Q * trust_Q).tolist(), strict=True):
+            if word >= 0:
+                cover_N[self._item_P[self._start_V[word] : self._start_V[word + 1]]] += weight
+        if not len(id_Q) or not len(cover_N):
+            return 0.0, 0.0
+        total = float(idf_Q.sum())
+        return float(cover_N.max()) / total, float((cover_N * self.saturation_N).max()) / total
 
     def _padded(self, rows: Sequence[Sequence[str]], width: int) -> Ints:
         width = max(1, min(width, max(map(len, rows), default=1)))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import BaseModel, ConfigDict, Field
 
 
@@ -12,13 +14,14 @@ class RelevanceSettings(BaseModel):
 
     model: str = Field(default="", description="folder of a sentence model (MiniLM layout); empty: the one in the wheel")
     hidden: int = Field(default=48, ge=4, le=1024, description="units of the scorer's hidden layer")
-    projection: int = Field(
-        default=0, ge=0, le=256, description="axes of the embeddings whose products join the features; 0 for none"
+    loss: Literal["ranked", "nominal"] = Field(
+        default="ranked",
+        description="what training minimises: `ranked` knows that tiers are ordered, `nominal` is cross-entropy",
     )
-    epochs: int = Field(default=40, ge=1, le=1000, description="passes over the judgments, at most")
+    epochs: int = Field(default=150, ge=1, le=1000, description="passes over the judgments, at most")
     penalty: float = Field(default=3e-3, ge=0, le=10, description="squared-weight penalty of the scorer")
     random_share: float = Field(
-        default=0.3,
+        default=0.1,
         ge=0,
         le=10,
         description="random pairs taken as irrelevant in fitting, per judgment; judges see few",
@@ -29,6 +32,11 @@ class RelevanceSettings(BaseModel):
     cached_queries: int = Field(
         default=50_000, ge=1, le=5_000_000, description="queries whose words and vector stay in memory"
     )
+    endpoint: str = Field(
+        default="", description="http address of a relevance model that is asked instead of training one; empty: train"
+    )
+    endpoint_batch: int = Field(default=64, ge=1, le=10_000, description="pairs in one question to the endpoint, at most")
+    endpoint_timeout_s: float = Field(default=30.0, gt=0, le=3600, description="s that the endpoint may take for an answer")
 
 
 class PosteriorSettings(BaseModel):

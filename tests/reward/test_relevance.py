@@ -16,8 +16,9 @@ from sklearn.metrics import cohen_kappa_score
 from reward.encoder import SentenceEncoder
 from reward.judgments import Judgment
 from reward.relevance import RelevanceScorer
+from reward.relevance_calibration import best_thresholds
 from reward.relevance_features import NAMES, Features, Geometry
-from reward.relevance_model import best_thresholds, quadratic_kappa
+from reward.relevance_metrics import quadratic_kappa
 from reward.relevance_report import RelevanceReport
 from reward.settings import RelevanceSettings
 from reward.text import tokens
@@ -125,13 +126,13 @@ def test_a_tier_outside_its_bound_is_named(toy: Toy, encoder: SentenceEncoder) -
 
 def test_features_by_hand(toy: Toy, encoder: SentenceEncoder) -> None:
     """`blue hammer` against a red hammer: hammer is covered, blue is not, and contradicts the item's colour."""
-    features = Features(toy.catalogue, toy.emb_ND, encoder, Geometry.fit(toy.emb_ND, 4), 10)
+    features = Features(toy.catalogue, toy.emb_ND, encoder, Geometry.fit(toy.emb_ND), 10)
     kinds = [(a["entity"], a["colour"]) for a in toy.catalogue.attributes]
     plain_red = next(
         n for n, kind in enumerate(kinds) if kind == ("hammer", "red") and "blue" not in toy.catalogue.titles[n]
     )
     rows = np.array([plain_red, kinds.index(("hammer", "blue")), kinds.index(("kettle", "blue"))])
-    x_NF = features.of("blue hammer", rows)
+    x_NF = features.of(["blue hammer"], np.zeros(3, np.int64), rows)
     column = {name: x_NF[:, n] for n, name in enumerate(NAMES)}
     holds = [{*tokens(t), *a.values()} for t, a in zip(toy.catalogue.titles, toy.catalogue.attributes, strict=True)]
     # idf = log(1 + (N - df + .5) / (df + .5)); a title that names blue as a trim covers it, so such red hammers are out.
@@ -184,3 +185,49 @@ def test_a_scorer_that_beats_nothing_says_so() -> None:
         assert "guess" in weak.doubt
     few = RelevanceReport(True, 200, 200, 30, 0.2, 0.3, 1.4, 0.0, -0.1, -0.2, ())
     assert "guess" in few.doubt and msgspec.structs.replace(few, test_judgments=300).doubt == ""  # .37 and .12 by chance
+
+
+def test_an_item_that_the_catalogue_lacks_is_named(toy: Toy, encoder: SentenceEncoder) -> None:
+    with pytest.raises(InvalidData, match="row 1, field 'item' is 'gone', but must be in the catalogue"):
+        RelevanceScorer.train(
+            [Judgment("a", "i000", 0), Judgment("a", "gone", 3)], toy.catalogue, toy.emb_ND, encoder, SETTINGS, 1
+        )
+
+
+def test_a_damaged_artefact_is_refused(trained: RelevanceScorer, toy: Toy, encoder: SentenceEncoder, tmp_path: Path) -> None:
+    """Each file cut short, a digit changed in each, and a form of another day."""
+    store = Store(str(tmp_path))
+    version = trained.save(store)
+    for name in ("model.npz", "scorer.json"):
+        path = f"relevance/{version}/{name}"
+        whole = store.read(path)
+        place = len(whole) * 2 // 3
+        for damaged in (whole[: len(whole) // 2], whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :], b""):
+            store.write(path, damaged)
+            with pytest.raises(Corrupt, match="train the scorer again"):
+                RelevanceScorer.load(store, version, toy.catalogue, encoder, toy.emb_ND)
+        store.write(path, whole)
+    store.write(f"relevance/{version}/scorer.json", b'{"v":1}')
+    with pytest.raises(Incompatible, match="expected 2, found 1"):
+        RelevanceScorer.load(store, version, toy.catalogue, encoder, toy.emb_ND)
+
+
+def test_the_scorer_is_measured_without_its_judgments(trained: RelevanceScorer, toy: Toy) -> None:
+    """Judgments turned upside down agree with no scorer; a lookup of what it was trained on would not notice."""
+    judgments = toy.judgments(3, seed=2)
+    assert trained.measure(judgments).kappa > 0.8
+    upside_down = [judgment._replace(tier=3 - judgment.tier) for judgment in judgments]
+    assert trained.measure(upside_down).kappa < 0
+    with pytest.raises(InvalidData, match="at least 1"):
+        trained.measure([])
+
+
+def test_intervals_and_reliability_are_reported(trained: RelevanceScorer) -> None:
+    report = trained.report
+    for low, high, gain in (
+        (*report.gain_bm25, report.kappa - report.kappa_bm25),
+        (*report.gain_cosine, report.kappa - report.kappa_cosine),
+    ):
+        assert 0 < low < gain < high
+    assert sum(count for *_, count in report.reliability) == report.test_judgments
+    assert report.calibration_error < 0.1 and report.tier_calibration_error < 0.1
