@@ -92,10 +92,11 @@ class World:
 
     def __init__(self) -> None:
         rng = np.random.default_rng(5)
-        self.click_TIJ = 0.7 * rng.random((12, 4, 4)) + 0.1  # second place: item, item above
+        worth_TI = rng.random((12, 4))
+        self.click_TIJ = 0.1 + 0.5 * worth_TI[:, :, None] + 0.3 * rng.random((12, 4, 4))  # second place: item, item above
         self.first_TI = self.click_TIJ.mean(axis=2)
         self.logging_TI = rng.normal(0, 0.5, (12, 4))
-        self.target_TI = rng.normal(0, 0.3, (12, 4)) + 3 * self.first_TI
+        self.target_TI = rng.normal(0, 0.3, (12, 4)) + 1.5 * worth_TI
 
     def logp(self, score_TI: Floats) -> Floats:
         """[12 kinds, 12 lists, 2 places], by exp and sum."""
