@@ -7,7 +7,7 @@ import sys
 import typer
 from rich.console import Console
 
-from headrace.commands import data, live, operate, preview, schemas, services, weights
+from headrace.commands import campaigns, data, live, operate, preview, schemas, services, tokens, weights
 from headrace.logs import configure_logs
 from schemas.errors import HeadraceError, InvalidValue
 
@@ -27,10 +27,10 @@ in a second terminal. Point at your own services with HEADRACE_KAFKA, HEADRACE_R
 
 for module in (live, services, data, operate):
     module.register(app)
-campaigns = typer.Typer(help="Campaigns: other weights for some requests and items, for some time.")
-preview.register(weights.app, campaigns)
+preview.register(weights.app, campaigns.app)
 app.add_typer(weights.app, name="weights")
-app.add_typer(campaigns, name="campaigns")
+app.add_typer(campaigns.app, name="campaigns")
+app.add_typer(tokens.app, name="tokens")
 app.add_typer(operate.quarantine, name="quarantine")
 app.add_typer(schemas.app, name="schemas")
 

@@ -26,9 +26,10 @@ def preview_tables(found: Preview) -> Iterator[RenderableType]:
         if moves.gaining or moves.losing:
             yield _moves(title, moves)
     if found.overlaps:
-        table = _table("Campaigns that meet", "wins", "over", "in", "because of", "items")
+        table = _table("Campaigns that meet", "", "wins over", "in", "items")
         for one in found.overlaps:
-            table.add_row(one.winner, one.loser, ", ".join(one.about), one.why, f"{one.items:,}")
+            table.add_row(one.first, one.second, ", ".join(sorted(one.wins)), f"{one.items:,}")
+        table.caption = "higher priority, then narrower scope, then later start, then id"
         yield table
     for expected in found.expected:
         yield _expected(expected, found)

@@ -1,4 +1,4 @@
-"""Settings of the reward plane: relevance, posterior CTR, and the score by which the server orders."""
+"""Settings of the reward plane: relevance, posterior CTR, the score by which the server orders, and who decides."""
 
 from __future__ import annotations
 
@@ -94,6 +94,19 @@ class PreviewSettings(BaseModel):
     seed: int = Field(default=0, ge=0, le=2**63 - 1, description="of the bootstrap's draws")
 
 
+class DeskSettings(BaseModel):
+    """How the reward is decided."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    four_eyes: bool = Field(default=False, description="what one person drafts another, an approver, lets act")
+    min_relevance_share: float = Field(
+        default=0.1, ge=0, lt=1, description="least share of an item's reward that full relevance must be able to decide"
+    )
+    segments: tuple[str, ...] = Field(default=(), description="user segments that a scope may name; empty: any")
+    markets: tuple[str, ...] = Field(default=(), description="markets that a scope may name; empty: any")
+
+
 class RewardSettings(BaseModel):
     """Everything of `reward`."""
 
@@ -103,3 +116,4 @@ class RewardSettings(BaseModel):
     posterior: PosteriorSettings = Field(default=PosteriorSettings(), description="posterior CTR")
     serving: ServingScoreSettings = Field(default=ServingScoreSettings(), description="order of a page")
     preview: PreviewSettings = Field(default=PreviewSettings(), description="previews and effects of changes")
+    desk: DeskSettings = Field(default=DeskSettings(), description="decisions about the reward")

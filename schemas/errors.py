@@ -6,10 +6,28 @@ HeadraceError
 │   ├── InvalidEvent      in a record from a topic; ``reason`` is the quarantine's code
 │   ├── InvalidData       in a data set: carries ``file``, ``row``, ``field``
 │   └── InvalidRequest    in a search or console request
+│       ├── NotFound            no such campaign, revision, version or token (HTTP 404)
+│       ├── WrongState          the verb does not fit the state of the decision
+│       ├── InvalidWeight       a weight or factor is not finite, negative or out of its bounds
+│       ├── WorthlessRelevance  weights under which relevance would decide next to nothing
+│       ├── EndsBeforeStart     a period that ends before, or when, it starts
+│       ├── EndsInPast          a period that is over already
+│       ├── StartsInPast        a start to wait for that has passed
+│       ├── InvalidTime         text that is no time
+│       │   ├── NonexistentTime     a local time that a clock change skips
+│       │   ├── AmbiguousTime       a local time that a clock change repeats
+│       │   └── ClockChange         a clock change inside a period given in local times
+│       ├── UnknownZone         no such time zone
+│       ├── EmptyScope          a scope that matches nothing
+│       └── NoMargins           a margin multiplier over a catalogue without margins
 ├── Unavailable           something outside does not answer: a broker, Redis, a database, a file store
 │   ├── Refused           it answers, but does not let us in: a wrong password, a certificate that is not trusted
 │   └── ServiceFailed     a child process that Headrace started has ended or never became ready
 ├── Conflict              somebody else holds the thing: a run folder, a newer version, a fenced producer
+│   └── Superseded        another editor was quicker: carries ``who``, ``at_ms``, ``changes``
+├── Forbidden             the role is not enough
+│   └── FourEyes          nobody approves what they wrote
+├── Unauthorised          no token, or none that is good
 ├── Corrupt               a stored artefact fails its check: carries ``path``, ``check``
 ├── Incompatible          two artefacts do not belong together: carries ``expected``, ``found``
 └── LearningError         the learner's mathematics left its domain (non-finite loss, a group of one)
@@ -58,6 +76,62 @@ class InvalidRequest(InvalidValue):
     """A request to the search server or the console breaks a bound (HTTP 422)."""
 
 
+class NotFound(InvalidRequest):
+    """There is no such campaign, revision, version or token (HTTP 404)."""
+
+
+class WrongState(InvalidRequest):
+    """The verb does not fit the state that the decision is in."""
+
+
+class InvalidWeight(InvalidRequest):
+    """A weight or a factor is not finite, negative or out of its bounds."""
+
+
+class WorthlessRelevance(InvalidRequest):
+    """Under these weights relevance would decide next to nothing; an approver may override it."""
+
+
+class EndsBeforeStart(InvalidRequest):
+    """A period ends before it starts, or at the same moment."""
+
+
+class EndsInPast(InvalidRequest):
+    """A period is over already."""
+
+
+class StartsInPast(InvalidRequest):
+    """A start that was to be waited for has passed."""
+
+
+class InvalidTime(InvalidRequest):
+    """A time cannot be read."""
+
+
+class NonexistentTime(InvalidTime):
+    """A local time that a clock change skips."""
+
+
+class AmbiguousTime(InvalidTime):
+    """A local time that is there twice, before and after a clock change."""
+
+
+class ClockChange(InvalidTime):
+    """The clocks change inside a period given in local times."""
+
+
+class UnknownZone(InvalidRequest):
+    """There is no such time zone."""
+
+
+class EmptyScope(InvalidRequest):
+    """A scope that matches nothing: no item, no query, no user."""
+
+
+class NoMargins(InvalidRequest):
+    """A margin multiplier over a catalogue that has no margins."""
+
+
 class Unavailable(HeadraceError):
     """Something outside this process does not answer."""
 
@@ -84,6 +158,35 @@ class Conflict(HeadraceError):
     def __init__(self, what: str, holder: str, remedy: str) -> None:
         self.what, self.holder, self.remedy = what, holder, remedy
         super().__init__(f"{what} is held by {holder}; {remedy}")
+
+
+class Superseded(Conflict):
+    """Another editor was quicker; ``changes`` is what they changed (`schemas.decisions.Change`)."""
+
+    def __init__(self, what: str, holder: str, who: str, at_ms: int, changes: tuple[object, ...]) -> None:
+        self.who, self.at_ms, self.changes = who, at_ms, changes
+        told = "; ".join(map(str, changes)) or "nothing that differs"
+        super().__init__(what, f"{holder} ({told})", "look at it, then decide again")
+
+
+class Forbidden(HeadraceError):
+    """Who asks may not do this (HTTP 403)."""
+
+    def __init__(self, who: str, may_not: str, bound: str, remedy: str) -> None:
+        self.what, self.value, self.bound, self.remedy = may_not, who, bound, remedy
+        super().__init__(f"{who} may not {may_not}: that takes {bound}; {remedy}")
+
+
+class FourEyes(Forbidden):
+    """What one person wrote another has to approve."""
+
+
+class Unauthorised(HeadraceError):
+    """Nobody known asks (HTTP 401)."""
+
+    def __init__(self, detail: str, remedy: str) -> None:
+        self.what, self.detail, self.remedy = "access", detail, remedy
+        super().__init__(f"access: {detail}; {remedy}")
 
 
 class Corrupt(HeadraceError):

@@ -9,23 +9,35 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import msgspec
 import structlog
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 
-from schemas.errors import Conflict, HeadraceError, InvalidValue, Unavailable
+from schemas.errors import Conflict, Forbidden, HeadraceError, InvalidValue, NotFound, Superseded, Unauthorised, Unavailable
 
 log = structlog.get_logger()
 
 
 def handle_failures(app: FastAPI) -> None:
-    """Map the error tree to status codes: 422 a broken bound, 409 held by somebody else, 503 not available, 500 ours."""
+    """Map the error tree to status codes: 422 a broken bound, 404 not there, 409 held by somebody else, 401 nobody known,
+    403 not allowed, 503 not available, 500 ours.
+    """
 
     @app.exception_handler(InvalidValue)
     async def invalid(request: Request, error: InvalidValue) -> JSONResponse:
-        _tell(request, 422, f"{error.what} must be {error.bound}")
-        return _answer(422, error, what=error.what, value=_short(error.value), bound=error.bound, remedy=error.remedy)
+        status = 404 if isinstance(error, NotFound) else 422
+        _tell(request, status, f"{error.what} must be {error.bound}")
+        return _answer(
+            status,
+            error,
+            kind=type(error).__name__,
+            what=error.what,
+            value=_short(error.value),
+            bound=error.bound,
+            remedy=error.remedy,
+        )
 
     @app.exception_handler(RequestValidationError)
     async def unreadable(request: Request, error: RequestValidationError) -> JSONResponse:
@@ -33,29 +45,46 @@ def handle_failures(app: FastAPI) -> None:
         name, bound = str(first["loc"][-1]), str(first["msg"])
         _tell(request, 422, f"{name}: {bound}")
         value, remedy = _short(first.get("input")), "correct the parameter"
-        return _answer(422, f"{name} is {value!r}: {bound}; {remedy}", what=name, value=value, bound=bound, remedy=remedy)
+        about = f"{name} is {value!r}: {bound}; {remedy}"
+        return _answer(422, about, kind=InvalidValue.__name__, what=name, value=value, bound=bound, remedy=remedy)
 
     @app.exception_handler(Conflict)
     async def conflict(request: Request, error: Conflict) -> JSONResponse:
         _tell(request, 409, str(error))
-        return _answer(409, error, what=error.what, holder=error.holder, remedy=error.remedy)
+        about: dict[str, Any] = {"what": error.what, "holder": error.holder, "remedy": error.remedy}
+        if isinstance(error, Superseded):
+            about |= {"who": error.who, "at_ms": error.at_ms, "changes": msgspec.to_builtins(error.changes)}
+        return _answer(409, error, kind=type(error).__name__, **about)
+
+    @app.exception_handler(Forbidden)
+    async def forbidden(request: Request, error: Forbidden) -> JSONResponse:
+        _tell(request, 403, str(error))
+        about = {"what": error.what, "value": error.value, "bound": error.bound, "remedy": error.remedy}
+        return _answer(403, error, kind=type(error).__name__, **about)
+
+    @app.exception_handler(Unauthorised)
+    async def unauthorised(request: Request, error: Unauthorised) -> JSONResponse:
+        _tell(request, 401, str(error))
+        answer = _answer(401, error, kind=type(error).__name__, what=error.what, remedy=error.remedy)
+        answer.headers["WWW-Authenticate"] = "Bearer"
+        return answer
 
     @app.exception_handler(Unavailable)
     async def unavailable(request: Request, error: Unavailable) -> JSONResponse:
         _tell(request, 503, str(error))
-        answer = _answer(503, error, what=error.what, reason=error.detail, remedy=error.remedy)
+        answer = _answer(503, error, kind=type(error).__name__, what=error.what, reason=error.detail, remedy=error.remedy)
         answer.headers["Retry-After"] = "1"
         return answer
 
     @app.exception_handler(HeadraceError)
     async def other(request: Request, error: HeadraceError) -> JSONResponse:
         _tell(request, 500, str(error))
-        return _answer(500, error, what=type(error).__name__, remedy="read the server's log")
+        return _answer(500, error, kind=type(error).__name__, what=type(error).__name__, remedy="read the server's log")
 
     @app.exception_handler(Exception)
     async def unknown(request: Request, error: Exception) -> JSONResponse:
         log.error("request failed", path=request.url.path, error=repr(error), exc_info=error)
-        return _answer(500, "internal error", what=type(error).__name__, remedy="read the server's log")
+        return _answer(500, "internal error", kind="Exception", what=type(error).__name__, remedy="read the server's log")
 
 
 def _tell(request: Request, status: int, reason: str) -> None:

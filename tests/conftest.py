@@ -8,6 +8,8 @@ with testcontainers.
 from __future__ import annotations
 
 import os
+import shutil
+import tempfile
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -15,14 +17,19 @@ from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
+from sqlalchemy import create_engine
 
 from headrace.services import start_services
 from headrace.services.lock import hold
+from headrace.services.ports import free_port
 from headrace.supervisor import Supervisor
 from schemas.connections import Connections
 from schemas.errors import Unavailable
 from schemas.topics import TOPICS
 from streams.runtime.log import LogReader
+from tests.postgres import INSTALLED, serve
+
+WHERE_INSTALLED = pytest.mark.skipif(not INSTALLED, reason="needs postgres on the PATH (Debian's package postgresql)")
 
 # How long an example takes is the machine's matter: neither a deadline nor a slow start fails a property.
 settings.register_profile("same", deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=True)
@@ -77,6 +84,30 @@ def connections(kafka: str, redis_url: str, tmp_path: Path) -> Connections:
     return Connections(
         kafka=kafka, redis=redis_url, database=f"sqlite:///{tmp_path / 'headrace.db'}", store=str(tmp_path / "store")
     )
+
+
+@pytest.fixture(scope="session")
+def _postgres() -> Iterator[str]:
+    """URL of a PostgreSQL of this session, without a database's name."""
+    folder, port = Path(tempfile.mkdtemp(prefix="headrace-postgres-")), free_port()
+    try:
+        with serve(folder, port, "secret", "host all all 127.0.0.1/32 scram-sha-256"):
+            yield f"postgresql+psycopg://shop:secret@127.0.0.1:{port}/"
+    finally:
+        shutil.rmtree(folder)
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=WHERE_INSTALLED)])
+def database(request: pytest.FixtureRequest, tmp_path: Path, unique: Callable[[str], str]) -> Connections:
+    """A database of this test alone, once in SQLite and once in PostgreSQL."""
+    if request.param == "sqlite":
+        return Connections(database=f"sqlite:///{tmp_path / 'headrace.db'}")
+    server, name = request.getfixturevalue("_postgres"), unique("test").replace("-", "_")
+    engine = create_engine(f"{server}postgres", isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        connection.exec_driver_sql(f"CREATE DATABASE {name}")
+    engine.dispose()
+    return Connections(database=f"{server}{name}")
 
 
 @pytest.fixture

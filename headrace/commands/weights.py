@@ -1,91 +1,191 @@
-"""`headrace weights`: reward weights as versioned decisions."""
+"""`headrace weights`: the default weights of the reward, and the versions of everything that was decided."""
 
 from __future__ import annotations
 
-import getpass
 from typing import Annotated
 
 import typer
-from rich.table import Table
 
-from headrace.commands.common import JsonOption, RunOption, console, emit, open_live_run, open_run
+from headrace.commands import deciding
+from headrace.commands.common import JsonOption, RunOption, console, emit
+from headrace.commands.deciding import ExpectOption, ExpectVersionOption, OverrideOption, WhyOption, at
+from schemas.decisions import DEFAULTS, State
 from schemas.weights import RewardWeights
 
 app = typer.Typer(help="Show and change the reward weights; a change acts on the next search and the next gradient step.")
+
+Changes = Annotated[
+    list[str], typer.Argument(help="relevance=, ctr=, click=, order=, each 0 to 100", metavar="NAME=VALUE...")
+]
+FromOption = Annotated[str, typer.Option("--from", help="When it starts, ISO 8601; empty: at once.")]
+ToOption = Annotated[str, typer.Option("--to", help="When it ends, ISO 8601; empty: never.")]
+ZoneOption = Annotated[str, typer.Option("--zone", help="IANA time zone of times that have no UTC offset.")]
+AcceptOption = Annotated[
+    bool, typer.Option("--accept-clock-change", help="Even if the clocks change inside a period in local time.")
+]
+StateOption = Annotated[list[State] | None, typer.Option("--state", help="Only these; several times.", show_default=False)]
 
 
 @app.command()
 def show(run: RunOption = None, json: JsonOption = None) -> None:
     """Show the active weights and the versions before them."""
-    from reward.weights import WeightStore
-    from schemas.database import open_database
-
-    _, settings = open_run(run)
-    store = WeightStore(open_database(settings.connections))
-    history = sorted(store.history(), key=lambda w: w.version)
-    table = Table("version", "relevance", "ctr", "click", "order", "by", "why", title="Reward weights")
+    desk = at(run).desk
+    history = desk.books()
+    table = deciding.columns(
+        "version", "relevance", "ctr", "click", "order", "campaigns", "by", "why", title="Reward weights"
+    )
     for w in history:
-        table.add_row(str(w.version), f"{w.relevance:g}", f"{w.ctr:g}", f"{w.click:g}", f"{w.order:g}", w.author, w.reason)
+        weights = (f"{w.relevance:g}", f"{w.ctr:g}", f"{w.click:g}", f"{w.order:g}")
+        table.add_row(str(w.version), *weights, ", ".join(c.id for c in w.campaigns), w.author, w.reason)
     console.print(table)
-    emit({"active": store.active(), "history": history}, json)
+    overlaps = desk.overlaps()
+    deciding.show_overlaps(overlaps)
+    emit({"active": history[-1], "history": history, "overlaps": overlaps}, json)
+
+
+@app.command(name="list")
+def list_revisions(state: StateOption = None, run: RunOption = None, json: JsonOption = None) -> None:
+    """List what was decided about the defaults: drafts, and what acted."""
+    desk = at(run).desk
+    rows = [r for r in desk.revisions(DEFAULTS) if not state or r.state in state] if desk.standings() else []
+    deciding.show_revisions(rows, "Decisions about the defaults")
+    emit(rows, json)
 
 
 @app.command(name="set")
 def set_weights(
-    changes: Annotated[
-        list[str], typer.Argument(help="relevance=, ctr=, click=, order=, each 0 to 100", metavar="NAME=VALUE...")
-    ],
-    why: Annotated[str, typer.Option("--why", help="The reason, kept with the version.")] = "set from the command line",
-    expect: Annotated[int | None, typer.Option("--expect", help="Refuse if the active version is another.")] = None,
+    changes: Changes,
+    why: WhyOption = "set from the command line",
+    expect: ExpectVersionOption = None,
+    override: OverrideOption = False,
     run: RunOption = None,
     json: JsonOption = None,
 ) -> None:
-    """Make a new version of the weights and publish it."""
-    from reward.weights import WeightStore, publish_outbox
-    from schemas.database import open_database
+    """Draft and activate other weights in one step, and publish them.
 
-    _, settings = open_live_run(run)
-    engine = open_database(settings.connections)
-    weights = WeightStore(engine).set(_parse(changes), author=getpass.getuser(), reason=why, expected_version=expect)
-    publish_outbox(engine, settings.connections)
+    Example: headrace weights set order=8 click=5 --why "spring sale" --expect 1
+    """
+    here = at(run, live=True)
+    weights = here.desk.set(_parse(changes), here.actor, why, expect, override)
+    here.publish()
     _say(weights)
     emit(weights, json)
 
 
 @app.command()
-def rollback(
-    version: Annotated[int, typer.Argument(help="The version whose weights come back.")],
-    why: Annotated[str, typer.Option("--why", help="The reason, kept with the version.")] = "rolled back",
+def draft(
+    changes: Changes,
+    why: WhyOption = "drafted from the command line",
+    starts: FromOption = "",
+    ends: ToOption = "",
+    zone: ZoneOption = "UTC",
+    accept_clock_change: AcceptOption = False,
+    expect: ExpectOption = None,
     run: RunOption = None,
     json: JsonOption = None,
 ) -> None:
-    """Bring an earlier version's weights back, as a new version."""
-    from reward.weights import WeightStore, publish_outbox
-    from schemas.database import open_database
+    """Write a draft of other weights; nothing acts before it is activated or scheduled.
 
-    _, settings = open_live_run(run)
-    engine = open_database(settings.connections)
-    weights = WeightStore(engine).rollback(version, author=getpass.getuser(), reason=why)
-    publish_outbox(engine, settings.connections)
+    Example: headrace weights draft order=8 --from 2027-03-01T00:00 --zone Europe/Berlin --why "spring"
+    """
+    from reward.desk.wishes import wish
+
+    here = at(run)
+    fields = _parse(changes) | {"from": starts, "to": ends, "zone": zone, "accept_clock_change": accept_clock_change}
+    acted = here.desk.draft(DEFAULTS, wish(fields), here.actor, why, expect)
+    deciding.say(acted)
+    emit(acted, json)
+
+
+@app.command()
+def activate(
+    why: WhyOption = "activated from the command line",
+    expect: ExpectOption = None,
+    override: OverrideOption = False,
+    run: RunOption = None,
+    json: JsonOption = None,
+) -> None:
+    """Bring the draft of the weights into force now, and publish it."""
+    deciding.act(at(run, live=True), "activate", DEFAULTS, why, expect, json, override=override)
+
+
+@app.command()
+def schedule(
+    why: WhyOption = "scheduled from the command line",
+    expect: ExpectOption = None,
+    override: OverrideOption = False,
+    run: RunOption = None,
+    json: JsonOption = None,
+) -> None:
+    """Let the draft of the weights start when it says, and publish it."""
+    deciding.act(at(run, live=True), "schedule", DEFAULTS, why, expect, json, override=override)
+
+
+@app.command()
+def end(
+    why: WhyOption = "ended from the command line",
+    expect: ExpectOption = None,
+    run: RunOption = None,
+    json: JsonOption = None,
+) -> None:
+    """End weights that have a period: what they lie over holds again."""
+    deciding.act(at(run, live=True), "end", DEFAULTS, why, expect, json)
+
+
+@app.command()
+def rollback(
+    version: Annotated[int, typer.Argument(help="The version that comes back, with its campaigns.")],
+    why: WhyOption = "rolled back",
+    expect: ExpectVersionOption = None,
+    override: OverrideOption = False,
+    run: RunOption = None,
+    json: JsonOption = None,
+) -> None:
+    """Bring an earlier version back, weights and campaigns, as a new version.
+
+    Example: headrace weights rollback 3 --why "orders fell"
+    """
+    here = at(run, live=True)
+    weights = here.desk.rollback(version, here.actor, why, expect, override)
+    here.publish()
     _say(weights)
     emit(weights, json)
 
 
+@app.command()
+def diff(
+    old: Annotated[int | None, typer.Argument(help="A version.", show_default=False)] = None,
+    new: Annotated[int | None, typer.Argument(help="Another; default: the active one.", show_default=False)] = None,
+    run: RunOption = None,
+    json: JsonOption = None,
+) -> None:
+    """Show what differs between two versions, field by field; without versions, between the draft and what acts."""
+    desk = at(run).desk
+    changes = desk.diff(DEFAULTS) if old is None else desk.diff_books(old, desk.book(new).version)
+    deciding.show_changes(changes)
+    emit(changes, json)
+
+
+@app.command()
+def audit(
+    who: Annotated[str | None, typer.Option("--who", help="Only what this person did.", show_default=False)] = None,
+    limit: Annotated[int, typer.Option("--limit", min=1, help="Newest so many.")] = 50,
+    run: RunOption = None,
+    json: JsonOption = None,
+) -> None:
+    """Show who decided what about the weights, when and why."""
+    entries = at(run).desk.audit(DEFAULTS, who, limit=limit)
+    deciding.show_audit(entries)
+    emit(entries, json)
+
+
 def _say(weights: RewardWeights) -> None:
+    campaigns = f", campaigns {', '.join(c.id for c in weights.campaigns)}" if weights.campaigns else ""
     console.print(
         f"version {weights.version}: relevance {weights.relevance:g}, ctr {weights.ctr:g}, "
-        f"click {weights.click:g}, order {weights.order:g}"
+        f"click {weights.click:g}, order {weights.order:g}{campaigns}"
     )
 
 
 def _parse(changes: list[str]) -> dict[str, float]:
-    from schemas.errors import InvalidRequest
-
-    parsed: dict[str, float] = {}
-    for change in changes:
-        name, _, value = change.partition("=")
-        try:
-            parsed[name] = float(value)
-        except ValueError as error:
-            raise InvalidRequest("weight", change, "NAME=NUMBER", "write for example `order=8`") from error
-    return parsed
+    return dict(map(deciding.number, changes))

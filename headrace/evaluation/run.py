@@ -20,8 +20,8 @@ from headrace.folder import RunFolder
 from headrace.settings import Settings
 from headrace.world import Request, World
 from headrace.worlds import open_run_world
+from reward.desk.desk import Desk
 from reward.text import normalise
-from reward.weights import WeightStore
 from schemas import log
 from schemas.artefacts import Artefacts
 from schemas.codec import decode
@@ -59,7 +59,7 @@ def run_evaluation(
     judge = Judge(world)
     tell("served pages", 0.1)
     arms = {"online": [tuple(s.item for s in i.items) for i, _ in served]}
-    offline = Offline.open(settings, WeightStore(open_database(settings.connections)).history())
+    offline = Offline.open(settings, Desk(open_database(settings.connections)).books())
     artefacts = Artefacts.load(offline.store)
     frozen = offline.engine(artefacts.frozen)
     impressions = [i for i, _ in served]

@@ -1,69 +1,37 @@
-"""Books that are only looked at: today's with other defaults, or with one campaign more."""
+"""Which two books a preview compares, and whose effect is asked for."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from pathlib import Path
-
-import msgspec
-
-from reward.campaigns.weighing import NAMES
-from schemas.campaigns import Campaign
-from schemas.errors import InvalidData, InvalidRequest
+from reward.desk.books import with_decision
+from reward.desk.looks import Looks
+from reward.desk.wishes import Wish, campaign
+from schemas.errors import NotFound
 from schemas.weights import RewardWeights
 
 
-def with_weights(book: RewardWeights, changes: Sequence[str]) -> RewardWeights:
-    """The book with other defaults, each change as ``NAME=VALUE``.
+def books(
+    desk: Looks, subject: str, wanted: Wish | None, revision: int | None, who: str, now_ms: int
+) -> tuple[RewardWeights, RewardWeights]:
+    """The active book, and what it would be with a wish; without one, with a revision of the subject or its waiting draft.
 
     Raises:
-        InvalidRequest: another form, an unknown name, or a value out of its bounds.
+        InvalidRequest: the wish breaks a bound.
+        NotFound: no such revision, or no draft.
     """
-    wanted: dict[str, float] = {}
-    for change in changes:
-        name, _, value = change.partition("=")
-        if name not in NAMES:
-            raise InvalidRequest("weight", name, f"one of {', '.join(NAMES)}", "use one of these names")
-        try:
-            wanted[name] = float(value)
-        except ValueError as error:
-            raise InvalidRequest("weight", change, "NAME=NUMBER", "write for example `order=8`") from error
-        if not 0 <= wanted[name] <= 100:  # nan is neither
-            raise InvalidRequest(f"weight {name}", wanted[name], "a number from 0 to 100", "choose one in between")
-    return msgspec.structs.replace(book, **wanted)
+    current = desk.book()
+    if wanted is None:
+        return current, desk.book_with(subject, revision)
+    return current, with_decision(current, campaign(subject, wanted, who, now_ms))
 
 
-def with_campaign(book: RewardWeights, campaign: Campaign) -> RewardWeights:
-    """The book with this campaign, in place of the one of the same id."""
-    others = tuple(one for one in book.campaigns if one.id != campaign.id)
-    return msgspec.structs.replace(book, campaigns=(*others, campaign))
-
-
-def read_campaign(file: Path) -> Campaign:
-    """A campaign as JSON, as `schemas.campaigns.Campaign` has it.
+def book_that_changed(desk: Looks, subject: str) -> RewardWeights:
+    """The newest book in which this campaign differs from the book before.
 
     Raises:
-        InvalidData: no such file, or another form.
+        NotFound: it never acted.
     """
-    try:
-        return msgspec.json.decode(file.read_bytes(), type=Campaign)
-    except OSError as error:
-        raise InvalidData(str(file), None, "file", error.strerror, "a file that can be read") from error
-    except msgspec.DecodeError as error:
-        raise InvalidData(str(file), None, "campaign", str(error), "a campaign as JSON") from error
-
-
-def changed_by(book: RewardWeights, campaign: str) -> None:
-    """Nothing, if the book differs from the one before it by this campaign.
-
-    Raises:
-        InvalidRequest: it does not.
-    """
-    before = {one.id: one for one in book.before.campaigns} if book.before is not None else {}
-    now = {one.id: one for one in book.campaigns}
-    if now.get(campaign) == before.get(campaign):
-        changed = sorted(name for name in now.keys() | before.keys() if now.get(name) != before.get(name))
-        remedy = "only the last change has a control share: look at it with `headrace weights effect`"
-        raise InvalidRequest(
-            "campaign", campaign, f"what version {book.version} changed ({changed or 'the weights'})", remedy
-        )
+    for book in reversed(desk.books()):
+        before = book.before.campaigns if book.before is not None else ()
+        if [c for c in book.campaigns if c.id == subject] != [c for c in before if c.id == subject]:
+            return book
+    raise NotFound("effect of", subject, "a campaign that has been in force", "look it up with `headrace campaigns list`")

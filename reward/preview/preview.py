@@ -14,14 +14,15 @@ import numpy as np
 from reward.campaigns.facts import ItemFacts
 from reward.campaigns.force import in_force
 from reward.campaigns.weighing import Weighing
+from reward.desk.meeting import overlaps
 from reward.preview.expected import expected_effect
 from reward.preview.moves import largest, moves_of, places
-from reward.preview.overlaps import overlaps
 from reward.preview.pages import Floats, Ints, Pages
 from reward.preview.pools import Pools
 from reward.preview.results import Expected, Move, Preview, Support
 from reward.preview.shifts import item_rewards, ranking, reward_terms, shares_of
 from reward.settings import PreviewSettings, RewardSettings
+from schemas.decisions import Overlap
 from schemas.examples import TrainingExample
 from schemas.pools import Pool
 from schemas.weights import RewardWeights
@@ -78,7 +79,7 @@ def preview(
         categories=largest(by_category, lambda move: move.gain, count),
         categories_by_places=None if first is None else largest(by_category, lambda move: move.places_gain, count),
         by_query=largest(by_query, lambda move: move.gain, count),
-        overlaps=overlaps(current, draft, facts),
+        overlaps=_meetings(current, draft, facts, at_ms),
         support=support,
         expected=expected,
         warnings=tuple(_warnings(support, expected, _content(before) == _content(after), unknown, settings.preview)),
@@ -97,6 +98,12 @@ def _moves(
         holders = of_row[drawn.row_X[first[0][first[0] >= 0]]], of_row[drawn.row_X[first[1][first[1] >= 0]]]
     by_category = moves_of(names, of_row[pages.row_P], pages, rewards, holders)
     return by_category, moves_of(pages.queries, pages.query_M[pages.page_P], pages, rewards)
+
+
+def _meetings(current: RewardWeights, draft: RewardWeights, facts: ItemFacts, at_ms: int) -> tuple[Overlap, ...]:
+    known = {campaign.id: campaign for campaign in current.campaigns}
+    fresh = {campaign.id for campaign in draft.campaigns if known.get(campaign.id) != campaign}
+    return tuple(one for one in overlaps(draft, facts, at_ms) if one.wins and fresh & {one.first, one.second})
 
 
 def _content(book: Weighing) -> RewardWeights:

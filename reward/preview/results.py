@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import msgspec
 
+from schemas.decisions import Overlap
+
 
 class ItemRewards(msgspec.Struct, frozen=True):
     """Rewards of the shown items, under the book of today and under the draft."""
@@ -66,16 +68,6 @@ class Moves(msgspec.Struct, frozen=True):
     losing: tuple[Move, ...]
 
 
-class Overlap(msgspec.Struct, frozen=True):
-    """Two campaigns of the draft that set the same thing for the same requests and items at the same time."""
-
-    winner: str
-    loser: str
-    about: tuple[str, ...]  #: weights and multipliers that both set
-    why: str  #: the rule that decides
-    items: int  #: of the catalogue, in both scopes
-
-
 class Support(msgspec.Struct, frozen=True):
     """How many pages the expected effect can stand on, and why the others cannot be used."""
 
@@ -129,7 +121,7 @@ class Preview(msgspec.Struct, frozen=True):
     categories: Moves
     categories_by_places: Moves | None
     by_query: Moves
-    overlaps: tuple[Overlap, ...]
+    overlaps: tuple[Overlap, ...]  #: of campaigns that the draft adds or changes
     support: Support
     expected: tuple[Expected, ...]  #: empty: nothing to stand on
     warnings: tuple[str, ...]

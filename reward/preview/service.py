@@ -12,12 +12,9 @@ from reward.preview.preview import preview
 from reward.preview.reading import RecentPages, Stored
 from reward.preview.results import Preview
 from reward.settings import RewardSettings
-from schemas import tails
 from schemas.catalogue import Catalogue
-from schemas.codec import decode
 from schemas.connections import Connections
 from schemas.store import Store
-from schemas.topics import WEIGHTS
 from schemas.weights import RewardWeights
 
 
@@ -36,18 +33,6 @@ class Previews:
         self._connections, self._store, self._settings = connections, store, settings
         self._expected = expected_interaction
         self.recent = RecentPages(connections, settings.preview.examples if count is None else count)
-
-    def active(self) -> RewardWeights:
-        """The book that server and learner were told last; the defaults where nobody decided anything.
-
-        Raises:
-            Unavailable: Kafka does not answer.
-        """
-        newest = RewardWeights()
-        for message in tails.read(self._connections, WEIGHTS, {0: 0}):
-            if message.value() is not None:
-                newest = decode(RewardWeights, message.value())
-        return newest
 
     def preview(self, current: RewardWeights, draft: RewardWeights, at_ms: int | None = None) -> Preview:
         """The draft against the current book. ``at_ms`` (event time) None: the newest page's time, or the start of what the

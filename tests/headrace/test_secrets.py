@@ -9,7 +9,6 @@ import stat
 import subprocess
 import sys
 import tempfile
-import time
 import urllib.request
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -25,16 +24,18 @@ from headrace.services.ports import answers, free_port
 from headrace.services.redis import redis_executable
 from headrace.settings import load_settings
 from headrace.stack import open_stack
-from reward.weights import WeightStore
+from reward.desk.desk import Desk
 from schemas.admission import admit_redis
 from schemas.clients import redis_client
 from schemas.connections import Connections
 from schemas.database import open_database
+from schemas.decisions import Actor, Role
 from schemas.errors import InvalidSetting, Refused
 from schemas.security import DatabaseSecurity, RedisSecurity
 from serving.history import History
 from serving.settings import ServingSettings
 from tests.certificates import Authority
+from tests.postgres import INSTALLED, serve
 from tests.secure_broker import PASSWORD, WRONG, secure_broker, started
 
 pytestmark = pytest.mark.services
@@ -162,53 +163,21 @@ async def test_redis_with_tls(tmp_path: Path) -> None:
         assert not plain.ok and "rediss://" in plain.remedy
 
 
-@contextmanager
-def postgres_server(folder: Path, port: int, authority: Authority, password: str) -> Iterator[None]:
-    """A PostgreSQL that takes users with a password over TLS only. It refuses to run as root: then as ``postgres``."""
-    binaries = Path(str(shutil.which("postgres"))).resolve().parent
-    user = "postgres" if os.geteuid() == 0 else None
-    keys = authority.issue("database")
-    (folder / "password").write_text(password)
-    (folder / "hba").write_text("hostssl all all 127.0.0.1/32 scram-sha-256\n")
-    if user is not None:
-        for path in (folder, *folder.iterdir()):
-            shutil.chown(path, user)
-    data, log = folder / "data", folder / "log"
-    make = (binaries / "initdb", "-D", data, "-U", "shop", f"--pwfile={folder / 'password'}", "-A", "scram-sha-256", "-N")
-    subprocess.run(make, check=True, capture_output=True, user=user, cwd=folder)
-    settings = {
-        "listen_addresses": "127.0.0.1", "port": port, "unix_socket_directories": folder, "hba_file": folder / "hba",
-        "fsync": "off", "ssl": "on", "ssl_cert_file": keys.certificate, "ssl_key_file": keys.key,
-    }  # fmt: skip
-    options = [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
-    with log.open("wb") as output:
-        server = subprocess.Popen(
-            (binaries / "postgres", "-D", data, *options), stdout=output, stderr=output, user=user, cwd=folder
-        )
-    try:
-        deadline = time.monotonic() + 60
-        while b"ready to accept connections" not in log.read_bytes():
-            assert server.poll() is None and time.monotonic() < deadline, log.read_text()[-3_000:]
-            time.sleep(0.05)
-        yield
-    finally:
-        server.terminate()
-        server.wait(60)
-
-
-@pytest.mark.skipif(shutil.which("postgres") is None, reason="needs postgres on the PATH (Debian's package postgresql)")
+@pytest.mark.skipif(not INSTALLED, reason="needs postgres on the PATH (Debian's package postgresql)")
 def test_postgresql_with_tls_and_a_user(tmp_path: Path) -> None:
     """Weights are kept over TLS; a wrong password and an authority that is not trusted are told apart."""
     secret = "database-s3cr3t"
     folder, port = Path(tempfile.mkdtemp(prefix="headrace-postgres-")), free_port()  # tmp_path is closed to other users
     try:
         authority, stranger = Authority(folder, "authority"), Authority(tmp_path, "stranger")
-        with postgres_server(folder, port, authority, secret):
+        keys = authority.issue("database")
+        tls = {"ssl": "on", "ssl_cert_file": keys.certificate, "ssl_key_file": keys.key}
+        with serve(folder, port, secret, "hostssl all all 127.0.0.1/32 scram-sha-256", tls):
             url = f"postgresql+psycopg://shop@127.0.0.1:{port}/postgres"
             security = DatabaseSecurity(password_file=str(folder / "password"), ca_file=authority.file)
             good = Connections(database=url, database_security=security)
             engine = open_database(good)
-            assert WeightStore(engine).set({"click": 2.0}, "me", "because").version == 2
+            assert Desk(engine).set({"click": 2.0}, Actor("me", Role.EDITOR), "because").version == 2
             with engine.connect() as connection:
                 tls = connection.exec_driver_sql("select ssl from pg_stat_ssl where pid = pg_backend_pid()").scalar()
             engine.dispose()

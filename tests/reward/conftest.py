@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,6 +13,8 @@ from numpy.typing import NDArray
 from reward.encoder import SentenceEncoder
 from reward.judgments import Judgment
 from schemas.catalogue import Catalogue
+from schemas.connections import Connections
+from tests.reward.desk_toys import AtDesk
 
 TYPES = {
     "shoes": ("sneaker", "boot", "sandal"),
@@ -45,6 +48,14 @@ class Toy:
                 item = rng.choice([i for i in self.catalogue.items if self.tier(asked, i) == wanted])
                 found.append(Judgment(f"{asked[1]} {asked[0]}", item, wanted))
         return found
+
+
+@pytest.fixture
+def at_desk(database: Connections) -> Iterator[AtDesk]:
+    """Opens desks over an empty database, in SQLite and in PostgreSQL."""
+    made = AtDesk(database)
+    yield made
+    made.close()
 
 
 @pytest.fixture(scope="session")

@@ -240,7 +240,7 @@ def test_a_campaign_counts_from_its_start_and_new_items_are_as_new_as_on_their_p
     assert run(toys, book(brief), at_ms=NOW_MS + DAY_MS).rewards.changed == 0
 
 
-def test_overlaps_name_the_winner_and_the_rule() -> None:
+def test_overlaps_of_what_is_new_name_the_winner() -> None:
     """Lamps against acme's items: both set ctr, a third sets another weight; of equal priority the narrower scope wins."""
     lamps = campaign("lamps", Scope(categories=("lamps",)), ctr=2.0, click=1.0)
     acme = campaign("acme", Scope(categories=("lamps", "rugs"), brands=("acme",)), ctr=3.0)
@@ -249,10 +249,10 @@ def test_overlaps_name_the_winner_and_the_rule() -> None:
     north = campaign("north", Scope(markets=("north",)), ctr=1.0, priority=400)
     toys = preview_toys.make(5)
     (one,) = run(toys, book(lamps, acme, other)).overlaps
-    assert (one.winner, one.loser, one.about, one.why) == ("acme", "lamps", ("ctr",), "narrower scope")
+    assert (one.first, one.second, one.wins) == ("acme", "lamps", {"ctr": "acme"})
     assert one.items == sum(n % 3 == 0 and n % 2 == 0 for n in range(60))
     assert run(toys, book(lamps, acme), book(lamps, acme)).overlaps == ()
-    assert [o.why for o in run(toys, book(elsewhere, north, lamps)).overlaps] == ["higher priority"] * 2
+    assert [o.first for o in run(toys, book(elsewhere, north, lamps)).overlaps] == ["south", "north"]
 
 
 def test_without_examples_it_says_what_is_missing() -> None:

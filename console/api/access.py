@@ -1,0 +1,61 @@
+"""Who asks, and whether they may."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from urllib.parse import unquote
+
+from fastapi import Request
+
+from console.api.office import Office
+from reward.desk.gates import need
+from reward.desk.tokens import REMEDY
+from schemas.decisions import Actor, Role
+from schemas.errors import InvalidRequest, Unauthorised
+
+#: Carries the name, percent-encoded, where no tokens are asked for.
+NAME_HEADER = "Headrace-Name"
+#: Who looks without giving a name.
+SOMEBODY = "somebody"
+
+
+def needs(role: Role) -> Callable[[Request], Actor]:
+    """A dependency: the one who asks, if their role is enough.
+
+    Raises:
+        Unauthorised: no token, or none that is good; in an open console, no name for what changes something.
+        Forbidden: the role is not enough.
+    """
+
+    def actor(request: Request) -> Actor:
+        office: Office = request.app.state.office
+        found = _named(request, role) if office.access == "open" else _holder(request, office)
+        need(found, role, f"{request.method} {request.url.path}")
+        _check_text(request)
+        return found
+
+    return actor
+
+
+def _holder(request: Request, office: Office) -> Actor:
+    scheme, _, secret = request.headers.get("authorization", "").partition(" ")
+    if scheme.lower() != "bearer" or not secret.strip():
+        raise Unauthorised("a bearer token is needed", REMEDY)
+    return office.tokens.actor(secret.strip())
+
+
+def _named(request: Request, role: Role) -> Actor:
+    """Everybody is an approver, by the name they give."""
+    name = unquote(request.headers.get(NAME_HEADER, "")).strip()
+    if not name and role != Role.VIEWER:
+        raise Unauthorised("who decides is not said", f"give your name in the header {NAME_HEADER}")
+    if len(name) > 100 or not (name or SOMEBODY).isprintable():
+        raise InvalidRequest("your name", name, "at most 100 printable characters", "give a shorter one")
+    return Actor(name or SOMEBODY, Role.APPROVER)
+
+
+def _check_text(request: Request) -> None:
+    """No database keeps the character zero."""
+    for name, value in (*request.path_params.items(), *request.query_params.multi_items()):
+        if "\0" in str(value):
+            raise InvalidRequest(name, value, "text without the character zero", "take it out")

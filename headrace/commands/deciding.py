@@ -1,0 +1,215 @@
+"""What `headrace weights` and `headrace campaigns` share: who decides, over which desk, and how a decision is shown."""
+
+from __future__ import annotations
+
+import getpass
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import msgspec
+import typer
+from rich.table import Table
+
+from headrace.commands.common import console, emit, open_live_run, open_run
+from schemas.campaigns import Campaign
+from schemas.decisions import Acted, Actor, AuditEntry, Change, Decision, Overlap, Role, Standing
+
+if TYPE_CHECKING:
+    from sqlalchemy import Engine
+
+    from reward.desk.desk import Desk
+    from schemas.connections import Connections
+
+#: A token of the API: who acts is its name, with its role. Without it, the user of this machine, as an approver.
+TOKEN_VARIABLE = "HEADRACE_TOKEN"
+
+WhyOption = Annotated[str, typer.Option("--why", help="The reason, kept for ever with the decision.")]
+ExpectOption = Annotated[
+    int | None, typer.Option("--expect", min=0, help="Refuse if the newest revision is another.", show_default=False)
+]
+ExpectVersionOption = Annotated[
+    int | None, typer.Option("--expect", min=1, help="Refuse if the active version is another.", show_default=False)
+]
+OverrideOption = Annotated[
+    bool, typer.Option("--override", help="Even if relevance becomes worthless; for approvers, kept in the audit.")
+]
+
+
+@dataclass(frozen=True)
+class At:
+    """The desk of a run, and who stands at it."""
+
+    desk: Desk
+    engine: Engine
+    connections: Connections
+
+    @property
+    def actor(self) -> Actor:
+        """The holder of the token in HEADRACE_TOKEN; without one the user of this machine, who may everything.
+
+        Raises:
+            Unauthorised: the token is not good.
+        """
+        from reward.desk.tokens import Tokens
+
+        if secret := os.environ.get(TOKEN_VARIABLE):
+            return Tokens(self.engine).actor(secret)
+        return Actor(getpass.getuser(), Role.APPROVER)
+
+    def publish(self) -> None:
+        """Send what is saved into its topic.
+
+        Raises:
+            Unavailable: Kafka is away; it goes out with the next one.
+        """
+        from reward.desk.outbox import publish
+
+        publish(self.engine, self.connections)
+
+
+def at(run: Path | None, *, live: bool = False) -> At:
+    """The desk of a run; ``live``: what is decided is to be published, so the run must be up."""
+    from reward.desk.desk import Desk
+    from reward.desk.looks import catalogue_of
+    from schemas.database import open_database
+    from schemas.store import Store
+
+    folder, settings = (open_live_run if live else open_run)(run)
+    engine = open_database(settings.connections)
+    store = Store(settings.store or str(folder.store))
+    return At(Desk(engine, settings.reward.desk, catalogue_of(store)), engine, settings.connections)
+
+
+def say(acted: Acted) -> None:
+    """What a verb did, what changed, and whom it meets."""
+    made = acted.decision
+    book = f", version {acted.book.version} of the weights" if acted.book else ""
+    override = ", with override" if made.override else ""
+    console.print(f"{made.subject} revision {made.revision}: {made.state}{book}{override}", highlight=False)
+    show_changes(acted.changes)
+    show_overlaps(acted.overlaps)
+
+
+def show_changes(changes: Iterable[Change]) -> None:
+    """Field by field."""
+    rows = list(changes)
+    if not rows:
+        console.print("nothing differs")
+        return
+    table = columns("field", "old", "new")
+    for change in rows:
+        table.add_row(change.field, _cell(change.old), _cell(change.new))
+    console.print(table)
+
+
+def show_overlaps(overlaps: Sequence[Overlap]) -> None:
+    """Who meets whom, and who wins."""
+    if not overlaps:
+        return
+    table = columns("meets", "on items", "wins", title="Overlaps")
+    for one in overlaps:
+        won = ", ".join(f"{name}: {winner}" for name, winner in one.wins.items()) or "they set different things"
+        table.add_row(f"{one.first} and {one.second}", f"{one.items}", won)
+    console.print(table)
+
+
+def show_standings(standings: Iterable[Standing], title: str) -> None:
+    """One line for a subject."""
+    table = columns("id", "state", "period", "sets", "draft", title=title)
+    for one in standings:
+        body = (one.live or one.draft).body  # type: ignore[union-attr]  # one of the two is there
+        waiting = f"revision {one.draft.revision} by {one.draft.who}" if one.draft else ""
+        table.add_row(one.subject, str(one.state), period(body), sets(body), waiting)
+    console.print(table)
+
+
+def show_revisions(rows: Iterable[Decision], title: str) -> None:
+    """The life of a subject."""
+    table = columns("rev.", "state", "period", "sets", "by", "why", title=title)
+    for row in rows:
+        by = (
+            row.who
+            + (f", approved by {row.approved_by}" if row.approved_by else "")
+            + (", override" if row.override else "")
+        )
+        table.add_row(f"{row.revision}", str(row.state), period(row.body), sets(row.body), by, row.why)
+    console.print(table)
+
+
+def show_audit(entries: Iterable[AuditEntry]) -> None:
+    """The newest first."""
+    from reward.desk.periods import shown
+
+    table = columns("when", "who", "did", "what changed", "why", title="Audit")
+    for one in entries:
+        did = f"{one.action} {one.subject}" + (" with override" if one.override else "")
+        table.add_row(shown(one.at_ms), f"{one.who} ({one.role})", did, "; ".join(map(str, one.changes)), one.why)
+    console.print(table)
+
+
+def period(body: Campaign) -> str:
+    """Its period in its own zone."""
+    from reward.desk.periods import shown
+
+    starts = f"from {shown(body.starts_ms, body.zone)}" if body.starts_ms else ""
+    ends = f"to {shown(body.ends_ms, body.zone)}" if body.ends_ms else ""
+    return " ".join(filter(None, (starts, ends))) or "always"
+
+
+def sets(body: Campaign) -> str:
+    """Its weights and multipliers, and where they hold."""
+    from reward.desk import diffs
+
+    empty = Campaign(body.id, 0, body.name, body.owner, zone=body.zone, starts_ms=body.starts_ms, ends_ms=body.ends_ms)
+    return ", ".join(
+        f"{c.field.rpartition('multipliers.')[2].removeprefix('scope.')} {_cell(c.new)}" for c in diffs.between(empty, body)
+    )
+
+
+def columns(*names: str, title: str | None = None) -> Table:
+    """A table whose cells fold instead of being cut."""
+    table = Table(title=title)
+    for name in names:
+        table.add_column(name, overflow="fold")
+    return table
+
+
+def act(
+    here: At, verb: Literal["activate", "schedule", "end"], subject: str, why: str, expect: int | None, json: Path | None,
+    **options: bool,
+) -> None:  # fmt: skip
+    """Do it, publish it, say it."""
+    acted: Acted = getattr(here.desk, verb)(subject, here.actor, why, expect, **options)
+    here.publish()
+    say(acted)
+    emit(acted, json)
+
+
+def number(text: str) -> tuple[str, float]:
+    """``NAME=NUMBER``; not a number (nan) is for the desk to refuse.
+
+    Raises:
+        InvalidRequest: not of this form.
+    """
+    from schemas.errors import InvalidRequest
+
+    name, _, value = text.rpartition("=")
+    try:
+        return name, float(value)
+    except ValueError as error:
+        raise InvalidRequest("weight", text, "NAME=NUMBER", "write for example `order=8`") from error
+
+
+def plain(record: msgspec.Struct) -> dict[str, Any]:
+    """A struct as the mapping that a file would hold."""
+    found: dict[str, Any] = msgspec.to_builtins(record)
+    return found
+
+
+def _cell(value: object) -> str:
+    if value is None:
+        return ""
+    return f"{value:g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,103 @@
+"""Who may pass: roles, four eyes, and editors who have not seen the last change."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from sqlalchemy.orm import Session
+
+from reward.desk import diffs, records
+from reward.desk.periods import Period, check, shown
+from reward.settings import DeskSettings
+from schemas.campaigns import Campaign
+from schemas.decisions import Actor, Change, Decision, Role, State
+from schemas.errors import Forbidden, FourEyes, NotFound, Superseded
+from schemas.weights import RewardWeights
+
+
+def need(actor: Actor, role: Role, verb: str) -> None:
+    """Let through who has the role.
+
+    Raises:
+        Forbidden: the others.
+    """
+    if not actor.role.may(role):
+        raise Forbidden(f"{actor.name} ({actor.role})", verb, f"role {role}", f"ask somebody who is {role}")
+
+
+def may_go_live(actor: Actor, verb: str, source: Decision, override: bool, settings: DeskSettings) -> None:
+    """Let through who may bring a draft into force.
+
+    Raises:
+        Forbidden: the role is not enough. FourEyes: it is their own draft.
+    """
+    need(
+        actor,
+        Role.APPROVER if settings.four_eyes or override else Role.EDITOR,
+        f"{verb} with override" if override else verb,
+    )
+    if settings.four_eyes and source.state == State.DRAFT and source.who == actor.name:
+        raise two_people(actor, f"{verb} their own draft")
+
+
+def may_roll_back(actor: Actor, active: RewardWeights, session: Session, override: bool, settings: DeskSettings) -> None:
+    """Let through who may undo the active version.
+
+    Raises:
+        Forbidden: the role is not enough. FourEyes: what is undone was their own draft.
+    """
+    need(actor, Role.APPROVER if settings.four_eyes or override else Role.EDITOR, "roll back")
+    if settings.four_eyes and actor.name in _drafters(session, active.version):
+        raise two_people(actor, "roll back what they drafted")
+
+
+def two_people(actor: Actor, verb: str) -> FourEyes:
+    """The refusal of four eyes."""
+    remedy = "draft it, and let another approver activate it (reward.desk.four_eyes)"
+    return FourEyes(f"{actor.name} ({actor.role})", verb, "another approver", remedy)
+
+
+def expect(rows: Sequence[Decision], expected: int | None) -> None:
+    """Compare the newest revision with the one that an editor looked at; 0: none yet.
+
+    Raises:
+        Superseded: it is another; it says who, when and what.
+        NotFound: there never was the expected one.
+    """
+    newest = rows[-1].revision if rows else 0
+    if expected is None or expected == newest:
+        return
+    if not 0 <= expected < newest:
+        raise NotFound("expected revision", expected, f"one of 0 to {newest}", "look at the newest")
+    last, seen = rows[-1], next((row for row in rows if row.revision == expected), None)
+    changes = diffs.between(seen.body if seen else None, last.body)
+    if seen is not None and seen.state != last.state:
+        changes = (Change("state", seen.state, last.state), *changes)
+    holder = f"revision {newest} by {last.who} at {shown(last.at_ms)}"
+    raise Superseded(last.subject, holder, last.who, last.at_ms, changes)
+
+
+def superseded_book(active: RewardWeights, seen: RewardWeights) -> Superseded:
+    """The refusal for an editor who looked at another version than the active one."""
+    holder = f"version {active.version} by {active.author}"
+    holder += f" at {shown(active.created_ms)}" if active.created_ms else ""
+    return Superseded("the active weights", holder, active.author, active.created_ms, diffs.between_books(seen, active))
+
+
+def not_over(body: Campaign, now_ms: int) -> None:
+    """Refuse a period that is over by now.
+
+    Raises:
+        EndsInPast: with its end.
+    """
+    check(Period(body.starts_ms, body.ends_ms), now_ms)
+
+
+def _drafters(session: Session, version: int) -> set[str]:
+    """Who wrote the drafts of what made a version; of what was rolled back to, who did that."""
+    found = set()
+    for made in records.decisions_of(session, version):
+        rows = {row.revision: row for row in records.decisions(session, made.subject)}
+        parent = rows.get(made.parent)
+        found.add(parent.who if parent is not None and parent.state == State.DRAFT else made.who)
+    return found

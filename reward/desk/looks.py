@@ -1,0 +1,179 @@
+"""What can be seen at the desk: the book, each subject's standing, differences, overlaps, the audit."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+from itertools import groupby
+
+import msgspec
+from sqlalchemy import Engine
+from sqlalchemy.orm import Session
+
+from reward.campaigns.facts import ItemFacts
+from reward.desk import diffs, records
+from reward.desk.books import with_decision
+from reward.desk.meeting import overlaps
+from reward.desk.states import standing
+from reward.settings import DeskSettings
+from schemas.catalogue import Catalogue
+from schemas.decisions import AuditEntry, Change, Decision, Overlap, Standing, State
+from schemas.errors import NotFound, Unavailable
+from schemas.store import Store
+from schemas.weights import RewardWeights
+
+Facts = Callable[[], ItemFacts]
+Clock = Callable[[], int]
+
+
+def wall_clock() -> int:
+    """Now, in ms."""
+    return int(time.time() * 1000)
+
+
+def no_catalogue() -> ItemFacts:
+    """In place of a catalogue, where only the defaults are decided."""
+    raise Unavailable("the catalogue", "this desk was opened without one", "open it with the run's store")
+
+
+def catalogue_of(store: Store) -> Facts:
+    """The facts of the run's catalogue, read when they are first asked for and kept."""
+    found: list[ItemFacts] = []
+
+    def facts() -> ItemFacts:
+        if not found:
+            found.append(ItemFacts.of(Catalogue.load(store)))
+        return found[0]
+
+    return facts
+
+
+class Looks:
+    """The reading half of `reward.desk.desk.Desk`."""
+
+    def __init__(
+        self, engine: Engine, settings: DeskSettings | None = None, facts: Facts = no_catalogue, clock: Clock = wall_clock
+    ) -> None:
+        self._engine, self._facts, self._clock = engine, facts, clock
+        self.settings = settings or DeskSettings()
+
+    def book(self, version: int | None = None) -> RewardWeights:
+        """A version of the whole; None: the active one.
+
+        Raises:
+            NotFound: there is no such version.
+        """
+        with Session(self._engine) as session:
+            return records.newest_book(session) if version is None else records.book(session, version)
+
+    def books(self) -> list[RewardWeights]:
+        """Every version, the oldest first."""
+        with Session(self._engine) as session:
+            return records.all_books(session)
+
+    def standings(self, states: Iterable[State] = ()) -> list[Standing]:
+        """Every subject that somebody decided about; ``states``: only those in one of them. `DRAFT` finds waiting drafts."""
+        with Session(self._engine) as session:
+            rows = records.decisions(session)
+        found = [standing(list(own), self._clock()) for _, own in groupby(rows, key=lambda row: row.subject)]
+        wanted = set(states) or set(State)
+        return [one for one in found if one.state in wanted or (one.draft is not None and State.DRAFT in wanted)]
+
+    def standing(self, subject: str) -> Standing:
+        """One subject as it is now.
+
+        Raises:
+            NotFound: nobody decided about it.
+        """
+        return standing(self.revisions(subject), self._clock())
+
+    def revisions(self, subject: str) -> list[Decision]:
+        """Its rows, the oldest first.
+
+        Raises:
+            NotFound: nobody decided about it.
+        """
+        with Session(self._engine) as session:
+            return found_in(records.decisions(session, subject), subject)
+
+    def diff(self, subject: str, old: int | None = None, new: int | None = None) -> tuple[Change, ...]:
+        """Between two revisions. Without ``new``: the waiting draft, else the newest; without ``old``: what acts beside the
+        draft, else the revision that the new one came from.
+
+        Raises:
+            NotFound: no such revision.
+        """
+        rows = self.revisions(subject)
+        now = standing(rows, self._clock())
+        after = revision_of(rows, new) if new is not None else now.draft or rows[-1]
+        before: Decision | None
+        if old is not None:
+            before = revision_of(rows, old)
+        elif after is now.draft:
+            before = now.live
+        else:
+            before = next((row for row in rows if row.revision == after.parent), None)
+        return diffs.between(before.body if before else None, after.body)
+
+    def diff_books(self, old: int, new: int) -> tuple[Change, ...]:
+        """Between two versions of the whole.
+
+        Raises:
+            NotFound: no such version.
+        """
+        return diffs.between_books(self.book(old), self.book(new))
+
+    def overlaps(self, about: str = "", book: RewardWeights | None = None) -> tuple[Overlap, ...]:
+        """Campaigns of the active book, or of ``book``, that meet from now on; ``about``: only those of one."""
+        book = book or self.book()
+        if len(book.campaigns) < 2:
+            return ()
+        return overlaps(book, self._facts(), self._clock(), about)
+
+    def book_with(self, subject: str, revision: int | None = None) -> RewardWeights:
+        """What the active book would become if this revision, or the waiting draft, were activated now.
+
+        Raises:
+            NotFound: no such revision, or no draft.
+        """
+        rows = self.revisions(subject)
+        found = revision_of(rows, revision) if revision is not None else standing(rows, self._clock()).draft
+        if found is None:
+            raise NotFound("draft of", subject, "a subject with a waiting draft", "draft it first, or name a revision")
+        return with_decision(self.book(), msgspec.structs.replace(found.body, starts_ms=0))
+
+    def audit(
+        self,
+        subject: str | None = None,
+        who: str | None = None,
+        action: str | None = None,
+        since_ms: int = 0,
+        limit: int = 100,
+    ) -> list[AuditEntry]:
+        """Who did what, the newest first."""
+        with Session(self._engine) as session:
+            return records.audit(session, subject, who, action, since_ms, limit)
+
+
+def revision_of(rows: list[Decision], revision: int) -> Decision:
+    """The row of a revision.
+
+    Raises:
+        NotFound: there is none.
+    """
+    for row in rows:
+        if row.revision == revision:
+            return row
+    bound = f"a revision of {rows[-1].subject}, 1 to {rows[-1].revision}"
+    raise NotFound("revision", revision, bound, "look it up with `headrace campaigns show`")
+
+
+def found_in(rows: list[Decision], subject: str) -> list[Decision]:
+    """The rows, if there are any.
+
+    Raises:
+        NotFound: there are none.
+    """
+    if not rows:
+        raise NotFound("decision", subject, "one that somebody drafted", "look it up with `headrace campaigns list`")
+    return rows

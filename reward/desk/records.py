@@ -1,0 +1,128 @@
+"""Rows of the desk as the words of `schemas.decisions`, inside a transaction of the caller."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final
+
+import msgspec
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from schemas.campaigns import Campaign
+from schemas.codec import MAX_RECORD_BYTES, encode
+from schemas.decisions import AuditEntry, Change, Decision, Role, State
+from schemas.errors import InvalidRequest, NotFound
+from schemas.tables import AuditRow, BookRow, DecisionRow, OutboxRow
+from schemas.topics import WEIGHTS
+from schemas.weights import RewardWeights
+
+#: Key of the one book in the compacted topic.
+KEY: Final = b"global"
+
+_BOOK = msgspec.json.Decoder(RewardWeights)
+_BODY = msgspec.json.Decoder(Campaign)
+_CHANGES = msgspec.json.Decoder(tuple[Change, ...])
+
+
+def newest_book(session: Session) -> RewardWeights:
+    """The active book; version 1 are the defaults, it exists without a row."""
+    body = session.scalars(select(BookRow.body).order_by(BookRow.version.desc()).limit(1)).first()
+    return _BOOK.decode(body) if body else RewardWeights()
+
+
+def all_books(session: Session) -> list[RewardWeights]:
+    """Every version, the oldest first."""
+    return [RewardWeights(), *map(_BOOK.decode, session.scalars(select(BookRow.body).order_by(BookRow.version)))]
+
+
+def book(session: Session, version: int) -> RewardWeights:
+    """One version.
+
+    Raises:
+        NotFound: there is none.
+    """
+    body = session.scalars(select(BookRow.body).where(BookRow.version == version)).first()
+    if body is None and version != 1:
+        raise NotFound("version", version, "a version of the history", "look it up with `headrace weights show`")
+    return _BOOK.decode(body) if body else RewardWeights()
+
+
+def add_book(session: Session, made: RewardWeights) -> None:
+    """The version and its record for the topic.
+
+    Raises:
+        InvalidRequest: larger than a record may be.
+    """
+    raw = encode(made)
+    if len(raw) > MAX_RECORD_BYTES:
+        bound, remedy = f"at most {MAX_RECORD_BYTES} bytes", "end campaigns, or name fewer queries"
+        raise InvalidRequest("the size of all campaigns", len(raw), bound, remedy)
+    session.add(BookRow(
+        version=made.version, body=raw.decode(), author=made.author, reason=made.reason, created_ms=made.created_ms
+    ))  # fmt: skip
+    session.flush()  # of two at once the second fails here, before it has a place in the outbox
+    session.add(OutboxRow(topic=WEIGHTS.name, key=KEY, value=raw, created_ms=made.created_ms, sent_ms=0))
+
+
+def decisions(session: Session, subject: str | None = None) -> list[Decision]:
+    """Rows of a subject, or of all; each subject's oldest first."""
+    asked = select(DecisionRow).order_by(DecisionRow.subject, DecisionRow.revision)
+    if subject is not None:
+        asked = asked.where(DecisionRow.subject == subject)
+    return list(map(_decision, session.scalars(asked)))
+
+
+def decisions_of(session: Session, book_version: int) -> list[Decision]:
+    """Rows that made a version of the book."""
+    return list(map(_decision, session.scalars(select(DecisionRow).where(DecisionRow.book_version == book_version))))
+
+
+def add_decision(session: Session, made: Decision) -> None:
+    """One row more."""
+    fields = msgspec.structs.asdict(made) | {"body": encode_body(made.body)}
+    session.add(DecisionRow(**fields))
+    session.flush()
+
+
+def add_audit(session: Session, action: str, made: Decision, changes: Iterable[Change]) -> None:
+    """The line of the audit for a decision."""
+    session.add(AuditRow(
+        at_ms=made.at_ms, who=made.who, role=made.role, action=action, subject=made.subject, revision=made.revision,
+        book_version=made.book_version, why=made.why, changes=msgspec.json.encode(tuple(changes)).decode(),
+        override=made.override,
+    ))  # fmt: skip
+
+
+def audit(
+    session: Session,
+    subject: str | None = None,
+    who: str | None = None,
+    action: str | None = None,
+    since_ms: int = 0,
+    limit: int = 100,
+) -> list[AuditEntry]:
+    """Lines of the audit, the newest first."""
+    asked = select(AuditRow).where(AuditRow.at_ms >= since_ms).order_by(AuditRow.id.desc()).limit(limit)
+    for column, value in ((AuditRow.subject, subject), (AuditRow.who, who), (AuditRow.action, action)):
+        if value is not None:
+            asked = asked.where(column == value)
+    return [
+        AuditEntry(
+            row.id, row.at_ms, row.who, Role(row.role), row.action, row.subject, row.revision, row.book_version, row.why,
+            _CHANGES.decode(row.changes), row.override,
+        )
+        for row in session.scalars(asked)
+    ]  # fmt: skip
+
+
+def encode_body(body: Campaign) -> str:
+    """A body as its column has it."""
+    return msgspec.json.encode(body).decode()
+
+
+def _decision(row: DecisionRow) -> Decision:
+    return Decision(
+        row.subject, row.revision, row.parent, State(row.state), _BODY.decode(row.body), row.who, Role(row.role), row.why,
+        row.at_ms, row.override, row.approved_by, row.book_version,
+    )  # fmt: skip
