@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections import deque
 from dataclasses import dataclass, field
+from operator import attrgetter
 from typing import Final
 
 import msgspec
@@ -60,7 +60,7 @@ class RecentPages:
 
     connections: Connections
     count: int
-    _held: deque[_Held] = field(default_factory=deque, repr=False)
+    _held: list[_Held] = field(default_factory=list, repr=False)
     _next: dict[int, int] = field(default_factory=dict, repr=False)
     _pools: dict[str, Pool] = field(default_factory=dict, repr=False)
     _looked: set[str] = field(default_factory=set, repr=False)
@@ -92,27 +92,15 @@ class RecentPages:
             return Stored(tuple(held.example for held in newest.values()), dict(self._pools), self._unreadable)
 
     def _read_examples(self) -> None:
-        """An equal share from each partition's end: examples are spread by user."""
+        """From each partition's end as much as it takes for ``count`` together, then the newest of them all."""
         bounds = tails.ends(self.connections, EXAMPLES)
-        share = -(-self.count // len(bounds))
-        # Transactions leave a mark each among the records, so a little further back than the share.
-        least = {p: high - share - share // 8 - 16 for p, (_, high) in bounds.items()}
-        starts = {p: max(self._next.get(p, 0), start, 0) for p, start in least.items()}
+        reach = _shares({p: high - low for p, (low, high) in bounds.items()}, self.count)
+        starts = {p: max(self._next.get(p, 0), high - reach[p]) for p, (_, high) in bounds.items()}
         for message in tails.read(self.connections, EXAMPLES, starts):
             if (example := self._decoded(message)) is not None:
                 self._held.append(_Held(example, message.partition(), message.timestamp()[1]))
         self._next = {p: high for p, (_, high) in bounds.items()}
-        self._trim(share)
-
-    def _trim(self, share: int) -> None:
-        """At most the newest ``share`` of each partition."""
-        room: dict[int, int] = {}
-        kept: deque[_Held] = deque()
-        for held in reversed(self._held):
-            room[held.partition] = room.get(held.partition, share) - 1
-            if room[held.partition] >= 0:
-                kept.appendleft(held)
-        self._held = kept
+        self._held = sorted(self._held, key=attrgetter("written_ms"))[-self.count :]
 
     def _read_pools(self, wanted: list[_Held]) -> None:
         """Pools lie in the partition of their page's example, written about when people saw the page.
@@ -170,3 +158,14 @@ def _head(message: Message) -> _Head | None:
         return _heads.decode(message.value() or b"")
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
+
+
+def _shares(there: dict[int, int], count: int) -> dict[int, int]:
+    """How many of the ``there`` offsets to read of each partition: alike, and where one has less the others more. Somewhat more
+    than ``count``: partitions are not written alike, and transactions leave marks among the records."""
+    left, shares = count, dict[int, int]()
+    for n, p in enumerate(sorted(there, key=there.__getitem__)):
+        fair = -(-left // (len(there) - n))
+        shares[p] = min(there[p], fair + fair // 8 + 32)
+        left -= min(fair, shares[p])
+    return shares
