@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from confluent_kafka import Producer
 from numpy.typing import NDArray
 
 from reward.campaigns.facts import Asked, ItemFacts
@@ -14,8 +15,12 @@ from reward.composite import serving_score
 from reward.settings import ServingScoreSettings
 from reward.text import normalise
 from schemas.catalogue import Catalogue
+from schemas.clients import librdkafka
+from schemas.codec import encode
+from schemas.connections import Connections
 from schemas.examples import ExampleItem, TrainingExample
 from schemas.pools import Pool
+from schemas.topics import EXAMPLES, POOLS
 from schemas.views import ViewStatus
 from schemas.weights import RewardWeights
 
@@ -122,3 +127,29 @@ def propensities(utility: NDArray[np.float64], size: int) -> list[float]:
     """Of each place given those above, by exp and sum."""
     power = np.exp(utility - utility.max())
     return [float(power[k] / power[k:].sum()) for k in range(size)]
+
+
+class Log:
+    """Writes examples and pools as rewarding and server do: by user, examples in transactions."""
+
+    def __init__(self, connections: Connections, name: str) -> None:
+        options = librdkafka(connections) | {"partitioner": "murmur2_random", "linger.ms": 5, "log_level": 2}
+        self.pools = Producer(options)
+        self.examples = Producer(options | {"transactional.id": name})
+        self.examples.init_transactions(30)
+
+    def write(self, toys: Toys, abort: bool = False, chunk: int = 50) -> None:
+        """In the order of time; a pool is written when its page is seen, an example when its windows have closed."""
+        user = {e.request_id: e.user for e in toys.examples}
+        for pool in toys.pools.values():
+            self.pools.produce(POOLS.name, key=user[pool.request_id].encode(), value=encode(pool), timestamp=pool.ts)
+        self.pools.flush(30)
+        for begin in range(0, len(toys.examples), chunk):
+            self.examples.begin_transaction()
+            for e in toys.examples[begin : begin + chunk]:
+                self.examples.produce(EXAMPLES.name, key=e.user.encode(), value=encode(e), timestamp=e.emitted_at)
+            if abort:
+                self.examples.flush(30)
+                self.examples.abort_transaction(30)
+            else:
+                self.examples.commit_transaction(30)

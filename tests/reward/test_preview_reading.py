@@ -6,47 +6,19 @@ import dataclasses
 
 import msgspec
 import pytest
-from confluent_kafka import Producer
 
 from headrace.services.ports import free_port
 from reward.preview.reading import SLACK_MS, RecentPages
 from schemas import tails
-from schemas.clients import librdkafka
 from schemas.codec import encode
 from schemas.connections import Connections
 from schemas.errors import InvalidRequest, Unavailable
 from schemas.examples import TrainingExample
 from schemas.topics import EXAMPLES, POOLS, WEIGHTS
 from tests.reward import preview_toys
-from tests.reward.preview_toys import NOW_MS, Toys
+from tests.reward.preview_toys import NOW_MS, Log, Toys
 
 pytestmark = pytest.mark.services
-
-
-class Log:
-    """Writes examples and pools as rewarding and server do: by user, examples in transactions."""
-
-    def __init__(self, connections: Connections, name: str) -> None:
-        options = librdkafka(connections) | {"partitioner": "murmur2_random", "linger.ms": 5, "log_level": 2}
-        self.pools = Producer(options)
-        self.examples = Producer(options | {"transactional.id": name})
-        self.examples.init_transactions(30)
-
-    def write(self, toys: Toys, abort: bool = False, chunk: int = 50) -> None:
-        """In the order of time; a pool is written when its page is seen, an example when its windows have closed."""
-        user = {e.request_id: e.user for e in toys.examples}
-        for pool in toys.pools.values():
-            self.pools.produce(POOLS.name, key=user[pool.request_id].encode(), value=encode(pool), timestamp=pool.ts)
-        self.pools.flush(30)
-        for begin in range(0, len(toys.examples), chunk):
-            self.examples.begin_transaction()
-            for e in toys.examples[begin : begin + chunk]:
-                self.examples.produce(EXAMPLES.name, key=e.user.encode(), value=encode(e), timestamp=e.emitted_at)
-            if abort:
-                self.examples.flush(30)
-                self.examples.abort_transaction(30)
-            else:
-                self.examples.commit_transaction(30)
 
 
 def named(toys: Toys, prefix: str, later_ms: int = 0) -> Toys:
