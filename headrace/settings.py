@@ -22,7 +22,7 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
-from console.settings import ConsoleSettings
+from console.settings import LOOPBACK, ConsoleSettings
 from headrace.shop.settings import DeliverySettings, ShopSettings
 from reward.settings import RewardSettings
 from schemas.connections import Connections
@@ -124,6 +124,14 @@ def load_settings(file: Path | None = None, /, **changes: Any) -> Settings:
         raise InvalidSetting("the settings", what, "JSON or TOML of the documented form", f"correct it ({error})") from None
     finally:
         _file.reset(token)
+
+
+def with_open_console(settings: Settings) -> Settings:
+    """For a run of one person on one machine: the console asks for no token there, unless somebody set that it does."""
+    console = settings.console
+    if "access" in console.model_fields_set or console.host not in LOOPBACK:
+        return settings
+    return settings.model_copy(update={"console": console.model_copy(update={"access": "open"})})
 
 
 def _invalid(first: ErrorDetails) -> InvalidSetting:

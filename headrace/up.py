@@ -10,7 +10,7 @@ from headrace.errand import run_errand
 from headrace.folder import RunFolder
 from headrace.logs import configure_logs
 from headrace.processes import until_stopped
-from headrace.settings import Settings, load_settings
+from headrace.settings import Settings, load_settings, with_open_console
 from headrace.stack import Stack, open_stack
 from headrace.story import Story
 from headrace.worlds import open_run_world
@@ -83,7 +83,7 @@ def stay_up(story: Story, stack: Stack, stop: Event) -> None:
 
 def _new(data: str | None, seed: int | None, items: int | None) -> Settings:
     typed = {name: value for name, value in (("data", data), ("seed", seed)) if value is not None}
-    base = load_settings(**typed, now_ms=int(time.time() * 1000))
+    base = with_open_console(load_settings(**typed, now_ms=int(time.time() * 1000)))
     if items is None:
         return base
     return base.model_copy(update={"shop": base.shop.model_copy(update={"items": items})})

@@ -25,7 +25,7 @@ PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")])
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 CODE = re.compile(r"```.*?```|`[^`\n]+`", re.DOTALL)
 #: Variables that are read outside the settings.
-VARIABLES = {"HEADRACE_SETTINGS", "HEADRACE_CACHE"}
+VARIABLES = {"HEADRACE_SETTINGS", "HEADRACE_CACHE", "HEADRACE_TOKEN"}
 
 
 def names(paths: list[Path]) -> list[str]:

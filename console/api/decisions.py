@@ -115,31 +115,31 @@ def _add_campaigns(router: APIRouter, office: Office) -> None:
 
 def _add_verbs(router: APIRouter, office: Office, prefix: str, what: str, subject: Callable[..., str]) -> None:
     tags: list[Any] = [prefix.split("/")[2]]
-    Subject = Annotated[str, Depends(subject)]
+    whose = Depends(subject)
 
     @router.get(f"{prefix}/decisions", summary=f"The life of {what}", tags=tags, **described(Role.VIEWER, Detail))
-    def detail(_: Viewer, subject: Subject) -> Response:
+    def detail(_: Viewer, subject: str = whose) -> Response:
         return answer(Detail(office.desk.standing(subject), office.desk.revisions(subject)))
 
     @router.get(f"{prefix}/diff", summary="What differs", tags=tags, **described(Role.VIEWER, list[Change]))
-    def diff(_: Viewer, subject: Subject, old: Revision = None, new: Revision = None) -> Response:
+    def diff(_: Viewer, old: Revision = None, new: Revision = None, subject: str = whose) -> Response:
         """Between two revisions; without them, between the waiting draft and what acts."""
         return answer(office.desk.diff(subject, old, new))
 
     @router.put(f"{prefix}/draft", summary=f"Draft {what}", tags=tags, **described(Role.EDITOR, Acted, DraftBody))
-    def draft(actor: Editor, subject: Subject, asked: Annotated[DraftBody, Depends(body_of(DraftBody))]) -> Response:
+    def draft(actor: Editor, asked: Annotated[DraftBody, Depends(body_of(DraftBody))], subject: str = whose) -> Response:
         return answer(office.desk.draft(subject, asked.wish, actor, asked.why, asked.expected_revision))
 
     @router.post(f"{prefix}/activate", summary="Start it now", tags=tags, **described(Role.EDITOR, Done, ActBody))
-    def activate(actor: Editor, subject: Subject, asked: Annotated[ActBody, Depends(body_of(ActBody))]) -> Response:
+    def activate(actor: Editor, asked: Annotated[ActBody, Depends(body_of(ActBody))], subject: str = whose) -> Response:
         return _done(office, office.desk.activate(subject, actor, asked.why, asked.expected_revision, asked.override))
 
     @router.post(f"{prefix}/schedule", summary="Let it start later", tags=tags, **described(Role.EDITOR, Done, ActBody))
-    def schedule(actor: Editor, subject: Subject, asked: Annotated[ActBody, Depends(body_of(ActBody))]) -> Response:
+    def schedule(actor: Editor, asked: Annotated[ActBody, Depends(body_of(ActBody))], subject: str = whose) -> Response:
         return _done(office, office.desk.schedule(subject, actor, asked.why, asked.expected_revision, asked.override))
 
     @router.post(f"{prefix}/end", summary="End it now", tags=tags, **described(Role.EDITOR, Done, EndBody))
-    def end(actor: Editor, subject: Subject, asked: Annotated[EndBody, Depends(body_of(EndBody))]) -> Response:
+    def end(actor: Editor, asked: Annotated[EndBody, Depends(body_of(EndBody))], subject: str = whose) -> Response:
         return _done(office, office.desk.end(subject, actor, asked.why, asked.expected_revision))
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from headrace.settings import Settings, load_settings
+from headrace.settings import Settings, load_settings, with_open_console
 from schemas.errors import InvalidSetting
 
 HOUR_S = 3_600
@@ -61,7 +61,8 @@ def demo_settings(data: str | None, minutes: float, seed: int | None, items: int
     }
     typed: dict[str, Any] = {"data": data, "seed": seed} | ({"shop": {"items": items}} if items else {})
     given = base.model_dump(exclude_unset=True)
-    return load_settings(**_over(_over(changes, given), typed)), (rest_s - warm_s) / 60
+    settings = with_open_console(load_settings(**_over(_over(changes, given), typed)))
+    return settings, (rest_s - warm_s) / 60
 
 
 def live_minutes(minutes: float, planned: float, spent_s: float, data: str) -> float:

@@ -76,7 +76,7 @@ def test_a_run_with_secrets_in_its_settings_leaves_none_behind(tmp_path: Path) -
             "kafka_security": security,
             "redis": f"redis://shop:{REDIS_SECRET}@127.0.0.1:{port}/0",
         }
-        (tmp_path / "given.json").write_text(json.dumps(given | {"console": {"port": 0}}))
+        (tmp_path / "given.json").write_text(json.dumps(given | {"console": {"port": 0, "access": "open"}}))
         folder, settings = RunFolder(tmp_path / "run"), load_settings(tmp_path / "given.json")
         with open_stack(folder, settings) as stack:
             stack.start_console()  # its password came by the environment
