@@ -64,10 +64,10 @@ class ServingScoreSettings(BaseModel):
     ctr_scale: float = Field(default=4.0, ge=0, le=1000, description="nats per unit of weight and log CTR")
     multiplier_scale: float = Field(default=4.0, ge=0, le=1000, description="nats per unit of a campaign's log multiplier")
     uptake_scale: float = Field(
-        default=0.5,
+        default=0.4,
         ge=0,
         le=1000,
-        description="nats per unit of reward that a policy takes up of a change; theory: 1 / entropy",
+        description="nats per unit of reward that a policy takes up of a change; the learner's 1 / entropy at most",
     )
 
 

@@ -37,6 +37,9 @@ from trainers.tools import open_tools
 
 log = structlog.get_logger()
 
+#: Longest second look for news before a step (s).
+NEWS_S = 0.005
+
 
 def run(
     connections: Connections,
@@ -116,6 +119,7 @@ class Learner:
         self._feed.poll(0.0 if self._enough() else 0.05)
         self._exposition.lag(self._feed.lag())
         if self._enough():
+            self._feed.poll(NEWS_S)  # the first look brought what was fetched a step ago; newer weights should count now
             return True
         waited = time.monotonic() - self._stepped_at >= self._settings.wait_s
         revisit = len(self.state.window) > 0 and self._idle < self._settings.idle_steps

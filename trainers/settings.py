@@ -64,7 +64,7 @@ class LearnerSettings(BaseModel):
     wait_s: float = Field(1.0, ge=0, le=3600, description="seconds to wait for fresh views before a step on what there is")
     idle_steps: int = Field(8, ge=0, le=1_000_000, description="steps in a row without a fresh view before waiting for one")
     absorb_half_life: float = Field(
-        50.0, gt=0, le=1e6, description="steps in which half of a change of the weights sinks into the policy"
+        200.0, gt=0, le=1e6, description="steps in which half of a change of the weights sinks into the policy"
     )
     learning_rate: float = Field(6e-4, gt=0, le=1, description="of AdamW")
     weight_decay: float = Field(0.0, ge=0, le=1, description="of AdamW")

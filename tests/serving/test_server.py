@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import time
 from collections.abc import Callable
@@ -15,9 +16,11 @@ from kafka import KafkaProducer
 from kafka.partitioner.default import murmur2
 
 from headrace.services.ports import free_port
+from reward.campaigns.control import in_control
 from reward.counts import Counts
 from reward.settings import PosteriorSettings
 from reward.snapshot import PosteriorSnapshot
+from schemas.campaigns import Campaign, Scope
 from schemas.checkpoints import Manifest, Promotion
 from schemas.codec import encode
 from schemas.connections import Connections
@@ -102,6 +105,45 @@ def test_history_enters_the_next_impression(serve: Serve, shop: Shop, fresh_topi
     assert logged["q2"].recent_queries == ("lamp", "mug")
     assert logged["last"].recent_queries == ("mug", "lamp")
     assert logged["last"].recent_items == (items[1], items[0])  # not the click at ts + 99, which is to come
+
+
+def test_a_change_acts_on_the_next_search_but_for_the_control_share(
+    serve: Serve, shop: Shop, fresh_topics: Connections, send: Sender
+) -> None:
+    """Within a second of being in the topic it orders a treated user's page; the control share keeps the book before, and each
+    page is logged with the version that ordered it. A campaign asks for the market of the request."""
+    ts, users = shop.world.end_ms, [f"u{n}" for n in range(100)]
+    treated = next(user for user in users if not in_control(user, 0.3))
+    control = next(user for user in users if in_control(user, 0.3))
+    mine = Campaign("north", 1, "north", "me", Scope(markets=("north",)), relevance=9)
+    book = RewardWeights(version=2, ctr=3, campaigns=(mine,), before=RewardWeights())
+    with serve(fresh_topics, control_share=0.3, engine={"exploration": 0}) as server:
+        server.wait_ready()
+
+        def search(user: str, number: int, market: str = "north") -> Any:
+            found = server.search(q="red mug", user=user, segment="new", market=market, request_id=f"{user}-{number}", ts=ts)
+            return found.json()
+
+        assert [search(user, 0)["weights_version"] for user in (treated, control)] == [1, 1]
+        send(WEIGHTS, book)
+        sent, number, version = time.monotonic(), 0, 1
+        while version == 1:
+            number += 1
+            version = search(treated, number)["weights_version"]
+        assert time.monotonic() - sent < 1.0
+        pages = {"treated": search(treated, 99), "control": search(control, 99)}
+        assert search(treated, 98, "south")["campaigns"] == []
+        assert "market" in server.search(q="x", user="u", market="m" * 65).json()["what"]
+        told = {name: (page["weights_version"], page["campaigns"]) for name, page in pages.items()}
+        assert told["treated"] == (2, ["north"]) and told["control"] == (1, [])
+        logged = {i.request_id: i for _, i in impressions(fresh_topics)}
+    for name, weights in (("treated", RewardWeights(relevance=9, ctr=3)), ("control", RewardWeights())):
+        for scores in (item["scores"] for item in pages[name]["items"]):
+            assert scores["for_relevance"] == pytest.approx(4 * weights.relevance * scores["tier"])
+            assert scores["for_ctr"] == pytest.approx(4 * weights.ctr * math.log(scores["ctr"]))
+            assert scores["taken_up"] == 0
+    assert [logged[f"{user}-99"].weights_version for user in (treated, control)] == [2, 1]
+    assert (logged[f"{control}-99"].segment, logged[f"{control}-99"].market) == ("new", "north")
 
 
 def test_hot_swaps_under_load_fail_no_request(

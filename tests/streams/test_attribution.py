@@ -295,6 +295,15 @@ def test_a_raw_view_is_written_as_a_view_is() -> None:
     assert said == again
 
 
+def test_what_the_shop_said_of_the_user_goes_with_every_revision() -> None:
+    """Segment and market, as they were written; empty where the impression has none. Longer ones are refused at the door."""
+    told_of = msgspec.structs.replace(view(), segment='loyal "a"', market="north")
+    log = Log()(told_of, view("r2"), click("b", 10, "r"), order("b", 2_000)).until(400_000)
+    said = [(v.request_id, v.revision, v.segment, v.market) for v in log.views]
+    assert sorted(said) == [("r", 1, 'loyal "a"', "north"), ("r", 2, 'loyal "a"', "north"), ("r2", 1, "", "")]
+    assert Log()(msgspec.structs.replace(view(), segment="s" * 65)).reasons == ["invalid"]
+
+
 def test_state_is_let_go_when_everything_is_settled() -> None:
     """After all windows the dump is as small as that of a core that saw ticks alone."""
     busy = Log()(view(), click("b", 10), order("b", 20), back("o", 30), click("z", 40)).until(600_000)

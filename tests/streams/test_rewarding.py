@@ -60,6 +60,7 @@ def view(n: int, emitted_at: int, items: str = "abc") -> View:
     return View(
         f"r{n}:final:2", f"r{n}", ViewStatus.FINAL, 2, emitted_at - 9, emitted_at, "u", "Red shoe!", shown,
         recent_queries=("x",), recent_items=("c",), candidates=("a",), checkpoint="cp", weights_version=4,
+        segment="loyal", market="north",
     )  # fmt: skip
 
 
@@ -95,6 +96,7 @@ def test_an_example_keeps_every_fact_and_names_its_versions() -> None:
     assert [item.tier for item in example.items] == [0, 1, 2]
     assert (example.relevance_version, example.snapshot_version, example.weights_version) == ("rows", 1, 4)
     assert (example.example_id, example.candidates, example.recent_items) == ("r1:final:2", ("a",), ("c",))
+    assert (example.segment, example.market) == ("loyal", "north")
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from reward.settings import ServingScoreSettings
+from schemas.checkpoints import Absorbed
 from schemas.weights import RewardWeights
 from tests.trainers import policy_toys
 from tests.trainers.learner_toys import ITEMS, PRIOR, RuleTiers, tools, view
@@ -96,6 +97,28 @@ def test_a_page_is_ordered_as_the_server_orders_it() -> None:
         policy, views, parts.trie, parts.builder, parts.rewards, RewardWeights(), PRIOR, every, POLICY_ALONE
     )
     assert got.mean() > alone.mean() + 0.1  # tiers count in the reward, so an order by tier is worth more
+
+
+def test_a_page_is_ordered_by_what_is_wished_less_what_the_checkpoint_has_of_it() -> None:
+    """Relevance 3 is wished, and half of the checkpoint's steps used it: 5 * 3 nats a tier are put in, 2 * 0.5 * (3 - 1) taken out.
+    By hand: log-probability plus 13 a tier, a constant CTR aside. Worth is by what is wished, for both."""
+    policy = policy_toys.toy_policy()
+    parts = tools(policy, LearnerSettings())
+    views = [view(n, clicked=[1]) for n in range(6)]
+    wish = RewardWeights(version=2, relevance=3)
+    every = SETTINGS.model_copy(update={"beam": len(parts.catalogue)})
+
+    def rewards(absorbed: tuple[Absorbed, ...], scale: float) -> np.ndarray:
+        order = ServingScoreSettings(relevance_scale=scale, uptake_scale=2)
+        return list_rewards(
+            policy, views, parts.trie, parts.builder, parts.rewards, wish, PRIOR, every, order, absorbed
+        )
+
+    half = (Absorbed(0.5, RewardWeights()), Absorbed(0.5, wish))
+    scale = 0.2  # puts in 0.6 nats a tier: no more is taken out, and the policy alone orders
+    np.testing.assert_allclose(rewards(half, scale), rewards((), 0.0))
+    np.testing.assert_allclose(rewards(half, 5.0), rewards((), 13 / 3))
+    assert rewards((), scale).mean() > rewards(half, scale).mean()
 
 
 def test_fewer_available_than_k_are_averaged_over_what_there_is() -> None:

@@ -13,9 +13,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import msgspec
 import pytest
 from kafka import KafkaProducer
 
+from schemas.campaigns import Campaign, Multipliers
 from schemas.checkpoints import Candidate, Manifest, Promotion
 from schemas.codec import encode
 from schemas.connections import Connections
@@ -35,6 +37,9 @@ from trainers.state import Versions, save_state, save_warm_start
 ROOT = Path(__file__).parents[2]
 VIEWS = 400
 VERSIONS = Versions("rel", "cb1")
+#: In force from the emission of view 330 on (`learner_toys.view`).
+SALE = Campaign("sale", 1, "sale", "me", starts_ms=2_330, relevance=4, multipliers=Multipliers(new_items=2))
+BOOK = RewardWeights(version=2, ctr=5, created_ms=1, campaigns=(SALE,), before=RewardWeights())
 
 
 @contextmanager
@@ -91,7 +96,7 @@ def tear_newest(store: Store) -> None:
 def test_a_learner_killed_again_and_again_makes_the_same_weights(fresh_topics: Connections, tmp_path: Path) -> None:
     """Three kill -9 at random moments, a torn manifest, a change of weights: every checkpoint equals the undisturbed one.
 
-    The reference is one process that takes the journalled steps from the warm start without a break.
+    The change has a campaign that begins in the event time of the last round. The reference is one process that takes the journalled steps from the warm start without a break.
     """
     store, log, dice = Store(fresh_topics.store), tmp_path / "learner.log", random.Random(11)
     frozen = save_warm_start(store, policy_toys.toy_policy(), 0, VERSIONS, {}).checkpoint
@@ -104,9 +109,7 @@ def test_a_learner_killed_again_and_again_makes_the_same_weights(fresh_topics: C
     for round_ in range(kills + 1):
         send(producer, round_ * VIEWS // (kills + 1), (round_ + 1) * VIEWS // (kills + 1))
         if round_ == 2:
-            producer.send(
-                WEIGHTS.name, key=b"global", value=encode(RewardWeights(version=2, ctr=5, created_ms=1)), partition=0
-            )
+            producer.send(WEIGHTS.name, key=b"global", value=encode(BOOK), partition=0)
             producer.flush()
             tear_newest(store)
         with worker(fresh_topics, frozen, log) as child:
@@ -141,6 +144,9 @@ def check_journal(connections: Connections, wanted: int) -> None:
     versions = [record.weights.version for record in journal if isinstance(record, StepIntent)]
     assert set(versions) == {1, 2}
     assert versions == sorted(versions)
+    campaigns = [record.weights.campaigns for record in journal if isinstance(record, StepIntent)]
+    open_sale = msgspec.structs.replace(SALE, starts_ms=0)
+    assert campaigns[0] == () and campaigns[-1] == (open_sale,) and set(map(len, campaigns)) == {0, 1}
     assert len({(q.partition, q.offset, q.reason) for q in read_topic(connections, QUARANTINE)}) == 1
 
 
@@ -168,6 +174,7 @@ def check_against_undisturbed(connections: Connections, store: Store, untouched:
             bad += 1
     assert bad <= 5
     assert len(made) >= 4
+    assert len(made[max(made)].absorbed) == 3  # defaults, the book without its campaign, the book with it
     learner = open_learner(connections.model_copy(update={"store": str(untouched)}), frozen)
     scratch = Store(str(untouched.parent / "scratch"))
     try:
@@ -177,6 +184,7 @@ def check_against_undisturbed(connections: Connections, store: Store, untouched:
                 again = save_state(scratch, learner.state, intent, SETTINGS.learner, VERSIONS, {})
                 assert again.checkpoint == made[intent.step].checkpoint, f"weights differ at step {intent.step}"
                 assert again.files == made[intent.step].files, f"training state differs at step {intent.step}"
+                assert again.absorbed == made[intent.step].absorbed, f"absorbed differs at step {intent.step}"
                 assert again.offsets["training.examples"] == made[intent.step].offsets["training.examples"]
     finally:
         learner.close()

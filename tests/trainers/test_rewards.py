@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
 
 from reward.snapshot import PosteriorSnapshot
+from schemas.campaigns import Campaign, Multipliers, Scope
 from schemas.errors import LearningError
 from schemas.weights import RewardWeights
 from tests.trainers.learner_toys import PRIOR, RuleTiers, catalogue, view
@@ -176,3 +179,23 @@ def test_the_objective_follows_its_settings() -> None:
     assert not torch.equal(gradient(), gradient(position_weighting="after_norm"))
     with pytest.raises(LearningError):
         group_loss(torch.zeros(3, 1, 5), sids[:, :1], reward[:, :1], targets, LossSettings())
+
+
+def test_a_campaign_weighs_the_items_of_its_scope_for_the_views_that_it_asks_for() -> None:
+    """Item 1 shares an identifier with 0 and is of brand b: at relevance 5 for b in the north its tier 1 beats item 0's tier 3
+    (5 + ctr to 3 + ctr); elsewhere item 0 wins. New items count double: item 2 came 500 ms before the first view, too long before
+    the second."""
+    shop = dataclasses.replace(catalogue(5, [0, 0, 500, 0, 0]), brands=("a", "b", "a", "a", "a"))
+    judge = RewardModel(shop, Trie.build(SIDS, SIZES), FixedTiers(3, 1, 2, 0, 0))
+    sale = Campaign("sale", 1, "sale", "me", Scope(brands=("b",), markets=("north",)), relevance=5)
+    fresh = Campaign("fresh", 1, "fresh", "me", multipliers=Multipliers(new_items=2, new_days=1))
+    book = RewardWeights(version=2, campaigns=(sale, fresh))
+    views = [shown(market="north", ts=1_000), shown(market="south", ts=1_000 + 86_400_000)]
+    leaf_BG = np.repeat(leaves(0, 2), 2, axis=0)
+    found = judge.score(views, leaf_BG, book, PRIOR)
+    assert found.row_BG.tolist() == [[1, 2], [0, 2]]
+    np.testing.assert_allclose(found.reward_BG, [[5 + CTR, 2 * (2 + CTR)], [3 + CTR, 2 + CTR]])
+    np.testing.assert_allclose(found.tier_BG, [[1, 2], [3, 2]])
+    np.testing.assert_allclose(found.ctr_BG, CTR)
+    plain = judge.score(views, leaf_BG, WEIGHTS, PRIOR)  # another book, another weighing
+    np.testing.assert_allclose(plain.reward_BG, [[3 + CTR, 2 + CTR]] * 2)

@@ -213,3 +213,22 @@ def test_pairs_of_the_warm_start_come_back_as_saved(store: Store) -> None:
     store.write("warm_start/pairs-cb1.msgpack.zst", b"torn")
     with pytest.raises(Corrupt, match="pairs-cb1"):
         load_sampler(store, "cb1", seed=3)
+
+
+def test_a_step_absorbs_the_weights_it_used(store: Store) -> None:
+    """Half-life 2: a step of other weights takes 1 - 0.5 ** 0.5 of the record, a checkpoint keeps it exactly, and a learner that no
+    weight shapes has nothing to record."""
+    settings = SETTINGS.model_copy(update={"absorb_half_life": 2.0})
+    state, wish = start(store, settings), RewardWeights(version=2, relevance=2)
+    parts = tools(state.policy, settings)
+    metrics = take_step(parts, state, batch(1), intent(1, wish), draws(0, 1))
+    assert [entry.weights for entry in state.absorbed] == [RewardWeights(), wish]
+    assert metrics["absorbed"] == state.absorbed[1].share == pytest.approx(1 - 0.5**0.5)
+    state.step, state.clock_ms = 1, 77
+    save_state(store, state, intent(1, wish), settings, VERSIONS, {})
+    again = start(store, settings)
+    assert (again.absorbed, again.clock_ms) == (state.absorbed, 77)
+    alone = settings.model_copy(update={"loss": LossSettings(learner="sft")})
+    before = again.absorbed
+    take_step(tools(again.policy, alone), again, batch(2), intent(2, RewardWeights(version=3, ctr=9)), draws(0, 2))
+    assert again.absorbed == before

@@ -1,0 +1,152 @@
+"""From saving a change of the weights to the first gradient step, and the first search, that used it.
+
+Everything is real: the database (HEADRACE_DATABASE, else SQLite), its outbox, Kafka, a learner process over a small shop with a steady
+feed of examples, checkpoints and gate included, and a search server. A step counts when its result is written, so the gradient has been
+taken. Times are from the moment before the change is saved.
+
+    python -m benchmarks.weights_latency --quick
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from itertools import cycle
+from pathlib import Path
+from typing import NamedTuple
+
+import httpx
+import msgspec
+import numpy as np
+
+from benchmarks.common import Result, Row, finish, parser
+from benchmarks.wishes.shop import SmallShop, small_shop
+from headrace.folder import RunFolder
+from headrace.shop.sink import KafkaSink, partition_of
+from headrace.stack import Stack, open_stack
+from reward.campaigns.control import in_control
+from reward.weights import WeightStore, publish_outbox
+from schemas.codec import encode
+from schemas.connections import Connections
+from schemas.database import open_database
+from schemas.errors import Unavailable
+from schemas.journal import StepResult
+from schemas.log import scan
+from schemas.topics import EXAMPLES, STEPS
+
+#: Examples a second; what is allowed to the first gradient step and to the first search (s).
+RATE, TO_GRADIENT_S, TO_SEARCH_S = 30.0, 2.0, 1.0
+#: Changes in a quick run and in a full one; longest wait for one of them to act (s).
+QUICK, FULL, PATIENCE_S = 15, 120, 120.0
+
+
+class Change(NamedTuple):
+    """A version, when its saving began (s since 1970), and the seconds until a search was ordered with it."""
+
+    version: int
+    saved_s: float
+    to_search_s: float
+
+
+@contextmanager
+def steady_feed(shop: SmallShop, connections: Connections) -> Iterator[None]:
+    """The shop's views again and again as new ones, `RATE` a second, until the block ends."""
+    stop, sink = threading.Event(), KafkaSink(connections)
+
+    def feed() -> None:
+        partitions = sink.partitions(EXAMPLES.name)
+        for n, view in enumerate(cycle(shop.examples)):
+            if stop.wait(1 / RATE):
+                return
+            fresh = msgspec.structs.replace(view, request_id=f"f{n}", example_id=f"f{n}:provisional:1")
+            key = view.user.encode()
+            sink.send(EXAMPLES.name, partition_of(key, partitions), key, encode(fresh))
+
+    thread = threading.Thread(target=feed, name="feed")
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
+        sink.flush()
+
+
+def results(connections: Connections) -> list[StepResult]:
+    """Of the journal so far."""
+    return [entry.record for entry in scan(connections, STEPS) if isinstance(entry.record, StepResult)]
+
+
+def await_steps(stack: Stack, version: int) -> None:
+    """Until a step that used this version is in the journal."""
+    deadline = time.monotonic() + PATIENCE_S
+    while not any(r.weights_version >= version for r in results(stack.settings.connections)):
+        if time.monotonic() > deadline:
+            raise Unavailable("learner", f"no step with weights {version} in {PATIENCE_S:g} s", str(stack.folder.logs))
+        time.sleep(0.5)
+
+
+def changes(stack: Stack, shop: SmallShop, count: int) -> list[Change]:
+    """Save, publish, and search until the page is ordered with it; pauses vary, so that changes meet steps at any point."""
+    engine, pause, made = open_database(stack.settings.connections), np.random.default_rng(0), list[Change]()
+    treated = next(v for v in shop.examples if not in_control(v.user, stack.settings.serving.control_share))
+    params = {"q": treated.query, "user": treated.user}
+    with httpx.Client(base_url=stack.server, timeout=30.0, trust_env=False) as http:
+        for n in range(count):
+            saved_s, begun = time.time(), time.monotonic()
+            version = WeightStore(engine).set({"relevance": 1.0 + n % 7 / 10}, "benchmark", "measured").version
+            publish_outbox(engine, stack.settings.connections)
+            while http.get("/search", params=params).raise_for_status().json()["weights_version"] < version:
+                if time.monotonic() - begun > PATIENCE_S:
+                    raise Unavailable("server", f"no page with weights {version}", str(stack.folder.logs))
+            made.append(Change(version, saved_s, time.monotonic() - begun))
+            time.sleep(pause.uniform(0.2, 1.2))
+    engine.dispose()
+    return made
+
+
+def to_gradient_s(change: Change, steps: Sequence[StepResult]) -> float:
+    """Seconds to the first result of a step with this version or, if another was quicker, a later one."""
+    return min(r.created_ms for r in steps if r.weights_version >= change.version) / 1000 - change.saved_s
+
+
+def percentiles(name: str, values_s: Sequence[float], allowed_s: float) -> list[Row]:
+    """Rows `p50` and `p99`: what is allowed over what was measured."""
+    return [
+        Row(f"{name}p{p}", value, allowed_s, f"allowed {allowed_s:g} s", allowed_s / value, "s", len(values_s))
+        for p, value in zip((50, 99), np.percentile(values_s, [50, 99]).tolist(), strict=True)
+    ]
+
+
+def main(arguments: Sequence[str] | None = None) -> Result:
+    """Measure, print, write."""
+    options = parser("weights_latency", __doc__).parse_args(arguments)
+    with tempfile.TemporaryDirectory(prefix="headrace-weights-") as scratch:
+        folder = RunFolder(Path(scratch))
+        shop = small_shop(folder.root, warm_steps=20)
+        database = os.environ.get("HEADRACE_DATABASE", "")
+        with open_stack(folder, shop.settings.model_copy(update={"database": database})) as stack:
+            stack.start_learner()
+            with steady_feed(shop, stack.settings.connections):
+                stack.start_server()
+                await_steps(stack, 1)
+                made = changes(stack, shop, QUICK if options.quick else FULL)
+                await_steps(stack, made[-1].version)
+            steps = results(stack.settings.connections)
+            where = stack.settings.database.partition(":")[0]
+    learned_s = [to_gradient_s(change, steps) for change in made]
+    rows = percentiles("", learned_s, TO_GRADIENT_S) + percentiles("search ", [c.to_search_s for c in made], TO_SEARCH_S)
+    gaps_s = np.diff([r.created_ms for r in steps]) / 1000
+    notes = [
+        f"{len(made)} changes through {where}, {len(steps)} steps; a step took {np.median(gaps_s):.2f} s, the longest gap between two, "
+        f"with a checkpoint and its gate, {gaps_s.max():.2f} s; slowest change {max(learned_s):.2f} s.",
+    ]
+    return finish("weights_latency", rows, options, notes)
+
+
+if __name__ == "__main__":
+    main()
