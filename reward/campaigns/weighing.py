@@ -80,11 +80,12 @@ class Weighing:
         applying_BC = self._applying_all(asked, at_ms_B)
         if not applying_BC.any():
             return self.weights
-        sets_TC, set_B = np.unique(applying_BC, axis=0, return_inverse=True)
+        sets: dict[bytes, int] = {}
+        set_B = np.fromiter((sets.setdefault(one.tobytes(), len(sets)) for one in applying_BC), np.int64, len(asked))
         columns_5K = np.empty((5, len(rows_K)))
-        for t, set_C in enumerate(sets_TC):
-            here_K = set_B.reshape(-1)[page_K] == t
-            one = tuple(np.flatnonzero(set_C).tolist())
+        for raw, number in sets.items():
+            here_K = set_B[page_K] == number
+            one = tuple(np.flatnonzero(np.frombuffer(raw, np.bool_)).tolist())
             found = self._weights(one, rows_K[here_K], at_ms_B[page_K[here_K]]) if one else self.weights
             for column_K, name in zip(columns_5K, (*NAMES, "multiplier"), strict=True):
                 column_K[here_K] = getattr(found, name)

@@ -119,16 +119,15 @@ class RecentPages:
             last[held.partition] = max(last.get(held.partition, 0), held.example.ts)
         starts = tails.since(self.connections, POOLS, {p: max(ms, 0) for p, ms in begin.items()})
         names, left = {held.example.request_id for held in wanted}, REACH * self.count
+        head: _Head | None = None
 
         def enough(message: Message) -> bool:
-            nonlocal left
-            left -= 1
-            head = _head(message)
+            nonlocal left, head
+            left, head = left - 1, _head(message)
             return left < 0 or not names or (head is not None and head.ts > last[message.partition()] + SLACK_MS)
 
         for message in tails.read(self.connections, POOLS, starts, enough):
-            head = _head(message)
-            if head is None:
+            if head is None:  # of this message: `enough` has looked at it
                 self._refuse(message, "no pool")
             elif head.request_id in names:
                 try:

@@ -110,9 +110,7 @@ def test_a_page_is_ordered_by_what_is_wished_less_what_the_checkpoint_has_of_it(
 
     def rewards(absorbed: tuple[Absorbed, ...], scale: float) -> np.ndarray:
         order = ServingScoreSettings(relevance_scale=scale, uptake_scale=2)
-        return list_rewards(
-            policy, views, parts.trie, parts.builder, parts.rewards, wish, PRIOR, every, order, absorbed
-        )
+        return list_rewards(policy, views, parts.trie, parts.builder, parts.rewards, wish, PRIOR, every, order, absorbed)
 
     half = (Absorbed(0.5, RewardWeights()), Absorbed(0.5, wish))
     scale = 0.2  # puts in 0.6 nats a tier: no more is taken out, and the policy alone orders
