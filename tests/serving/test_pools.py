@@ -12,13 +12,19 @@ import numpy as np
 import pytest
 
 from headrace.services.ports import free_port
+from reward.campaigns.facts import ItemFacts
 from reward.composite import serving_score
-from reward.settings import ServingScoreSettings
+from reward.preview.preview import preview
+from reward.settings import RewardSettings, ServingScoreSettings
 from reward.snapshot import PosteriorSnapshot
+from schemas.campaigns import Campaign, Multipliers, Scope
+from schemas.checkpoints import Absorbed
 from schemas.connections import Connections
+from schemas.examples import ExampleItem, TrainingExample
 from schemas.log import scan
 from schemas.pools import Pool
 from schemas.topics import IMPRESSIONS, POOLS
+from schemas.views import ViewStatus
 from schemas.weights import RewardWeights
 
 Shop = Any  # the fixture's class; conftest files are not importable by name
@@ -65,6 +71,51 @@ def test_a_pool_explains_the_propensities_of_its_page(shop: Shop, prior: Posteri
         assert propensities(pool, page, weights) == pytest.approx([i.propensity for i in answer.items], rel=1e-9)
         logp = dict(zip(pool.items, np.frombuffer(pool.logp, "<f8"), strict=True))
         assert [logp[i.item] for i in answer.items] == pytest.approx([i.scores.policy for i in answer.items])
+
+
+def test_a_pool_holds_what_campaigns_and_checkpoint_make_of_it(shop: Shop, prior: PosteriorSnapshot) -> None:
+    """A campaign in force, a checkpoint that has taken up half of another book, and a control share: the preview, from the pools
+    alone, finds the propensities of every page that the active book ordered, and reweighs the others from the book before."""
+    words = shop.world.catalogue.categories
+    lean = Campaign(
+        "lean",
+        1,
+        "lean",
+        "ann",
+        Scope(categories=(words[0],), segments=("new",)),
+        ctr=0.5,
+        multipliers=Multipliers(margin=1.6),
+    )
+    before = RewardWeights(version=3, relevance=0.7)
+    book = RewardWeights(version=4, relevance=0.3, campaigns=(lean,), before=before)
+    taken = Absorbed(0.5, RewardWeights(relevance=3.0, campaigns=(lean,))), Absorbed(0.5, RewardWeights())
+    engine, sink = shop.engine(1, exploration=2.0, beam=20), Kept()
+    engine.absorbed = taken
+    requests = [msgspec.structs.replace(r, segment="new" if n % 2 else "") for n, r in enumerate(shop.requests(40))]
+    answers = engine.answer(requests, engine.ordering(book, 0.5), prior, 0, sink)
+    assert {pool.weights_version for pool in sink.pools} == {3, 4}
+    assert all(pool.excess_relevance for pool in sink.pools)
+    examples = [
+        TrainingExample(
+            f"{a.request_id}:x:1", a.request_id, ViewStatus.PROVISIONAL, 1, r.ts, r.ts, r.user, r.query,
+            tuple(
+                ExampleItem(i.item, i.position, i.propensity, i.scores.tier, 1.0, i.scores.ctr, 0.0, i.position % 2, 0, 0.0)
+                for i in a.items
+            ),
+            "r", 0, weights_version=a.weights_version, segment=r.segment,
+        )
+        for r, a in zip(requests, answers, strict=True)
+    ]  # fmt: skip
+    catalogue, ours = shop.world.catalogue, sum(a.weights_version == 4 for a in answers)
+    pools = {pool.request_id: pool for pool in sink.pools}
+    about = (catalogue.row, ItemFacts.of(catalogue), RewardSettings(), requests[0].ts)
+    fine = preview(examples, pools, book, book, *about).support
+    assert (fine.inconsistent, fine.used) == (0, 40)
+    other = msgspec.structs.replace(book, relevance=0.31)  # seen on the pages whose pools have more than one tier
+    assert 0 < preview(examples, pools, other, other, *about).support.inconsistent <= ours
+    mine = [e for e in examples if e.weights_version == 4]
+    alone = preview(mine, pools, book, book, *about)
+    assert all(kind.effective == pytest.approx(ours) for kind in alone.expected)
 
 
 @pytest.mark.services
