@@ -5,19 +5,19 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib.resources import files
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import Depends, FastAPI, Query
-from fastapi.responses import HTMLResponse
+from fastapi.responses import HTMLResponse, Response
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from console.api import decisions, history, preview, tokens
 from console.api.access import needs
-from console.api.described import complete
+from console.api.described import answer, complete, described
 from console.api.office import Office, sweeping
 from console.documents import add_documents
 from console.settings import LOOPBACK, ConsoleSettings
-from console.training import TrainingTail
+from console.training import Training, TrainingTail
 from reward.desk.looks import Facts, no_catalogue
 from reward.preview.service import Previews
 from reward.settings import DeskSettings
@@ -53,7 +53,8 @@ def create_app(
         stop.set()
         thread.join(timeout=30)
 
-    app = FastAPI(title="Headrace console", lifespan=lifespan)
+    # FastAPI's own pages of the API would load their scripts from elsewhere.
+    app = FastAPI(title="Headrace console", lifespan=lifespan, docs_url=None, redoc_url=None)
     app.state.engine, app.state.office = engine, office
     if settings.access == "open":
         # A page of elsewhere whose name was bound to this address would speak with its own name here.
@@ -84,15 +85,15 @@ def _add_page(app: FastAPI, settings: ConsoleSettings) -> None:
 
 
 def _add_training(app: FastAPI, tail: TrainingTail, settings: ConsoleSettings) -> None:
-    @app.get("/api/training", include_in_schema=False)
+    @app.get("/api/training", summary="Live training", tags=["training"], **described(Role.VIEWER, Training))
     def training(
         _: Annotated[Actor, Depends(needs(Role.VIEWER))],
         last: Annotated[int | None, Query(description="finished steps")] = None,
-    ) -> dict[str, Any]:
+    ) -> Response:
         wanted = settings.last_steps if last is None else last
         if not 1 <= wanted <= settings.max_steps:
             raise InvalidRequest("last", wanted, f"1 to {settings.max_steps}", "ask for fewer steps")
-        return tail.read(wanted)
+        return answer(tail.read(wanted))
 
 
 def run(

@@ -38,11 +38,11 @@ def add_documents(app: FastAPI, policy: str) -> None:
     rendered = {name: render(document) for name, document in documents(version("headrace")).items()}
     page = _PAGE.format(rows="\n".join(map(_row, TOPICS)))
 
-    @app.get("/schemas")
+    @app.get("/schemas", include_in_schema=False)
     def index() -> HTMLResponse:
         return HTMLResponse(page, headers={"Content-Security-Policy": policy})
 
-    @app.get("/schemas/{name}.json")
+    @app.get("/schemas/{name}.json", include_in_schema=False)
     def document(name: str) -> Response:
         if name not in rendered:
             raise InvalidRequest("schema", name, f"one of {', '.join(rendered)}", "/schemas links to them")

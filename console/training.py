@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from typing import Any
 
 import msgspec
 from kafka.errors import KafkaError
@@ -19,6 +18,13 @@ from schemas.topics import STEPS
 DECISIONS = 50
 
 
+class Training(msgspec.Struct, frozen=True):
+    """Steps and gate decisions, the oldest first."""
+
+    steps: list[StepResult]
+    gate: list[GateDecision]
+
+
 class TrainingTail:
     """The last ``limit`` finished steps and the last gate decisions; a read takes only what is new."""
 
@@ -29,8 +35,8 @@ class TrainingTail:
         self._gate: deque[GateDecision] = deque(maxlen=DECISIONS)
         self._lock = threading.Lock()
 
-    def read(self, last: int) -> dict[str, Any]:
-        """``{"steps": [...], "gate": [...]}``, oldest first, at most ``last`` steps.
+    def read(self, last: int) -> Training:
+        """At most ``last`` steps.
 
         Raises:
             Unavailable: Kafka does not answer.
@@ -47,5 +53,4 @@ class TrainingTail:
                 raise Unavailable(
                     "Kafka", f"{type(error).__name__} {error}", "check the broker and HEADRACE_KAFKA"
                 ) from error
-            steps = list(self._steps)[-last:]
-            return {"steps": msgspec.to_builtins(steps), "gate": msgspec.to_builtins(list(self._gate))}
+            return Training(list(self._steps)[-last:], list(self._gate))

@@ -38,6 +38,9 @@ that it names the value, the bound and the remedy.
 
 from __future__ import annotations
 
+#: Changes that the message of `Superseded` tells.
+_TOLD = 6
+
 
 class HeadraceError(Exception):
     """Root of everything Headrace raises on purpose."""
@@ -165,7 +168,8 @@ class Superseded(Conflict):
 
     def __init__(self, what: str, holder: str, who: str, at_ms: int, changes: tuple[object, ...]) -> None:
         self.who, self.at_ms, self.changes = who, at_ms, changes
-        told = "; ".join(map(str, changes)) or "nothing that differs"
+        more = f"; and {len(changes) - _TOLD} more" if len(changes) > _TOLD else ""
+        told = "; ".join(map(str, changes[:_TOLD])) + more or "nothing that differs"
         super().__init__(what, f"{holder} ({told})", "look at it, then decide again")
 
 

@@ -14,7 +14,7 @@ from reward.desk.outbox import compare, publish
 from reward.desk.tokens import Tokens
 from reward.settings import DeskSettings
 from schemas.connections import Connections
-from schemas.errors import HeadraceError, Unavailable
+from schemas.errors import HeadraceError
 
 log = structlog.get_logger()
 
@@ -40,7 +40,7 @@ class Office:
         """Send what is saved; empty, or why it has to wait. Saved it is in any case."""
         try:
             publish(self._engine, self._connections)
-        except Unavailable as error:
+        except HeadraceError as error:
             return f"saved, not yet published: {error}"
         return ""
 

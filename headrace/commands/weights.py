@@ -47,7 +47,8 @@ def show(run: RunOption = None, json: JsonOption = None) -> None:
 def list_revisions(state: StateOption = None, run: RunOption = None, json: JsonOption = None) -> None:
     """List what was decided about the defaults: drafts, and what acted."""
     desk = at(run).desk
-    rows = [r for r in desk.revisions(DEFAULTS) if not state or r.state in state] if desk.standings() else []
+    decided = any(one.subject == DEFAULTS for one in desk.standings())
+    rows = [r for r in desk.revisions(DEFAULTS) if not state or r.state in state] if decided else []
     deciding.show_revisions(rows, "Decisions about the defaults")
     emit(rows, json)
 

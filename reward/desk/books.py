@@ -7,6 +7,7 @@ from typing import Final
 import msgspec
 
 from reward.campaigns.weighing import NAMES
+from reward.desk import diffs
 from schemas.campaigns import Campaign
 from schemas.decisions import DEFAULTS
 from schemas.weights import RewardWeights
@@ -42,8 +43,26 @@ def next_version(old: RewardWeights, content: RewardWeights, author: str, reason
     )  # fmt: skip
 
 
+def over(book: RewardWeights, body: Campaign) -> Campaign:
+    """A decision about the defaults together with what it leaves as the standing defaults have it."""
+    weights = {name: getattr(body, name) for name in NAMES}
+    left = {name: getattr(book, name) for name, value in weights.items() if value is None}
+    return msgspec.structs.replace(body, **left)
+
+
 def bodies(book: RewardWeights) -> dict[str, Campaign]:
-    """What each subject says in this book; the standing defaults as a campaign without a scope, where no period lies over them."""
-    weights = {name: getattr(book, name) for name in NAMES}
-    standing = Campaign(DEFAULTS, 0, DEFAULTS, DEFAULTS, priority=0, **weights)
-    return {DEFAULTS: standing} | {campaign.id: campaign for campaign in book.campaigns}
+    """What each subject says in this book; the standing defaults as a campaign without a scope."""
+    standing = over(book, Campaign(DEFAULTS, 0, DEFAULTS, DEFAULTS, priority=0))
+    found = {DEFAULTS: standing} | {campaign.id: campaign for campaign in book.campaigns}
+    return found | {DEFAULTS: over(book, found[DEFAULTS])}
+
+
+def touched(old: RewardWeights, new: RewardWeights) -> list[str]:
+    """Subjects about which two books say different things."""
+    before, after = bodies(old), bodies(new)
+    standing = [tuple(getattr(book, name) for name in NAMES) for book in (old, new)]
+    return [
+        subject
+        for subject in {**before, **after}
+        if not diffs.same(before.get(subject), after.get(subject)) or (subject == DEFAULTS and standing[0] != standing[1])
+    ]

@@ -15,8 +15,8 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from reward.campaigns.weighing import NAMES
-from reward.desk import diffs, gates, records
-from reward.desk.books import bodies, next_version, with_decision, without
+from reward.desk import diffs, gates, records, steps
+from reward.desk.books import bodies, next_version, over, touched, with_decision, without
 from reward.desk.looks import Looks, found_in
 from reward.desk.meeting import overlaps
 from reward.desk.periods import shown
@@ -25,7 +25,7 @@ from reward.desk.states import standing, state_at
 from reward.desk.wishes import Wish, campaign, wish
 from reward.desk.worth import worthless
 from schemas.campaigns import Campaign
-from schemas.decisions import DEFAULTS, Acted, Actor, Change, Decision, Overlap, Role, Standing, State
+from schemas.decisions import DEFAULTS, Acted, Actor, Change, Decision, Overlap, Role, State
 from schemas.errors import Conflict, InvalidRequest, StartsInPast, WrongState
 from schemas.weights import RewardWeights
 
@@ -147,11 +147,14 @@ class Desk(Looks):
         body = campaign(subject, wanted, parent.body.owner if parent else actor.name, now_ms)
         if subject != DEFAULTS:
             check_scope(body, self._facts(), self.settings)
-        made = _row(subject, rows, parent, State.DRAFT, body, actor, why, now_ms)
+        made = steps.revision(subject, rows, parent, State.DRAFT, body, actor, why, now_ms)
         records.add_decision(session, made)
+        book = records.newest_book(session)
         changes = diffs.between(parent.body if parent else None, made.body)
+        if subject == DEFAULTS:
+            changes = diffs.between(bodies(book)[DEFAULTS], over(book, made.body))
         records.add_audit(session, "draft", made, changes)
-        would = with_decision(records.newest_book(session), made.body)
+        would = with_decision(book, made.body)
         return Acted(made, changes, self._meets(would, subject, now_ms))
 
     def _go_live(
@@ -160,16 +163,16 @@ class Desk(Looks):
         now_ms = self._clock()
         rows = found_in(records.decisions(session, subject), subject)
         gates.expect(rows, expected)
-        source = _source(standing(rows, now_ms), action)
+        source = steps.source(standing(rows, now_ms), action)
         gates.may_go_live(actor, action, source, override, self.settings)
         body = self._started(source.body, action, now_ms)
         state = State.ACTIVE if action == "activate" else State.SCHEDULED
         old = records.newest_book(session)
-        made = _row(subject, rows, source, state, body, actor, why, now_ms)
+        made = steps.revision(subject, rows, source, state, body, actor, why, now_ms)
         made = msgspec.structs.replace(made, approved_by=actor.name if self.settings.four_eyes else "")
         book = next_version(old, with_decision(old, made.body), actor.name, why, now_ms)
         made = msgspec.structs.replace(made, book_version=book.version, override=self._worth(old, book, override, now_ms))
-        self._store(session, action, made, book, changes := _changes(old, book, subject))
+        self._store(session, action, made, book, changes := steps.changes_of(old, book, subject))
         return Acted(made, changes, self._meets(book, subject, now_ms), book)
 
     def _end(self, session: Session, subject: str, actor: Actor, why: str, expected: int | None) -> Acted:
@@ -184,9 +187,9 @@ class Desk(Looks):
             raise WrongState(f"the state of {subject}", str(standing(rows, now_ms).state), bound, remedy)
         book = next_version(old, without(old, subject), actor.name, why, now_ms)
         body = msgspec.structs.replace(live.body, ends_ms=now_ms)
-        made = _row(subject, rows, live, State.ENDED, body, actor, why, now_ms)
+        made = steps.revision(subject, rows, live, State.ENDED, body, actor, why, now_ms)
         made = msgspec.structs.replace(made, book_version=book.version)
-        self._store(session, "end", made, book, changes := _changes(old, book, subject))
+        self._store(session, "end", made, book, changes := steps.changes_of(old, book, subject))
         return Acted(made, changes, (), book)
 
     def _rollback(
@@ -200,19 +203,18 @@ class Desk(Looks):
         overridden = self._worth(old, book, override, now_ms)
         records.add_book(session, book)
         before, after = bodies(old), bodies(book)
-        differ = (s for s in {**before, **after} if not diffs.same(before.get(s), after.get(s)))
-        touched = [s for s in differ if s in after or _acts(before[s], now_ms)]
-        for subject in touched:
+        differ = [s for s in touched(old, book) if s in after or steps.acts(before[s], now_ms)]
+        if not differ:
+            raise WrongState("version", version, "one that differs from the active version", "there is nothing to undo")
+        for subject in differ:
             rows = records.decisions(session, subject)
             body = after.get(subject)
-            state = State.ROLLED_BACK if body is None else _state(body, now_ms)
+            state = State.ROLLED_BACK if body is None else steps.state_of(body, now_ms)
             live = standing(rows, now_ms).live if rows else None
-            made = _row(subject, rows, live, state, body or before[subject], actor, why, now_ms)
+            made = steps.revision(subject, rows, live, state, body or before[subject], actor, why, now_ms)
             made = msgspec.structs.replace(made, book_version=book.version, override=overridden)
             records.add_decision(session, made)
             records.add_audit(session, "rollback", made, diffs.between(before.get(subject), body))
-        if not touched:
-            raise WrongState("version", version, "one that differs from the active version", "there is nothing to undo")
         return book
 
     def _store(
@@ -254,50 +256,3 @@ class Desk(Looks):
         if expected is not None and expected != active.version:
             seen = records.book(session, expected) if 1 <= expected < active.version else active
             raise gates.superseded_book(active, seen)
-
-
-def _source(now: Standing, action: str) -> Decision:
-    """What goes live: the draft; or, at once, what is scheduled.
-
-    Raises:
-        WrongState: neither.
-    """
-    if now.draft is not None:
-        return now.draft
-    if action == "activate" and now.live is not None and now.state == State.SCHEDULED:
-        return now.live
-    raise WrongState(f"the state of {now.subject}", str(now.state), f"a draft, to {action} it", "draft it first")
-
-
-def _row(
-    subject: str,
-    rows: list[Decision],
-    parent: Decision | None,
-    state: State,
-    body: Campaign,
-    actor: Actor,
-    why: str,
-    now_ms: int,
-) -> Decision:
-    """The next revision; its body carries its number."""
-    if not why.strip():
-        raise InvalidRequest("why", why, "a reason", "say why, for those who come after")
-    revision = rows[-1].revision + 1 if rows else 1
-    body = msgspec.structs.replace(body, id=subject, revision=revision)
-    return Decision(
-        subject, revision, parent.revision if parent else 0, state, body, actor.name, actor.role, why.strip(), now_ms
-    )
-
-
-def _acts(body: Campaign, now_ms: int) -> bool:
-    """Whether there is something to roll back: it did not end by itself."""
-    return body.ends_ms == 0 or body.ends_ms > now_ms
-
-
-def _state(body: Campaign, now_ms: int) -> State:
-    return State.SCHEDULED if body.starts_ms > now_ms else State.ACTIVE
-
-
-def _changes(old: RewardWeights, new: RewardWeights, subject: str) -> tuple[Change, ...]:
-    """What a subject's step changes of the book."""
-    return diffs.between(bodies(old).get(subject), bodies(new).get(subject))

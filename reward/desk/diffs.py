@@ -8,12 +8,13 @@ from typing import Any
 import msgspec
 
 from reward.campaigns.weighing import NAMES
+from reward.desk.periods import shown
 from schemas.campaigns import Campaign
 from schemas.decisions import Change
 from schemas.weights import RewardWeights
 
-#: Fields that say which revision it is, not what it wants.
-_NAMED = ("id", "revision")
+#: Fields that say which revision it is, not what it wants; and times, which are told as people read them.
+_NAMED = ("id", "revision", "starts_ms", "ends_ms")
 
 
 def between(old: Campaign | None, new: Campaign | None) -> tuple[Change, ...]:
@@ -43,7 +44,9 @@ def _plain(body: Campaign | None) -> dict[str, Any]:
         return {}
     plain = {name: getattr(body, name) for name in body.__struct_fields__ if name not in _NAMED}
     scope, multipliers = (msgspec.structs.asdict(part) for part in (body.scope, body.multipliers))
-    return plain | {"scope": scope, "multipliers": multipliers}
+    times = {"from": body.starts_ms, "to": body.ends_ms}
+    told = {name: shown(at_ms, body.zone) if at_ms else None for name, at_ms in times.items()}
+    return plain | told | {"scope": scope, "multipliers": multipliers}
 
 
 def _flat(path: str, value: Any) -> Iterator[tuple[str, Any]]:

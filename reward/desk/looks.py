@@ -12,12 +12,12 @@ from sqlalchemy.orm import Session
 
 from reward.campaigns.facts import ItemFacts
 from reward.desk import diffs, records
-from reward.desk.books import with_decision
+from reward.desk.books import bodies, over, with_decision
 from reward.desk.meeting import overlaps
 from reward.desk.states import standing
 from reward.settings import DeskSettings
 from schemas.catalogue import Catalogue
-from schemas.decisions import AuditEntry, Change, Decision, Overlap, Standing, State
+from schemas.decisions import DEFAULTS, AuditEntry, Change, Decision, Overlap, Standing, State
 from schemas.errors import NotFound, Unavailable
 from schemas.store import Store
 from schemas.weights import RewardWeights
@@ -107,6 +107,9 @@ class Looks:
         now = standing(rows, self._clock())
         after = revision_of(rows, new) if new is not None else now.draft or rows[-1]
         before: Decision | None
+        if subject == DEFAULTS and old is None and after is now.draft:
+            book = self.book()
+            return diffs.between(bodies(book)[DEFAULTS], over(book, after.body))
         if old is not None:
             before = revision_of(rows, old)
         elif after is now.draft:

@@ -48,3 +48,17 @@ def test_a_demo_that_began_slowly_has_a_shorter_live_part() -> None:
     assert live_minutes(5, 2.9, 60, "shop") == 2.9
     assert live_minutes(2, 2.9, 600, "shop") == pytest.approx(1.45)
     assert live_minutes(10, 7, 240, "/some/folder") == pytest.approx(4)
+
+
+def test_a_demos_console_is_open_on_this_machine_unless_somebody_said_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Open by itself; not on an address that others reach; and never against a setting."""
+    assert load_settings().console.access == "tokens"
+    assert demo_settings("shop", 3, None, None)[0].console.access == "open"
+    monkeypatch.setenv("HEADRACE_CONSOLE__ACCESS", "tokens")
+    assert demo_settings("shop", 3, None, None)[0].console.access == "tokens"
+    monkeypatch.delenv("HEADRACE_CONSOLE__ACCESS")
+    monkeypatch.setenv("HEADRACE_CONSOLE__HOST", "0.0.0.0")
+    assert demo_settings("shop", 3, None, None)[0].console.access == "tokens"
+    monkeypatch.setenv("HEADRACE_CONSOLE__ACCESS", "open")
+    with pytest.raises(InvalidSetting, match=r"console\.host"):
+        load_settings()

@@ -125,3 +125,17 @@ def test_a_draft_is_judged_by_the_newest_revision_when_another_is_quicker(at_des
     here.draft("sale", shoes(order=30), DAN, "sneaked in")
     with pytest.raises(FourEyes):
         here.activate("sale", DAN, "why")
+
+
+def test_a_refusal_tells_the_first_changes_and_counts_the_rest(at_desk: AtDesk) -> None:
+    here = at_desk()
+    here.draft("sale", shoes(), ANN, "why")
+    here.draft(
+        "sale",
+        shoes(order=7, click=2, ctr=2, relevance=2, priority=5, name="Sale", zone="Asia/Tokyo", to="2027-01-01"),
+        ANN,
+        "all",
+    )
+    with pytest.raises(Superseded, match=r"; and 2 more\)") as caught:
+        here.activate("sale", BOB, "why", expected_revision=1)
+    assert len(caught.value.changes) == 8

@@ -136,3 +136,12 @@ def test_a_file_keeps_its_times_as_written(tmp_path: Path) -> None:
         file.write_text(text)
         with pytest.raises(InvalidRequest, match=told):
             wish(read_wish(file))
+
+
+def test_a_book_larger_than_a_record_is_refused(at_desk: AtDesk) -> None:
+    """7,000 queries of 150 letters are more than a megabyte: nobody could read that from the topic."""
+    here = at_desk()
+    here.draft("much", shoes(scope={"queries": [f"{n:0150d}" for n in range(7_000)]}), ANN, "why")
+    with pytest.raises(InvalidRequest, match=r"size of all campaigns is 1[0-9]{6}.*1000000 bytes"):
+        here.activate("much", ANN, "why")
+    assert here.book().version == 1

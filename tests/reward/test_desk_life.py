@@ -115,6 +115,21 @@ def test_defaults_with_a_period_lie_under_every_campaign_and_end(at_desk: AtDesk
         here.end(DEFAULTS, ANN, "again")
 
 
+def test_rollback_sees_standing_defaults_below_a_period(at_desk: AtDesk) -> None:
+    """2: order 6 tomorrow. 3: order 5 at once takes its place, and says so. Back to 2, to 3, to 2."""
+    here = at_desk()
+    here.draft(DEFAULTS, wish({"order": 6, "from": "2026-11-21T12:00"}), ANN, "tomorrow")
+    here.schedule(DEFAULTS, ANN, "go")
+    here.draft(DEFAULTS, wish({"order": 5}), ANN, "now")
+    told = here.activate(DEFAULTS, ANN, "now").changes
+    assert told == (Change("order", 6.0, 5.0), Change("from", "2026-11-21 12:00:00+00:00", None))
+    assert here.book().campaigns == ()
+    for version, order, waiting in ((2, 4.0, 1), (3, 5.0, 0), (4, 4.0, 1)):
+        back = here.rollback(version, BOB, "there and back")
+        assert (back.order, len(back.campaigns)) == (order, waiting)
+        assert here.standing(DEFAULTS).state == ("scheduled" if waiting else "active")
+
+
 def test_verbs_that_do_not_fit_the_state_are_refused(at_desk: AtDesk) -> None:
     here = at_desk()
     for verb in (here.activate, here.schedule, here.end):
