@@ -1,8 +1,9 @@
 """The gate: is a candidate at least as good as what is served, on the newest views that neither was trained on?
 
-Both retrieve by beam search and order what they found as the server does, by the policy's log-probability plus what is wished today
-on the components, less what each has taken up of it: what is compared is what people would be shown. A list is worth the mean composite reward of its
-first k, with the view's own clicks and orders; views are compared in pairs, with an interval clustered by query.
+Both retrieve by beam search and order what they found as the server does, by the policy's log-probability plus what is
+wished today on the components, less what each has taken up of it: what is compared is what people would be shown. A list
+is worth the mean composite reward of its first k, with the view's own clicks and orders; views are compared in pairs, with
+an interval clustered by query.
 """
 
 from __future__ import annotations
@@ -39,8 +40,8 @@ def list_rewards(
 ) -> NDArray[np.float64]:  # fmt: skip
     """Mean composite reward of the first ``k`` identifiers of the page that the policy would give, per view [n].
 
-    ``order``: the server's; ``absorbed``: what this policy was trained with. A view for which fewer than k identifiers are available is averaged over those; none at all
-    counts 0.
+    ``order``: the server's; ``absorbed``: what this policy was trained with. A view for which fewer than k identifiers are
+    available is averaged over those; none at all counts 0.
     """
     values, lean = np.zeros(len(views)), Relative(weights, absorbed, rewards.facts)
     policy.module.eval()

@@ -121,6 +121,22 @@ def test_the_catalogue_takes_names_attributes_prices_and_arrivals(tmp_path):
     assert catalogue.available_from_N.tolist() == [0, 0, START + DAY_MS + shift]
 
 
+def test_margins_segments_and_markets_are_taken_where_they_are(tmp_path):
+    """A column of the items, fields of the page views; without them nothing is known. A margin above 1 is refused by its row."""
+    events = [{**EVENTS[0], "segment": "loyal", "market": "north"}, *EVENTS[1:]]
+    rows = len(ITEMS["item_id"])
+    margins = [0.25, *[1.0] * (rows - 1)]
+    world = _open(_write(tmp_path / "with", items={**ITEMS, "margin": margins}, events=events), WHOLE)
+    assert world.catalogue.margins_N.tolist() == margins
+    assert next((e.segment, e.market) for e in world.history() if isinstance(e, Impression)) == ("loyal", "north")
+    bare = _open(_write(tmp_path / "without"), WHOLE)
+    assert bare.catalogue.margins_N is None
+    assert {(e.segment, e.market) for e in bare.history() if isinstance(e, Impression)} == {("", "")}
+    with pytest.raises(InvalidData, match="margin") as caught:
+        _open(_write(tmp_path / "wrong", items={**ITEMS, "margin": [0.5, 1.5, *[0.0] * (rows - 2)]}), WHOLE)
+    assert caught.value.row == 2
+
+
 def test_held_out_queries_are_not_among_the_judgments_but_their_tiers_are_known(tmp_path):
     world = _open(_write(tmp_path / "mine"))
     assert [tuple(judgment) for judgment in world.judgments] == [("bolt", "11", 3), ("bolt", "12", 0), ("door", "12", 3)]

@@ -200,7 +200,7 @@ def test_a_live_part_far_behind_its_time_is_cut_and_says_by_how_much(world, sink
     assert log.not_asked + len(log.searches) == 120
 
 
-def test_candidates_travel_as_the_filter(world, sink):
+def test_candidates_travel_as_the_filter_and_the_users_groups_beside_them(world, sink):
     request = next(iter(world.requests()))._replace(candidates=("i0000001", "i0000002"))
 
     class Narrow:
@@ -214,6 +214,6 @@ def test_candidates_travel_as_the_filter(world, sink):
 
     with _serving(["i0000001"]) as server:
         asyncio.run(_driver(Narrow(), sink).shop(server.url, 0.03))
-    assert server.seen == [
-        (request.request_id, request.ts, {"q": request.query, "user": request.user, "k": "10", "items": "i0000001,i0000002"})
-    ]
+    sent = {"q": request.query, "user": request.user, "k": "10", "items": "i0000001,i0000002"}
+    groups = {"segment": request.segment, "market": request.market}
+    assert server.seen == [(request.request_id, request.ts, sent | groups)] and all(groups.values())

@@ -9,9 +9,11 @@ import numpy as np
 import pytest
 
 from headrace.shop import behaviour
+from headrace.shop.catalogue import MARGINS
 from headrace.shop.draws import item_draws
 from headrace.shop.lexical import LexicalSearch
 from headrace.shop.settings import DAY_MS, ShopSettings
+from headrace.shop.users import MARKETS, SEGMENTS
 from headrace.shop.world import ShopWorld
 from schemas.errors import InvalidSetting, InvalidValue
 from schemas.events import Click, Impression, Order, Return
@@ -69,6 +71,18 @@ def test_a_session_belongs_to_one_user_and_some_have_several_searches(world):
     requests = list(world.requests())
     pairs = {(request.session, request.user) for request in requests}
     assert len(pairs) == len({session for session, _ in pairs}) < len(requests)
+
+
+def test_users_have_a_segment_and_a_market_and_items_a_margin(world, history):
+    """Every request of a user says the same, history and live alike; each group and both halves of the margins occur."""
+    said: dict[str, set[tuple[str, str]]] = {}
+    for one in [*world.requests(), *(event for event in history if isinstance(event, Impression))]:
+        said.setdefault(one.user, set()).add((one.segment, one.market))
+    assert all(len(groups) == 1 for groups in said.values())
+    segments, markets = zip(*(groups.pop() for groups in said.values()), strict=True)
+    assert (set(segments), set(markets)) == (set(SEGMENTS), set(MARKETS))
+    margins_N = world.catalogue.margins_N
+    assert MARGINS[0] <= margins_N.min() < sum(MARGINS) / 2 < margins_N.max() <= MARGINS[1]
 
 
 def test_some_live_queries_are_new_and_new_items_were_never_logged(world, history):
