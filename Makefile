@@ -10,7 +10,7 @@ PEERS_LIST := benchmarks/attribution_peers/requirements.txt
 ARGS ?=
 
 BENCHMARKS := $(foreach name, \
-  attribution delivery replay_files rollout beam trie update learner advantages resume server relevance posterior weights_latency, \
+  attribution delivery replay_files rollout beam trie update learner advantages resume server relevance posterior weights_latency preview, \
   $(if $(wildcard benchmarks/$(name).py),$(name)))
 
 .PHONY: install demo test lint bench bench-peers clean

@@ -11,7 +11,7 @@ from fastapi import Depends, FastAPI, Query
 from fastapi.responses import HTMLResponse, Response
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
-from console.api import decisions, history, tokens
+from console.api import decisions, history, preview, tokens
 from console.api.access import needs
 from console.api.described import answer, complete, described
 from console.api.office import Office, sweeping
@@ -19,6 +19,7 @@ from console.documents import add_documents
 from console.settings import LOOPBACK, ConsoleSettings
 from console.training import Training, TrainingTail
 from reward.desk.looks import Facts, no_catalogue
+from reward.preview.service import Previews
 from reward.settings import DeskSettings
 from schemas.connections import Connections
 from schemas.database import open_database
@@ -35,9 +36,11 @@ def create_app(
     settings: ConsoleSettings | None = None,
     desk: DeskSettings | None = None,
     facts: Facts = no_catalogue,
+    previews: Previews | None = None,
+    control_share: float = 0.0,
 ) -> FastAPI:
     """The application over the run's database and broker; ``app.state.engine`` is the database's. ``desk`` and ``facts``
-    as `reward.desk.desk.Desk` takes them.
+    as `reward.desk.desk.Desk` takes them; ``previews`` over the run's examples, ``control_share`` as the server has it.
     """
     settings = settings or ConsoleSettings()
     engine = open_database(connections)
@@ -60,6 +63,7 @@ def create_app(
     _add_page(app, settings)
     for routes in (decisions.routes, history.routes, tokens.routes):
         app.include_router(routes(office))
+    app.include_router(preview.routes(office, previews, control_share))
     add_documents(app, POLICY)
     _add_training(app, TrainingTail(connections, settings.max_steps), settings)
     complete(app)
@@ -97,12 +101,14 @@ def run(
     settings: ConsoleSettings | None = None,
     desk: DeskSettings | None = None,
     facts: Facts = no_catalogue,
+    previews: Previews | None = None,
+    control_share: float = 0.0,
 ) -> None:
     """Serve the console until SIGTERM or Ctrl-C."""
     import uvicorn
 
     settings = settings or ConsoleSettings()
     uvicorn.run(
-        create_app(connections, settings, desk, facts), host=settings.host, port=settings.port, log_config=None,
-        log_level="warning", access_log=False,
+        create_app(connections, settings, desk, facts, previews, control_share), host=settings.host, port=settings.port,
+        log_config=None, log_level="warning", access_log=False,
     )  # fmt: skip

@@ -7,7 +7,19 @@ import sys
 import typer
 from rich.console import Console
 
-from headrace.commands import campaigns, data, live, operate, quarantine, relevance, schemas, services, tokens, weights
+from headrace.commands import (
+    campaigns,
+    data,
+    live,
+    operate,
+    preview,
+    quarantine,
+    relevance,
+    schemas,
+    services,
+    tokens,
+    weights,
+)
 from headrace.commands.wrong_options import Commands
 from headrace.logs import configure_logs
 from schemas.errors import HeadraceError, InvalidValue
@@ -29,6 +41,7 @@ in a second terminal. Point at your own services with HEADRACE_KAFKA, HEADRACE_R
 
 for module in (live, services, data, operate):
     module.register(app)
+preview.register(weights.app, campaigns.app)
 app.add_typer(weights.app, name="weights")
 app.add_typer(relevance.app, name="relevance")
 app.add_typer(quarantine.app, name="quarantine")

@@ -49,9 +49,12 @@ def run_server(folder: RunFolder, settings: Settings) -> None:
 def run_console(folder: RunFolder, settings: Settings) -> None:
     """Run the web console until SIGTERM or Ctrl-C."""
     from console.app import run
+    from headrace.previewing import previews_of
     from reward.desk.looks import catalogue_of
 
-    run(settings.connections, settings.console, settings.reward.desk, catalogue_of(Store(settings.store)))
+    facts, previews = catalogue_of(Store(settings.store)), previews_of(settings, settings.store)
+    share = settings.serving.control_share
+    run(settings.connections, settings.console, settings.reward.desk, facts, previews, share)
 
 
 def run_clock(every_s: float, folder: RunFolder, settings: Settings) -> None:

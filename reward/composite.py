@@ -116,6 +116,14 @@ def serving_terms(
     ``excess`` None: the policy was trained with the reference. No more is taken out of it than the weights put in: the total
     never falls with tier or CTR, whatever an average says.
     """
+    terms = _serving_terms(logp, tier, ctr, weights, settings, excess)
+    return np.stack(np.broadcast_arrays(*terms), axis=-1)
+
+
+def _serving_terms(
+    logp: ArrayLike, tier: ArrayLike, ctr: ArrayLike, weights: TermWeights, settings: ServingScoreSettings,
+    excess: Excess | None,
+) -> tuple[Floats | float, ...]:  # fmt: skip
     click_rate = np.clip(np.asarray(ctr, dtype=np.float64), CTR_FLOOR, 1 - CTR_FLOOR)
     tier = np.asarray(tier, dtype=np.float64)
     for_tier, for_ctr = settings.relevance_scale * weights.relevance, settings.ctr_scale * weights.ctr
@@ -124,9 +132,7 @@ def serving_terms(
         learned = np.minimum(settings.uptake_scale * excess.relevance, for_tier) * tier
         taken_up = -learned - np.minimum(settings.uptake_scale * excess.click * click_rate, for_ctr)
     leaning = settings.multiplier_scale * np.log(weights.multiplier)
-    policy = np.asarray(logp, dtype=np.float64)
-    terms = np.broadcast_arrays(policy, for_tier * tier, for_ctr * np.log(click_rate), leaning, taken_up)
-    return np.stack(terms, axis=-1)
+    return np.asarray(logp, dtype=np.float64), for_tier * tier, for_ctr * np.log(click_rate), leaning, taken_up
 
 
 def serving_score(
@@ -138,7 +144,7 @@ def serving_score(
     total = logp + relevance_scale * w_rel * tier + ctr_scale * w_ctr * log(ctr) + multiplier_scale * log(multiplier)
             - uptake_scale * (excess.relevance * tier + excess.click * ctr)
     """
-    total: Floats = serving_terms(logp, tier, ctr, weights, settings, excess).sum(axis=-1)
+    total: Floats = np.asarray(sum(_serving_terms(logp, tier, ctr, weights, settings, excess)))
     return total
 
 

@@ -122,6 +122,29 @@ class ServingScoreSettings(BaseModel):
     )
 
 
+class PreviewSettings(BaseModel):
+    """What a change of the weights would do, and what it has done."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    examples: int = Field(default=10_000, ge=1, le=200_000, description="newest stored examples that a preview runs over")
+    repeats: int = Field(default=400, ge=100, le=100_000, description="bootstrap repeats of an interval")
+    least_effective: float = Field(
+        default=200.0, ge=1, le=1e9, description="effective pages below which an estimate is said to be thin"
+    )
+    most_of_one: float = Field(
+        default=0.05, gt=0, le=1, description="share of the weights that one page may have before that is said"
+    )
+    moves: int = Field(default=8, ge=1, le=1_000, description="queries and categories listed as gaining and as losing")
+    least_users: int = Field(
+        default=100, ge=2, le=1_000_000_000, description="users on either side below which an effect is said to be early"
+    )
+    split_p: float = Field(
+        default=0.001, gt=0, lt=1, description="the split of users is said to be broken when chance gives it less than this"
+    )
+    seed: int = Field(default=0, ge=0, le=2**63 - 1, description="of the bootstrap's draws")
+
+
 class DeskSettings(BaseModel):
     """How the reward is decided."""
 
@@ -143,4 +166,5 @@ class RewardSettings(BaseModel):
     relevance: RelevanceSettings = Field(default=RelevanceSettings(), description="relevance tiers")
     posterior: PosteriorSettings = Field(default=PosteriorSettings(), description="posterior CTR")
     serving: ServingScoreSettings = Field(default=ServingScoreSettings(), description="order of a page")
+    preview: PreviewSettings = Field(default=PreviewSettings(), description="previews and effects of changes")
     desk: DeskSettings = Field(default=DeskSettings(), description="decisions about the reward")

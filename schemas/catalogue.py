@@ -64,17 +64,20 @@ class Catalogue:
         return store.write(path, buffer.getvalue())
 
     @classmethod
-    def load(cls, store: Store, path: str = "catalogue/items.parquet") -> Catalogue:
-        """Read what `save` wrote.
+    def load(cls, store: Store, path: str = "catalogue/items.parquet", *, attributes: bool = True) -> Catalogue:
+        """Read what `save` wrote. Without ``attributes``, which take the longest, every item's are empty.
 
         Raises:
             InvalidData: a column is missing.
         """
-        table = pq.read_table(io.BytesIO(store.read(path)))
-        for name in (*COLUMNS, "attributes"):
+        skipped = set() if attributes else {"attributes"}
+        file = pq.ParquetFile(io.BytesIO(store.read(path)))
+        table = file.read([name for name in file.schema_arrow.names if name not in skipped])
+        for name in {*COLUMNS, "attributes"} - skipped:
             if name not in table.column_names:
                 raise InvalidData(path, None, name, "missing", "a column of the file")
-        column = {name: table.column(name).to_pylist() for name in ("item_id", "title", "category", "brand", "attributes")}
+        column = {name: table.column(name).to_pylist() for name in ("item_id", "title", "category", "brand")}
+        pairs_N = table.column("attributes").to_pylist() if attributes else [()] * len(table)
         return cls(
             items=tuple(column["item_id"]),
             titles=tuple(column["title"]),
@@ -82,6 +85,6 @@ class Catalogue:
             brands=tuple(column["brand"]),
             prices_N=table.column("price").to_numpy().astype(np.float32),
             available_from_N=table.column("available_from").to_numpy().astype(np.int64),
-            attributes=tuple(dict(pairs or ()) for pairs in column["attributes"]),
+            attributes=tuple(dict(pairs or ()) for pairs in pairs_N),
             margins_N=table.column("margin").to_numpy().astype(np.float32) if "margin" in table.column_names else None,
         )

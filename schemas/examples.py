@@ -7,7 +7,7 @@ import msgspec
 from schemas.views import ViewStatus
 
 
-class ExampleItem(msgspec.Struct, frozen=True):
+class ExampleItem(msgspec.Struct, frozen=True, gc=False):
     """Facts about one shown item. The sum is never stored: weights may change, components are facts."""
 
     item: str

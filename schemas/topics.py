@@ -10,6 +10,7 @@ from schemas.commits import Commit, SnapshotPart
 from schemas.events import Click, Impression, ItemAdded, Order, Return, Tick
 from schemas.examples import TrainingExample
 from schemas.journal import GateDecision, StepIntent, StepResult
+from schemas.pools import Pool
 from schemas.posteriors import PosteriorDelta, SnapshotPointer
 from schemas.quarantine import Quarantined, Replayed
 from schemas.views import View
@@ -45,6 +46,9 @@ IMPRESSIONS = Topic(
 )
 CLICKS = Topic("search.clicks", "user", Click | Tick, purpose="clicks, from the shop", append_time=True)
 ORDERS = Topic("search.orders", "user", Order | Return | Tick, purpose="orders and returns, from the shop", append_time=True)
+POOLS = Topic(
+    "search.pools", "user", Pool, retention_s=3 * DAY_S, purpose="candidates that pages were drawn from, for the preview"
+)
 ITEMS = Topic("catalogue.items", "item", ItemAdded, 1, retention_s=FOREVER, purpose="new items with identifiers")
 VIEWS = Topic("search.views", "user", View | Tick, purpose="joined page views: provisional, final, retracted")
 DELTAS = Topic("posteriors.deltas", "source", PosteriorDelta, 1, purpose="changes of the counts")
@@ -70,7 +74,7 @@ STATES = Topic(
 INPUTS: Final = (IMPRESSIONS, CLICKS, ORDERS)
 
 TOPICS: Final = (
-    *INPUTS, ITEMS, VIEWS, DELTAS, SNAPSHOTS, EXAMPLES, WEIGHTS, CANDIDATES, PROMOTED, STEPS, QUARANTINE, COMMITS, STATES,
+    *INPUTS, POOLS, ITEMS, VIEWS, DELTAS, SNAPSHOTS, EXAMPLES, WEIGHTS, CANDIDATES, PROMOTED, STEPS, QUARANTINE, COMMITS, STATES,
 )  # fmt: skip
 
 

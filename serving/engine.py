@@ -26,6 +26,7 @@ from schemas.events import ItemAdded
 from schemas.weights import RewardWeights
 from serving.exploration import draw, gumbel
 from serving.ordering import Ordering
+from serving.pools import PoolSink, pool_of
 from serving.requests import AnsweredItem, Scores, SearchAnswer, SearchRequest
 from serving.settings import EngineSettings
 from serving.shelf import Shelf
@@ -139,10 +140,12 @@ class SearchEngine:
         weights: RewardWeights | Ordering,
         snapshot: PosteriorSnapshot,
         snapshot_version: int = 0,
+        pools: PoolSink | None = None,
     ) -> list[SearchAnswer]:
         """One answer a request, in order. The same request gets the same answer in any batch, up to float rounding.
 
-        ``weights``: a book, or what `ordering` of this engine made of one, which spares the work.
+        ``weights``: a book, or what `ordering` of this engine made of one, which spares the work. ``pools`` is left what each
+        page was drawn from.
         """
         ordering = weights if isinstance(weights, Ordering) else self.ordering(weights)
         limits = [self._limits(request) for request in batch]
@@ -153,7 +156,7 @@ class SearchEngine:
             page = Page()
             if beams is not None and not limit.reason:
                 rows_C, logp_C = self._pool(beams, asked.index(n), request, limit)
-                page = self._page(request, rows_C, logp_C, ordering, snapshot)
+                page = self._page(request, rows_C, logp_C, ordering, snapshot, pools)
             answers.append(
                 SearchAnswer(
                     request_id=request.request_id,
@@ -223,6 +226,7 @@ class SearchEngine:
         logp_C: FloatArray,
         ordering: Ordering,
         snapshot: PosteriorSnapshot,
+        pools: PoolSink | None,
     ) -> Page:
         """The drawn page."""
         shelf = self.shelf
@@ -234,6 +238,9 @@ class SearchEngine:
         total_C = terms_C5.sum(axis=-1)
         noise_C = gumbel(self.settings.seed, request.request_id, shelf.keys_N[rows_C])
         drawn = draw(total_C, request.k, self.settings.exploration, noise_C)
+        if pools is not None and pools.wants(request.request_id):
+            about = self.settings.exploration, self.checkpoint, ordering.version(request)
+            pools.keep(request.user, pool_of(request, items, (logp_C, tier_C, ctr_C), excess, *about))
         page = tuple(
             AnsweredItem(
                 item=items[c],

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
@@ -74,6 +75,14 @@ class ImpressionLog:
         """
         await self._keep(CLICKS.name, click, "click", CLICK_REMEDY)
 
+    def post(self, topic: str, key: bytes, value: bytes, reported: Callable[[KafkaError | None, Message], None]) -> None:
+        """Queue a record; ``reported`` is called in the producer's own thread when the broker has it, or never will.
+
+        Raises:
+            BufferError, KafkaException: the producer does not take it.
+        """
+        self._producer.produce(topic, key=key, value=value, on_delivery=reported)
+
     async def _keep(self, topic: str, event: Impression | Click, kind: str, remedy: str) -> None:
         loop = asyncio.get_running_loop()
         done: asyncio.Future[KafkaError | None] = loop.create_future()
@@ -83,7 +92,7 @@ class ImpressionLog:
                 loop.call_soon_threadsafe(_resolve, done, error)
 
         try:
-            self._producer.produce(topic, key=event.user.encode(), value=encode(event), on_delivery=delivered)
+            self.post(topic, event.user.encode(), encode(event), delivered)
         except (BufferError, KafkaException) as error:
             raise Unavailable("Kafka", f"the {kind} cannot be queued: {error}", remedy) from error
         refusal = await done

@@ -40,3 +40,9 @@ class Metrics:
         self.no_history = Counter(
             "headrace_history_unavailable", "searches answered without the user's history", registry=self.registry
         )
+        self.pools = Counter(
+            "headrace_search_pools",
+            "pages whose candidates were written for the preview",
+            ["outcome"],
+            registry=self.registry,
+        )

@@ -20,6 +20,7 @@ from serving.clicks import ClickFollower
 from serving.history import History, Recent
 from serving.impressions import ImpressionLog
 from serving.metrics import Metrics
+from serving.pools import PoolLog
 from serving.reload import Reloader, Served
 from serving.replies import Replies
 from serving.requests import SearchAnswer, SearchRequest, impression
@@ -42,6 +43,7 @@ class SearchServer:
         self.settings, self.metrics = settings, Metrics()
         self.history = History(connections, settings)
         self.impressions = ImpressionLog(connections, settings.impression_timeout_s)
+        self._pools = PoolLog(self.impressions, settings.pool_share, self.metrics.pools)
         self.failure: Exception | None = None  #: what ended a background thread
         self.on_failure: Callable[[], None] = lambda: None
         self._stop = threading.Event()
@@ -130,7 +132,7 @@ class SearchServer:
         """In the model thread: the whole batch under one state."""
         served = self.served
         self.metrics.batch.observe(len(batch))
-        return served.engine.answer(batch, served.ordering, served.snapshot, served.snapshot_version)
+        return served.engine.answer(batch, served.ordering, served.snapshot, served.snapshot_version, self._pools)
 
     def _guarded(self, name: str, work: Callable[[], None]) -> None:
         try:

@@ -52,6 +52,9 @@ class ServingSettings(BaseModel):
     impression_timeout_s: float = Field(
         30.0, ge=1, le=300, description="s an answer waits for its impression to be in Kafka; then 503, never a silent loss"
     )
+    pool_share: float = Field(
+        1.0, ge=0, le=1, description="share of the pages whose candidates go into search.pools, for the preview of weights"
+    )
     history_ttl_s: int = Field(2_592_000, ge=1, le=315_360_000, description="s of silence after which a user is forgotten")
     history_prefix: str = Field("headrace:user", min_length=1, max_length=100, description="start of the Redis keys")
     click_group: str = Field(

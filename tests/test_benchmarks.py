@@ -7,13 +7,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
+import numpy as np
 import pytest
 import torch
 
-from benchmarks import advantages, attribution, common, replay_files, trie
+from benchmarks import advantages, attribution, common, preview, replay_files, trie
 from benchmarks.attribution_peers import loop, rules, workload
 from benchmarks.attribution_peers.stage import Stage
 from benchmarks.attribution_peers.systems import System
+from reward.campaigns.facts import ItemFacts
 from schemas.connections import Connections
 from schemas.topics import VIEWS
 from schemas.views import View, ViewItem
@@ -151,3 +153,17 @@ def threads() -> Iterator[None]:
     before = torch.get_num_threads()
     yield
     torch.set_num_threads(before)
+
+
+def test_the_previews_loop_is_the_preview() -> None:
+    """Rewards of both books and the mean weight of whole lists, over thirty pages; another number is an error."""
+    rng = np.random.default_rng(0)
+    pages = [preview.page(n, rng) for n in range(30)]
+    examples, pools = [example for example, _ in pages], {pool.request_id: pool for _, pool in pages}
+    shop = preview.shop()
+    plain = preview.loop(examples, pools, shop)
+    facts = (shop.row, ItemFacts.of(shop), preview.SETTINGS, common.NOW_MS)
+    found = preview.preview(examples, pools, preview.CURRENT, preview.DRAFT, *facts)
+    preview.check(found, plain)
+    with pytest.raises(AssertionError, match="the loop"):
+        preview.check(found, (plain[0], plain[1] + 1e-3, plain[2]))

@@ -41,6 +41,17 @@ class ItemFacts:
         margin_N = np.zeros(len(catalogue)) if catalogue.margins_N is None else catalogue.margins_N.astype(np.float64)
         return cls(category_N, brand_N, np.nan_to_num(margin_N), catalogue.available_from_N, categories, brands)
 
+    def with_blank(self) -> ItemFacts:
+        """The same with one row more, for whatever the catalogue does not know: of no category, brand or margin, and not new."""
+        return ItemFacts(
+            category_N=np.append(self.category_N, np.int32(-1)),
+            brand_N=np.append(self.brand_N, np.int32(-1)),
+            margin_N=np.append(self.margin_N, 0.0),
+            available_from_N=np.append(self.available_from_N, np.int64(0)),
+            categories=self.categories,
+            brands=self.brands,
+        )
+
     def among(self, categories: tuple[str, ...], brands: tuple[str, ...]) -> Bools:
         """bool [N]: items of one of these categories and one of these brands; an empty tuple does not limit."""
         mask_N: Bools = self.pairs_among(categories, brands)[self.pair_N]

@@ -24,8 +24,8 @@ def in_force(weights: RewardWeights, at_ms: int) -> RewardWeights:
     """What holds at the event time ``at_ms``: campaigns of that time in order of precedence, their periods opened.
 
     Of what shapes a gradient this is what is kept: it means the same whenever it is read again. An opened campaign starts in the
-    first moments of 1970, a later one where it wins by its start: the order stays.
+    last moments before 1970, a later one where it wins by its start: the order stays, at any event time.
     """
     running = sorted((c for c in weights.campaigns if c.runs(at_ms)), key=precedence)
-    opened = tuple(msgspec.structs.replace(c, starts_ms=len(running) - n, ends_ms=0) for n, c in enumerate(running))
+    opened = tuple(msgspec.structs.replace(c, starts_ms=-n, ends_ms=0) for n, c in enumerate(running))
     return msgspec.structs.replace(weights, campaigns=opened, before=None)

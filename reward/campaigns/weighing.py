@@ -1,11 +1,12 @@
 """The weights of each item for one request: the defaults, and over them the campaigns in force, the winner last.
 
-Letters: N items of the catalogue, K items of a request, P pairs of category and brand, C campaigns, S cells: kinds of items that no
+Letters: N items of the catalogue, B requests, K items of a request, P pairs of category and brand, C campaigns, S cells: kinds of items that no
 campaign tells apart.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final, NamedTuple
@@ -72,8 +73,25 @@ class Weighing:
         Where no campaign applies these are the defaults themselves, one set for all.
         """
         applying = self._applying(asked, at_ms)
-        if not applying:
+        return self._weights(applying, rows_K, at_ms) if applying else self.weights
+
+    def of_pages(self, asked: Sequence[Asked], at_ms_B: Ints, page_K: Ints, rows_K: Ints) -> ItemWeights | RewardWeights:
+        """`of` for B requests at once: row ``rows_K`` is of the request ``page_K`` (0 to B - 1)."""
+        applying_BC = self._applying_all(asked, at_ms_B)
+        if not applying_BC.any():
             return self.weights
+        sets: dict[bytes, int] = {}
+        set_B = np.fromiter((sets.setdefault(one.tobytes(), len(sets)) for one in applying_BC), np.int64, len(asked))
+        columns_5K = np.empty((5, len(rows_K)))
+        for raw, number in sets.items():
+            here_K = set_B[page_K] == number
+            one = tuple(np.flatnonzero(np.frombuffer(raw, np.bool_)).tolist())
+            found = self._weights(one, rows_K[here_K], at_ms_B[page_K[here_K]]) if one else self.weights
+            for column_K, name in zip(columns_5K, (*NAMES, "multiplier"), strict=True):
+                column_K[here_K] = getattr(found, name)
+        return ItemWeights(*columns_5K)
+
+    def _weights(self, applying: tuple[int, ...], rows_K: Ints, at_ms: int | Ints) -> ItemWeights:
         table, cell_K = self._tables(applying), self._cell_N[rows_K]
         since_K = self._facts.available_from_N[rows_K]
         young_K = (since_K > 0) & (at_ms - since_K < table.fresh_ms_S[cell_K])
@@ -92,6 +110,16 @@ class Weighing:
 
     def _applying(self, asked: Asked, at_ms: int) -> tuple[int, ...]:
         return tuple(n for n, c in enumerate(self._campaigns) if c.runs(at_ms) and self._asks(n, c, asked))
+
+    def _applying_all(self, asked: Sequence[Asked], at_ms_B: Ints) -> Bools:
+        """`_applying` of B requests, as truth values [B, C]."""
+        applying_BC = np.ones((len(asked), len(self._campaigns)), np.bool_)
+        for n, campaign in enumerate(self._campaigns):
+            scope = campaign.scope
+            applying_BC[:, n] &= (campaign.starts_ms <= at_ms_B) & ((campaign.ends_ms == 0) | (at_ms_B < campaign.ends_ms))
+            if scope.queries or scope.segments or scope.markets:
+                applying_BC[:, n] &= np.fromiter((self._asks(n, campaign, one) for one in asked), np.bool_, len(asked))
+        return applying_BC
 
     def _asks(self, n: int, campaign: Campaign, asked: Asked) -> bool:
         scope = campaign.scope

@@ -50,6 +50,8 @@ ENDPOINTS: tuple[tuple[str, str, Any, Role], ...] = (
     ("GET", "/api/tokens", None, Role.APPROVER),
     ("POST", "/api/tokens", {"name": "new", "role": "viewer"}, Role.APPROVER),
     ("DELETE", "/api/tokens/{name}", None, Role.APPROVER),
+    ("POST", "/api/preview", {"wish": {"order": 5}}, Role.VIEWER),
+    ("GET", "/api/effect", None, Role.VIEWER),
     ("GET", "/api/training?last=0", None, Role.VIEWER),
 )  # fmt: skip
 

@@ -1,0 +1,56 @@
+"""What a decision would do, and what one has done, over HTTP."""
+
+from __future__ import annotations
+
+import time
+from typing import Annotated
+
+import msgspec
+from fastapi import APIRouter, Depends, Query
+from fastapi.responses import Response
+
+from console.api.access import needs
+from console.api.described import Number, answer, body_of, described
+from console.api.office import Office
+from reward.desk.wishes import Wish
+from reward.preview.drafts import books
+from reward.preview.effect import Effect
+from reward.preview.results import Preview
+from reward.preview.service import Previews
+from schemas.campaigns import Slug
+from schemas.decisions import DEFAULTS, Actor, Role
+from schemas.errors import Unavailable
+
+Viewer = Annotated[Actor, Depends(needs(Role.VIEWER))]
+Version = Annotated[int | None, Query(ge=1, le=2**31 - 1, description="of the weights; default: the active one")]
+
+
+class PreviewBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What to look at: a wish that nobody has drafted, or a revision of the subject; neither: its waiting draft."""
+
+    subject: Slug = DEFAULTS  #: the defaults, or the id of a campaign
+    wish: Wish | None = None
+    revision: Number | None = None
+
+
+def routes(office: Office, previews: Previews | None, control_share: float) -> APIRouter:
+    """`/api/preview` and `/api/effect`. ``previews`` None: this console was opened without the run's store."""
+    router = APIRouter()
+
+    def ready() -> Previews:
+        if previews is None:
+            raise Unavailable("the run's store", "this console was opened without one", "open it with `headrace console`")
+        return previews
+
+    @router.post(
+        "/api/preview", summary="What a draft would do", tags=["preview"], **described(Role.VIEWER, Preview, PreviewBody)
+    )
+    def preview(actor: Viewer, asked: Annotated[PreviewBody, Depends(body_of(PreviewBody))]) -> Response:
+        now_ms = int(time.time() * 1000)
+        return answer(ready().preview(*books(office.desk, asked.subject, asked.wish, asked.revision, actor.name, now_ms)))
+
+    @router.get("/api/effect", summary="What a version has done", tags=["preview"], **described(Role.VIEWER, Effect))
+    def effect(_: Viewer, version: Version = None) -> Response:
+        return answer(ready().effect(office.desk.book(version), control_share))
+
+    return router

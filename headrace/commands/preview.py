@@ -1,0 +1,128 @@
+"""`headrace weights|campaigns preview|effect`: what a decision would do, and what one has done."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from headrace.commands import deciding
+from headrace.commands.common import JsonOption, RunOption, console, emit, open_live_run
+from schemas.decisions import DEFAULTS
+
+if TYPE_CHECKING:
+    from headrace.settings import Settings
+    from reward.desk.wishes import Wish
+    from reward.preview.service import Previews
+    from schemas.weights import RewardWeights
+
+CountOption = Annotated[
+    int | None,
+    typer.Option("--examples", help="Newest so many stored examples; default reward.preview.examples.", show_default=False),
+]
+
+
+def register(weights: typer.Typer, campaigns: typer.Typer) -> None:
+    """Add the commands to their groups."""
+    weights.command(name="preview")(preview_weights)
+    weights.command(name="effect")(effect)
+    campaigns.command(name="preview")(preview_campaign)
+    campaigns.command(name="effect")(effect_of_campaign)
+
+
+def preview_weights(
+    changes: Annotated[
+        list[str] | None,
+        typer.Argument(help="relevance=, ctr=, click=, order=; none: the waiting draft", metavar="[NAME=VALUE]..."),
+    ] = None,
+    examples: CountOption = None,
+    run: RunOption = None,
+    json: JsonOption = None,
+) -> None:
+    """Show what other default weights would do to the newest pages; nothing is changed.
+
+    Example: headrace weights preview order=8 click=5
+    """
+    from reward.desk.wishes import wish
+
+    _preview(DEFAULTS, wish(dict(map(deciding.number, changes))) if changes else None, examples, run, json)
+
+
+def preview_campaign(
+    campaign: Annotated[
+        str, typer.Argument(help="Id with a waiting draft, or a YAML or JSON file named by the id.", metavar="ID|FILE")
+    ],
+    examples: CountOption = None,
+    run: RunOption = None,
+    json: JsonOption = None,
+) -> None:
+    """Show what a campaign would do to the newest pages; nothing is changed.
+
+    Example: headrace campaigns preview black-friday
+    """
+    from reward.desk.wishes import read_wish, wish
+
+    file = Path(campaign)
+    if file.is_file():
+        _preview(file.stem, wish(read_wish(file)), examples, run, json)
+    else:
+        _preview(campaign, None, examples, run, json)
+
+
+def effect(
+    version: Annotated[
+        int | None, typer.Option("--version", min=1, help="Default: the active one.", show_default=False)
+    ] = None,
+    examples: CountOption = None,
+    run: RunOption = None,
+    json: JsonOption = None,
+) -> None:
+    """Show what a version of the weights has done: its pages against those of the control share since."""
+    _effect(deciding.at(run).desk.book(version), examples, run, json)
+
+
+def effect_of_campaign(
+    campaign: Annotated[str, typer.Argument(help="Id of the campaign.", metavar="ID")],
+    examples: CountOption = None,
+    run: RunOption = None,
+    json: JsonOption = None,
+) -> None:
+    """Show what the last change of a campaign has done: its pages against those of the control share since."""
+    from reward.preview.drafts import book_that_changed
+
+    _effect(book_that_changed(deciding.at(run).desk, campaign), examples, run, json)
+
+
+def _preview(subject: str, wanted: Wish | None, examples: int | None, run: Path | None, json: Path | None) -> None:
+    from headrace.preview_tables import preview_tables
+    from reward.preview.drafts import books
+
+    previews, _ = _open(run, examples)
+    here = deciding.at(run, live=True)
+    found = previews.preview(*books(here.desk, subject, wanted, None, here.actor.name, int(time.time() * 1000)))
+    _print(preview_tables(found))
+    emit(found, json)
+
+
+def _effect(book: RewardWeights, examples: int | None, run: Path | None, json: Path | None) -> None:
+    from headrace.preview_tables import effect_tables
+
+    previews, settings = _open(run, examples)
+    found = previews.effect(book, settings.serving.control_share)
+    _print(effect_tables(found))
+    emit(found, json)
+
+
+def _open(run: Path | None, examples: int | None) -> tuple[Previews, Settings]:
+    from headrace.previewing import previews_of
+
+    folder, settings = open_live_run(run)
+    return previews_of(settings, settings.store or str(folder.store), examples), settings
+
+
+def _print(parts: Iterable[Any]) -> None:
+    for part in parts:
+        console.print(part, highlight=False)

@@ -1,0 +1,83 @@
+"""Previews and effects over a run's own examples: what command line and console share."""
+
+from __future__ import annotations
+
+from functools import cached_property
+
+import msgspec
+
+from reward.campaigns.facts import ItemFacts
+from reward.preview.effect import Effect, effect
+from reward.preview.preview import preview
+from reward.preview.reading import RecentPages, Stored
+from reward.preview.results import Preview
+from reward.settings import RewardSettings
+from schemas.catalogue import Catalogue
+from schemas.connections import Connections
+from schemas.store import Store
+from schemas.weights import RewardWeights
+
+
+class Previews:
+    """Keeps what it has read, so that a second question is quick. Safe to ask from several threads."""
+
+    def __init__(
+        self, connections: Connections, store: Store, settings: RewardSettings, *,
+        count: int | None = None, expected_interaction: bool = True,
+    ) -> None:  # fmt: skip
+        """``count``: newest examples to run over, instead of the setting; ``expected_interaction`` as `preview` takes it.
+
+        Raises:
+            InvalidRequest: ``count`` is outside its bounds.
+        """
+        self._connections, self._store, self._settings = connections, store, settings
+        self._expected = expected_interaction
+        self.recent = RecentPages(connections, settings.preview.examples if count is None else count)
+
+    def preview(self, current: RewardWeights, draft: RewardWeights, at_ms: int | None = None) -> Preview:
+        """The draft against the current book. ``at_ms`` (event time) None: the newest page's time, or the start of what the
+        draft adds where that is later.
+
+        Raises:
+            InvalidRequest: no examples yet.
+            Unavailable: Kafka or the catalogue is not there.
+        """
+        stored = self.recent.read()
+        row, facts = self._items
+        at_ms = _when(stored, current, draft) if at_ms is None else at_ms
+        found = preview(
+            stored.examples, stored.pools, current, draft, row, facts, self._settings, at_ms,
+            expected_interaction=self._expected,
+        )  # fmt: skip
+        return msgspec.structs.replace(found, warnings=(*found.warnings, *_remarks(stored, found, self.recent.count)))
+
+    def effect(self, book: RewardWeights, control_share: float) -> Effect:
+        """What the book has done against the one before it, whose share of users was to be ``control_share``.
+
+        Raises:
+            InvalidRequest: the book replaced nothing, or there are no examples yet.
+            Unavailable: Kafka does not answer.
+        """
+        return effect(self.recent.read().examples, book, control_share, self._settings.preview)
+
+    @cached_property
+    def _items(self) -> tuple[dict[str, int], ItemFacts]:
+        catalogue = Catalogue.load(self._store, attributes=False)
+        return catalogue.row, ItemFacts.of(catalogue)
+
+
+def _when(stored: Stored, current: RewardWeights, draft: RewardWeights) -> int:
+    newest = max((example.ts for example in stored.examples), default=0)
+    known = set(map(repr, current.campaigns))
+    return max([newest, *(c.starts_ms for c in draft.campaigns if repr(c) not in known)])
+
+
+def _remarks(stored: Stored, found: Preview, wanted: int) -> list[str]:
+    said = []
+    if found.pages < wanted // 2:
+        said.append(
+            f"{found.pages:,} pages of the {wanted:,} examples asked for: there are no more, or revisions of the same"
+        )
+    if stored.unreadable:
+        said.append(f"{stored.unreadable:,} records could not be read and were passed over")
+    return said
