@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Literal
 
 import msgspec
@@ -33,27 +34,35 @@ class Facts(msgspec.Struct, frozen=True, tag_field="type", tag="facts"):
 
 
 class Check(msgspec.Struct, frozen=True):
-    """One check of one window: healthy while ``low <= value <= high``."""
+    """One check of one window: healthy while ``low <= value <= high``; a bound that is None there is none."""
 
     name: str
     value: float
     expected: float
-    low: float
-    high: float
+    low: float | None
+    high: float | None
     observed: int  #: events that the value rests on
     remedy: str
     broken: bool
     samples: tuple[Sample, ...] = ()  #: of a broken one
 
     @property
+    def bound(self) -> str:
+        """What the value must be, in words."""
+        said = [f"at least {self.low:.4g}"] if self.low is not None else []
+        said += [f"at most {self.high:.4g}"] if self.high is not None else []
+        return " and ".join(said) or "anything"
+
+    @property
     def strain(self) -> float:
         """Distance from what is expected, in units of the distance allowed: above 1 is broken."""
-        away = self.value - self.expected
-        allowed = self.high - self.expected if away > 0 else self.expected - self.low
-        return 0.0 if away == 0 else abs(away) / max(allowed, 1e-12)
+        bound = self.high if self.value > self.expected else self.low
+        if bound is None or self.value == self.expected:
+            return 0.0
+        return (self.value - self.expected) / (bound - self.expected) if bound != self.expected else math.inf
 
     def __str__(self) -> str:
-        return f"{self.name} is {self.value:.4g}, but must be {self.low:.4g} to {self.high:.4g}; {self.remedy}"
+        return f"{self.name} is {self.value:.4g}, but must be {self.bound}; {self.remedy}"
 
 
 class Verdict(msgspec.Struct, frozen=True, tag_field="type", tag="verdict"):

@@ -57,9 +57,16 @@ WEIGHTS = Topic("rewards.weights", "scope", RewardWeights, 1, "compact", FOREVER
 CANDIDATES = Topic("checkpoints.candidates", "checkpoint", Candidate, 1, retention_s=FOREVER, purpose="asking to serve")
 PROMOTED = Topic("checkpoints.promoted", "checkpoint", Promotion, 1, retention_s=FOREVER, purpose="let through by the gate")
 STEPS = Topic(
-    "training.steps", "step", StepIntent | StepResult | GateDecision | TrainingHold, 1, retention_s=FOREVER, purpose="the journal"
+    "training.steps",
+    "step",
+    StepIntent | StepResult | GateDecision | TrainingHold,
+    1,
+    retention_s=FOREVER,
+    purpose="the journal",
 )
-FACTS = Topic("integrity.facts", "source", Facts | Release, 1, purpose="per window of event time, what the log's health shows in")
+FACTS = Topic(
+    "integrity.facts", "source", Facts | Release, 1, purpose="per window of event time, what the log's health shows in"
+)
 VERDICTS = Topic("integrity.verdicts", "window", Verdict, 1, "compact", FOREVER, "whether each window of the log is healthy")
 QUARANTINE = Topic(
     "headrace.quarantine", "agent", Quarantined | Replayed, purpose="records that could not be used, with reasons"

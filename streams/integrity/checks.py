@@ -66,7 +66,7 @@ class Draws:
         if support == 0:
             return None
         away = math.sqrt(draws * math.log(2 / alpha) / 2) / SUPPORT_FLOOR / support
-        return _check(self.name, inverse / support, 1.0, max(0.0, 1 - away), 1 + away, draws, self.remedy)
+        return _check(self.name, inverse / support, 1.0, 1 - away if away < 1 else None, 1 + away, draws, self.remedy)
 
     def learn(self, past: Vector, sums: Vector) -> Vector:
         return ()
@@ -99,9 +99,10 @@ class Share:
         a, b, tail = self.prior[0] + had, self.prior[1] + all_ - had, alpha / 4
         low_p = float(special.betaincinv(a, b, tail))
         high_p = 1 - float(special.betaincinv(b, a, tail))
-        low = min(self.fine[0], _fewest(tail, of, low_p) / of)
-        high = max(self.fine[1], 1 - _fewest(tail, of, 1 - high_p) / of)
-        return _check(self.name, hits / of, a / (a + b), low, high, of, self.remedy)
+        fine_low, fine_high = self.fine
+        low = min(fine_low, _fewest(tail, of, low_p) / of) or None
+        high = max(fine_high, 1 - _fewest(tail, of, 1 - high_p) / of)
+        return _check(self.name, hits / of, a / (a + b), low, high if high < 1 else None, of, self.remedy)
 
     def learn(self, past: Vector, sums: Vector) -> Vector:
         return _capped(_added(past, sums), sums[1] + (past[1] if past else 0.0), self.strength)
@@ -134,7 +135,7 @@ class Delays:
         away = float(np.abs(np.cumsum(sums) / n - np.cumsum(past) / m).max())
         chance = math.sqrt(math.log(4 / alpha) / 2)
         bound = min(1.0, self.shift + chance / math.sqrt(n) + chance / math.sqrt(m))
-        return _check(self.name, away, 0.0, 0.0, bound, n, self.remedy)
+        return _check(self.name, away, 0.0, None, bound, n, self.remedy)
 
     def learn(self, past: Vector, sums: Vector) -> Vector:
         return _capped(_added(past, sums), sum(past) + sum(sums), self.strength)
@@ -159,7 +160,7 @@ class Arrival:
         if not past:
             return None
         before, now = past[0] / past[1] / 1_000, sums[0] / sums[1] / 1_000
-        return _check(self.name, now, before, min(now, before), before + self.slack_s, sums[1], self.remedy)
+        return _check(self.name, now, before, None, before + self.slack_s, sums[1], self.remedy)
 
     def learn(self, past: Vector, sums: Vector) -> Vector:
         return sums
@@ -172,7 +173,11 @@ def checks(settings: IntegritySettings) -> tuple[Judge, ...]:
     return (
         Draws(),
         Share(
-            "click_join", (196, 4), (1 - s.unjoined, 1), strength, "look at the clicks' request ids, users and items in quarantine"
+            "click_join",
+            (196, 4),
+            (1 - s.unjoined, 1),
+            strength,
+            "look at the clicks' request ids, users and items in quarantine",
         ),
         Share("duplicates", (2, 198), (0, s.duplicates), strength, "find the producer that sends twice"),
         Share("quarantine", (2, 198), (0, s.quarantine), strength, "see `headrace quarantine list` for the reasons"),
@@ -190,9 +195,10 @@ NAMES: Final = tuple(check.name for check in checks(IntegritySettings()))
 
 
 def _check(
-    name: str, value: float, expected: float, low: float, high: float, observed: float, remedy: str
+    name: str, value: float, expected: float, low: float | None, high: float | None, observed: float, remedy: str
 ) -> Check:
-    return Check(name, value, expected, low, high, int(observed), remedy, not low <= value <= high)
+    broken = (low is not None and value < low) or (high is not None and value > high)
+    return Check(name, value, expected, low, high, int(observed), remedy, broken)
 
 
 def _fewest(tail: float, of: float, p: float) -> float:
