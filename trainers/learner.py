@@ -170,8 +170,9 @@ class Learner:
             metrics["weights_to_gradient_s"] = (now_ms - intent.weights.created_ms) / 1000
         self._intent, self._metrics, self._stepped_at = intent, metrics, time.monotonic()
         if report:
-            self._journal.send_all(QUARANTINE, b"learner", quarantined(batch.broken))
-            self._exposition.aside(len(batch.broken))
+            if batch.broken:
+                self._journal.send_all(QUARANTINE, b"learner", quarantined(batch.broken))
+                self._exposition.aside(len(batch.broken))
             result = StepResult(intent.step, len(batch.views), batch.fresh, intent.weights.version, metrics, now_ms)
             self.state.journal_offset = self._journal.append(result)
         self._exposition.step(metrics, batch.fresh)
