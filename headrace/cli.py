@@ -7,7 +7,7 @@ import sys
 import typer
 from rich.console import Console
 
-from headrace.commands import data, live, operate, quarantine, schemas, services, weights
+from headrace.commands import data, integrity, live, operate, quarantine, schemas, services, weights
 from headrace.commands.wrong_options import Commands
 from headrace.logs import configure_logs
 from schemas.errors import HeadraceError, InvalidValue
@@ -31,6 +31,7 @@ for module in (live, services, data, operate):
     module.register(app)
 app.add_typer(weights.app, name="weights")
 app.add_typer(quarantine.app, name="quarantine")
+app.add_typer(integrity.app, name="integrity")
 app.add_typer(schemas.app, name="schemas")
 
 

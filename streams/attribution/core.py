@@ -97,7 +97,7 @@ class AttributionCore:
             except InvalidEvent as error:
                 self._refuse(topic, record, error.reason, str(error))
                 sample = Sample("", topic, self._partition, record.offset, error.reason)
-                self._state.window.refuse_at_door(max(newest, 0) // self._width, topic, sample)
+                self._state.window.refuse_at_door(max(newest, 0) // self._width * self._width, topic, sample)
                 continue
             if event.ts > newest:
                 self._mark(newest, event.ts)
@@ -137,7 +137,7 @@ class AttributionCore:
             state.frontier = (second + 1) * BUCKET_MS
             if state.marks and state.marks[0] < state.frontier:
                 self._pass_ticks(state.frontier - 1)
-            if second * BUCKET_MS // self._width > window.number:
+            if second * BUCKET_MS - window.start >= self._width:
                 self._pass_window(second * BUCKET_MS)
             things = state.agenda.pop(place)
             if phase <= Phase.RETURNS:
@@ -149,8 +149,8 @@ class AttributionCore:
 
     def _pass_window(self, now: int) -> None:
         """Asked at buckets and at ticks only: those below a watermark are the same in every interleaving."""
-        if now // self._width > self._state.window.number:
-            self._outputs += self._state.window.pass_to(now // self._width, self._width, self._partition)
+        if (start := now // self._width * self._width) > self._state.window.start:
+            self._outputs += self._state.window.pass_to(start, self._width, self._partition)
 
     def _pass_ticks(self, until: int) -> None:
         marks = self._state.marks

@@ -42,7 +42,7 @@ class Door(msgspec.Struct, array_like=True):
 class Window(msgspec.Struct, array_like=True):
     """Counts of the window whose seconds are being settled, and of later ones what has been refused at the door."""
 
-    number: int = 0  #: event time // width
+    start: int = 0  #: event time (ms)
     records: list[int] = msgspec.field(default_factory=lambda: [0] * 4)  #: settled, by phase
     behind_ms: list[int] = msgspec.field(default_factory=lambda: [0] * 4)  #: their broker's time less their own, summed
     refused: list[int] = msgspec.field(default_factory=lambda: [0] * 4)
@@ -50,7 +50,7 @@ class Window(msgspec.Struct, array_like=True):
     click_delays: list[int] = msgspec.field(default_factory=_none)  #: from impression to joined click, by octave
     order_delays: list[int] = msgspec.field(default_factory=_none)  #: from the impression of the click
     samples: dict[str, list[Sample]] = {}  #: check -> events
-    door: dict[int, dict[str, Door]] = {}  #: window -> topic -> refused at the door
+    door: dict[int, dict[str, Door]] = {}  #: start of a window -> topic -> refused at the door
 
     def settling(self, phase: int, waiting: Sequence[Waiting], partition: int) -> None:
         """These accepted records are about to be settled."""
@@ -70,9 +70,9 @@ class Window(msgspec.Struct, array_like=True):
         if phase == 1:
             self._sample("click_join", sample)
 
-    def refuse_at_door(self, number: int, topic: str, sample: Sample) -> None:
-        """A record was refused when it came, its topic being in window ``number``."""
-        door = self.door.setdefault(number, {}).setdefault(topic, Door())
+    def refuse_at_door(self, start: int, topic: str, sample: Sample) -> None:
+        """A record was refused when it came, its topic being in the window that begins at ``start``."""
+        door = self.door.setdefault(start, {}).setdefault(topic, Door())
         door.refused += 1
         if len(door.samples) < SAMPLES:
             door.samples.append(sample)
@@ -95,18 +95,19 @@ class Window(msgspec.Struct, array_like=True):
         if len(kept) < SAMPLES:
             kept.append(sample)
 
-    def pass_to(self, number: int, width_ms: int, source: int) -> Iterator[Output]:
-        """Event time has come to window ``number``: tell the one that had content, and the last one, even if it is empty."""
-        told = any(self.records)
+    def pass_to(self, start: int, width: int, source: int) -> Iterator[Output]:
+        """Event time has come to the window that begins at ``start``, a multiple of ``width`` (ms): tell the one that had content,
+        and the last one over, even if it is empty."""
+        end, told = (self.start // width + 1) * width, any(self.records)
         if told:
-            yield self._tell(self.number, width_ms, source)
-        if not told or number - 1 > self.number:
-            yield self._tell(number - 1, width_ms, source)
-        self.number = number
+            yield self._tell(end, source)
+        if not told or end < start:
+            yield self._tell(start, source)
+        self.start = start
 
-    def _tell(self, number: int, width_ms: int, source: int) -> Output:
-        """The counts so far as facts of window ``number``, and start anew."""
-        passed = [self.door.pop(n) for n in sorted(n for n in self.door if n <= number)]
+    def _tell(self, end: int, source: int) -> Output:
+        """The counts so far as facts of the window that ends there, and start anew."""
+        passed = [self.door.pop(start) for start in sorted(start for start in self.door if start < end)]
         doors = [door for by_topic in passed for _, door in sorted(by_topic.items())]
         sums, samples = self._sums(sum([door.refused for door in doors])), self.samples
         for door in doors:
@@ -114,7 +115,7 @@ class Window(msgspec.Struct, array_like=True):
         kept = {check: tuple(samples[check]) for check in sorted(samples)}
         self.records, self.behind_ms, self.refused, self.repeated = [0] * 4, [0] * 4, [0] * 4, 0
         self.click_delays, self.order_delays, self.samples = _none(), _none(), {}
-        return Output(FACTS.name, b"%d" % source, encode(Facts(source, "join", (number + 1) * width_ms, sums, kept)), 0)
+        return Output(FACTS.name, b"%d" % source, encode(Facts(source, "join", end, sums, kept)), 0)
 
     def _sums(self, door: int) -> dict[str, tuple[float, ...]]:
         records, joined = sum(self.records), sum(self.click_delays)

@@ -171,8 +171,11 @@ class JudgeCore:
         return msgspec.msgpack.encode(self._state)
 
     def load(self, data: bytes) -> None:
-        """Become what `dump` returned."""
-        self._become(msgspec.msgpack.decode(data, type=_State))
+        """Become what `dump` returned; partitions that have been added since have told nothing yet."""
+        state = msgspec.msgpack.decode(data, type=_State)
+        for stamps in state.told.values():
+            stamps += [0] * (self._sources - len(stamps))
+        self._become(state)
 
     def _add_to(self, name: str) -> None:
         self.counters[name] = self.counters.get(name, 0) + 1

@@ -104,10 +104,10 @@ class ViewFactsCore:
         over = now // self._width * self._width
         if over <= state.stamp:
             return
-        told = state.clicks[1] > 0
+        end, told = (state.stamp // self._width + 1) * self._width, state.clicks[1] > 0
         if told:
-            self._tell(state.stamp + self._width)
-        if not told or over > state.stamp + self._width:
+            self._tell(end)
+        if not told or over > end:
             self._tell(over)
         state.stamp = over
 

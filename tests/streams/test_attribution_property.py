@@ -20,7 +20,12 @@ from tests.streams.attribution_oracle import whole_log
 
 START = 1_000_000
 RULES = AttributionSettings(
-    click_window_s=5, order_window_s=8, return_window_s=6, lateness_s=2, future_tolerance_s=1, tick_grid_s=3,
+    click_window_s=5,
+    order_window_s=8,
+    return_window_s=6,
+    lateness_s=2,
+    future_tolerance_s=1,
+    tick_grid_s=3,
     integrity_window_s=4,
 )
 #: The broker's time of every record: events up to one second later are not yet "future".

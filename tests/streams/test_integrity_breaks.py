@@ -117,7 +117,7 @@ def test_a_log_that_is_broken_on_purpose_breaks_the_check_of_that_name(name: str
     found = verdicts(how)
     before = [verdict for verdict in found if verdict.end <= FROM]
     assert len(before) >= 6 and not failed(before)
-    during = [verdict for verdict in found if FROM < verdict.end]
+    during = [verdict for verdict in found if verdict.end > FROM]
     assert {name} <= failed(during) <= {name, *also}
     check = next(check for verdict in during for check in verdict.failed if check.name == name)
     assert check.strain > 1 and check.remedy and 1 <= len(check.samples) <= 5
@@ -127,7 +127,7 @@ def test_a_log_that_is_broken_on_purpose_breaks_the_check_of_that_name(name: str
 
 
 def test_too_few_clicks_break_the_rate_of_clicks_too() -> None:
-    during = [verdict for verdict in verdicts(few_clicks) if FROM < verdict.end]
+    during = [verdict for verdict in verdicts(few_clicks) if verdict.end > FROM]
     assert "ctr" in failed(during)
     ctr = next(check for verdict in during for check in verdict.failed if check.name == "ctr")
     assert ctr.low is not None and ctr.value < ctr.low
@@ -143,9 +143,12 @@ def test_every_topic_of_events_has_a_sample_of_what_it_refused() -> None:
     """Of unreadable records there is no id, but a place."""
 
     def unreadable(event: Event) -> Iterable[Sent]:
-        return [sent(event), Sent(event.ts, {Impression: IMPRESSIONS, Click: CLICKS, Order: ORDERS}[type(event)].name, b"u", b"{")]
+        return [
+            sent(event),
+            Sent(event.ts, {Impression: IMPRESSIONS, Click: CLICKS, Order: ORDERS}[type(event)].name, b"u", b"{"),
+        ]
 
-    during = [verdict for verdict in verdicts(unreadable) if FROM < verdict.end]
+    during = [verdict for verdict in verdicts(unreadable) if verdict.end > FROM]
     check = next(check for verdict in during for check in verdict.failed if check.name == "quarantine")
     assert {(sample.id, sample.detail) for sample in check.samples} == {("", "unreadable")}
     assert encode(check)
