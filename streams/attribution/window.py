@@ -67,7 +67,7 @@ class Window(msgspec.Struct, array_like=True):
         self.refused[phase] += 1
         sample = Sample(waiting.id, TOPIC_OF[phase], partition, waiting.offset, reason)
         self._sample("quarantine", sample)
-        if phase == 1:
+        if TOPIC_OF[phase] == CLICKS.name:
             self._sample("click_join", sample)
 
     def refuse_at_door(self, start: int, topic: str, sample: Sample) -> None:
@@ -118,6 +118,7 @@ class Window(msgspec.Struct, array_like=True):
         return Output(FACTS.name, b"%d" % source, encode(Facts(source, "join", end, sums, kept)), 0)
 
     def _sums(self, door: int) -> dict[str, tuple[float, ...]]:
+        # Places are phases: 0 impressions, 1 clicks, 2 orders, 3 returns.
         records, joined = sum(self.records), sum(self.click_delays)
         if not records + door:
             return {}

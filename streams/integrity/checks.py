@@ -183,7 +183,7 @@ def checks(settings: IntegritySettings) -> tuple[Judge, ...]:
         Share("quarantine", (2, 198), (0, s.quarantine), strength, "see `headrace quarantine list` for the reasons"),
         Share("ctr", (1, 9), (1, 0), strength, "compare what is shown and clicked with the shop's own figures"),
         Delays("click_delay", s.delay_shift, strength, s.least, "compare the clocks and units of click and page times"),
-        Delays("order_delay", s.delay_shift, strength, s.least, "compare the clocks and units of order and click times"),
+        Delays("order_delay", s.delay_shift, strength, s.least, "compare the clocks and units of order and page times"),
         Arrival("arrival_impressions", s.arrival_s, clocks),
         Arrival("arrival_clicks", s.arrival_s, clocks),
         Arrival("arrival_orders", s.arrival_s, clocks),
