@@ -44,7 +44,9 @@ class Window(msgspec.Struct, array_like=True):
 
     start: int = 0  #: event time (ms)
     records: list[int] = msgspec.field(default_factory=lambda: [0] * 4)  #: settled, by phase
-    behind_ms: list[int] = msgspec.field(default_factory=lambda: [0] * 4)  #: their broker's time less their own, summed
+    #: Of the first record of each second: the broker's time for it less its own, summed; and how many those are.
+    behind_ms: list[int] = msgspec.field(default_factory=lambda: [0] * 4)
+    seconds: list[int] = msgspec.field(default_factory=lambda: [0] * 4)
     refused: list[int] = msgspec.field(default_factory=lambda: [0] * 4)
     repeated: int = 0
     click_delays: list[int] = msgspec.field(default_factory=_none)  #: from impression to joined click, by octave
@@ -53,14 +55,12 @@ class Window(msgspec.Struct, array_like=True):
     door: dict[int, dict[str, Door]] = {}  #: start of a window -> topic -> refused at the door
 
     def settling(self, phase: int, waiting: Sequence[Waiting], partition: int) -> None:
-        """These accepted records are about to be settled."""
+        """These accepted records of a second are about to be settled."""
         if not self.records[phase]:
             self._sample_arrivals(phase, waiting, partition)
         self.records[phase] += len(waiting)
-        if len(waiting) == 1:
-            self.behind_ms[phase] += waiting[0].timestamp - waiting[0].ts
-        else:
-            self.behind_ms[phase] += sum([w.timestamp - w.ts for w in waiting])
+        self.behind_ms[phase] += waiting[0].timestamp - waiting[0].ts
+        self.seconds[phase] += 1
 
     def refuse(self, phase: int, waiting: Waiting, reason: str, partition: int) -> None:
         """A settled record was refused."""
@@ -113,7 +113,8 @@ class Window(msgspec.Struct, array_like=True):
         for door in doors:
             samples["quarantine"] = [*samples.get("quarantine", ()), *door.samples][:SAMPLES]
         kept = {check: tuple(samples[check]) for check in sorted(samples)}
-        self.records, self.behind_ms, self.refused, self.repeated = [0] * 4, [0] * 4, [0] * 4, 0
+        self.records, self.behind_ms, self.seconds, self.refused = [0] * 4, [0] * 4, [0] * 4, [0] * 4
+        self.repeated = 0
         self.click_delays, self.order_delays, self.samples = _none(), _none(), {}
         return Output(FACTS.name, b"%d" % source, encode(Facts(source, "join", end, sums, kept)), 0)
 
@@ -128,7 +129,7 @@ class Window(msgspec.Struct, array_like=True):
             "quarantine": (sum(self.refused) + door, records + door),
             "click_delay": tuple(self.click_delays),
             "order_delay": tuple(self.order_delays),
-            "arrival_impressions": (self.behind_ms[0], self.records[0]),
-            "arrival_clicks": (self.behind_ms[1], self.records[1]),
-            "arrival_orders": (sum(self.behind_ms[2:]), sum(self.records[2:])),
+            "arrival_impressions": (self.behind_ms[0], self.seconds[0]),
+            "arrival_clicks": (self.behind_ms[1], self.seconds[1]),
+            "arrival_orders": (sum(self.behind_ms[2:]), sum(self.seconds[2:])),
         }

@@ -143,7 +143,8 @@ class Delays:
 
 @dataclass(frozen=True)
 class Arrival:
-    """The way to the broker: (ms from events' own time to the broker's, summed; events), in seconds on average.
+    """The way to the broker: (ms from an event's own time to the broker's, summed; events), in seconds on average. Of every
+    second of event time the first record counts.
 
     At most ``slack_s`` longer than in the healthy window before. Coming sooner is never wrong: a replay catches up so, its times
     lying days back. No chance is in it: a mean over hundreds of events does not stray by minutes.
