@@ -13,7 +13,7 @@ from schemas.integrity import Release, Verdict
 from schemas.quarantine import Reason
 from schemas.topics import EXAMPLES, FACTS, VERDICTS
 from streams.producing import EventProducer
-from streams.quarantine import listing
+from streams.quarantine import Wanted, listing
 from streams.runtime.core import Record
 from streams.runtime.log import LogReader
 
@@ -90,7 +90,7 @@ def _send_again(connections: Connections, verdict: Verdict) -> int:
 def _put_aside(connections: Connections) -> Iterator[tuple[int, Record]]:
     """Partition and record of the examples that quarantine names, from their own topic: it keeps them whole, and for ever."""
     places: dict[int, set[int]] = {}
-    for entry in listing(connections, limit=_ALL, reason=Reason.BROKEN_WINDOW):
+    for entry in listing(connections, _ALL, Wanted(Reason.BROKEN_WINDOW)):
         places.setdefault(entry.record.partition, set()).add(entry.record.offset)
     reader = LogReader(connections, 30)
     for partition in sorted(places):
