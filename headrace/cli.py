@@ -10,6 +10,7 @@ from rich.console import Console
 from headrace.commands import (
     campaigns,
     data,
+    integrity,
     live,
     operate,
     preview,
@@ -47,6 +48,7 @@ app.add_typer(relevance.app, name="relevance")
 app.add_typer(quarantine.app, name="quarantine")
 app.add_typer(campaigns.app, name="campaigns")
 app.add_typer(tokens.app, name="tokens")
+app.add_typer(integrity.app, name="integrity")
 app.add_typer(schemas.app, name="schemas")
 
 

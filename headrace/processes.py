@@ -23,7 +23,7 @@ def run_worker(name: str, folder: RunFolder, settings: Settings, instance: str |
         worker.agents_of(name, settings.connections, Store(settings.store), Artefacts(), settings.streams, settings.reward)
     configure_tracing(settings.tracing, f"headrace-{name}")
     store = Store(settings.store)
-    artefacts = Artefacts() if name == "attribution" else _artefacts(store)
+    artefacts = Artefacts() if name in ("attribution", "integrity") else _artefacts(store)
     status = worker.run_worker(name, settings.connections, artefacts, settings.streams, settings.reward, store, instance)
     sys.exit(status)
 

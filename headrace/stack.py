@@ -20,7 +20,7 @@ from headrace.topics_admin import create_topics
 from schemas.database import open_database
 
 #: Stream workers, in the order of the data's way.
-WORKERS = ("attribution", "posteriors", "rewarding", "keywords")
+WORKERS = ("attribution", "posteriors", "rewarding", "keywords", "integrity")
 #: Environment variable of a worker's Prometheus port.
 METRICS_PORT = "HEADRACE_STREAMS__RUNTIME__METRICS_PORT"
 #: Torch is loaded in these; glibc otherwise keeps an arena per thread, tens of MB each.

@@ -17,6 +17,9 @@ Position = Annotated[int, Meta(ge=1, le=10_000)]
 Trace = Annotated[str, Meta(max_length=64)]
 Group = Annotated[str, Meta(max_length=64)]
 
+#: Chance of standing on a position from which a candidate counts in an impression's ``support``.
+SUPPORT_FLOOR = 0.05
+
 
 class ShownItem(msgspec.Struct, frozen=True, gc=False):
     """An item on the page. ``propensity``: probability that this item stood here, given the items above it, in (0, 1]."""
@@ -44,6 +47,9 @@ class Impression(msgspec.Struct, frozen=True, gc=False, tag_field="type", tag="i
     trace: Trace = ""  #: W3C traceparent of the search; carried to the training example, shapes nothing
     segment: Group = ""  #: what the shop says of its user, for the scope of campaigns; empty: nothing
     market: Group = ""
+    #: Summed over the positions: how many candidates had a chance of `SUPPORT_FLOOR` or more to stand there, given the items
+    #: above; 0: not known. Against it the propensities are checked (`streams.integrity.checks.Draws`).
+    support: Annotated[int, Meta(ge=0, le=1_000_000)] = 0
     v: int = 1
 
 

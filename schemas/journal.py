@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
+from schemas.integrity import Check
 from schemas.posteriors import SnapshotPointer
 from schemas.weights import RewardWeights
 
@@ -18,6 +19,8 @@ class StepIntent(msgspec.Struct, frozen=True, tag_field="type", tag="intent"):
     catalogue_offset: int
     random_counter: int  #: seeds the step's draws, together with the run's seed
     created_ms: int
+    #: Stretches ``[start, end)`` of event time (ms) in which the log was broken: examples of pages shown in them are put aside.
+    aside: tuple[tuple[int, int], ...] = ()
     v: int = 1
 
 
@@ -49,4 +52,15 @@ class GateDecision(msgspec.Struct, frozen=True, tag_field="type", tag="gate"):
     v: int = 1
 
 
-JournalRecord = StepIntent | StepResult | GateDecision
+class TrainingHold(msgspec.Struct, frozen=True, tag_field="type", tag="hold"):
+    """Training stands still for a broken window of the log, or (``held`` false) goes on. It shapes no step: intents do."""
+
+    step: int  #: the last one taken
+    held: bool
+    window: int  #: start of the window (event time, ms) whose verdict decided
+    checks: tuple[Check, ...]  #: why; empty when training goes on
+    created_ms: int
+    v: int = 1
+
+
+JournalRecord = StepIntent | StepResult | GateDecision | TrainingHold

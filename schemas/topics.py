@@ -9,7 +9,8 @@ from schemas.checkpoints import Candidate, Promotion
 from schemas.commits import Commit, SnapshotPart
 from schemas.events import Click, Impression, ItemAdded, Order, Return, Tick
 from schemas.examples import TrainingExample
-from schemas.journal import GateDecision, StepIntent, StepResult
+from schemas.integrity import Facts, Release, Verdict
+from schemas.journal import GateDecision, StepIntent, StepResult, TrainingHold
 from schemas.pools import Pool
 from schemas.posteriors import PosteriorDelta, SnapshotPointer
 from schemas.quarantine import Quarantined, Replayed
@@ -60,8 +61,17 @@ WEIGHTS = Topic("rewards.weights", "scope", RewardWeights, 1, "compact", FOREVER
 CANDIDATES = Topic("checkpoints.candidates", "checkpoint", Candidate, 1, retention_s=FOREVER, purpose="asking to serve")
 PROMOTED = Topic("checkpoints.promoted", "checkpoint", Promotion, 1, retention_s=FOREVER, purpose="let through by the gate")
 STEPS = Topic(
-    "training.steps", "step", StepIntent | StepResult | GateDecision, 1, retention_s=FOREVER, purpose="the journal"
+    "training.steps",
+    "step",
+    StepIntent | StepResult | GateDecision | TrainingHold,
+    1,
+    retention_s=FOREVER,
+    purpose="the journal",
 )
+FACTS = Topic(
+    "integrity.facts", "source", Facts | Release, 1, purpose="per window of event time, what the log's health shows in"
+)
+VERDICTS = Topic("integrity.verdicts", "window", Verdict, 1, "compact", FOREVER, "whether each window of the log is healthy")
 QUARANTINE = Topic(
     "headrace.quarantine", "agent", Quarantined | Replayed, purpose="records that could not be used, with reasons"
 )
@@ -74,7 +84,8 @@ STATES = Topic(
 INPUTS: Final = (IMPRESSIONS, CLICKS, ORDERS)
 
 TOPICS: Final = (
-    *INPUTS, POOLS, ITEMS, VIEWS, DELTAS, SNAPSHOTS, EXAMPLES, WEIGHTS, CANDIDATES, PROMOTED, STEPS, QUARANTINE, COMMITS, STATES,
+    *INPUTS, POOLS, ITEMS, VIEWS, DELTAS, SNAPSHOTS, EXAMPLES, WEIGHTS, CANDIDATES, PROMOTED, STEPS, FACTS, VERDICTS,
+    QUARANTINE, COMMITS, STATES,
 )  # fmt: skip
 
 

@@ -50,4 +50,5 @@ class View(msgspec.Struct, frozen=True, gc=False, tag_field="type", tag="view"):
     trace: str = ""  #: the impression's
     segment: str = ""
     market: str = ""
+    support: int = 0  #: the impression's
     v: int = 1

@@ -58,11 +58,12 @@ class Limits:
 
 
 class Page(NamedTuple):
-    """What was drawn for one request, the log-probability of the whole list, and the campaigns that applied."""
+    """What was drawn for one request, the log-probability of the whole list, the campaigns that applied, and its support."""
 
     items: tuple[AnsweredItem, ...] = ()
     logp: float = 0.0
     campaigns: tuple[str, ...] = ()
+    support: int = 0
 
 
 class SearchEngine:
@@ -166,6 +167,7 @@ class SearchEngine:
                     snapshot_version=snapshot_version,
                     items=page.items,
                     list_propensity_log=page.logp,
+                    support=page.support,
                     reason=limit.reason,
                     notes=limit.notes,
                     campaigns=page.campaigns,
@@ -252,7 +254,7 @@ class SearchEngine:
             )
             for position, (c, logp) in enumerate(zip(drawn.order_k, drawn.logp_k, strict=True), start=1)
         )
-        return Page(page, float(drawn.logp_k.sum()), campaigns)
+        return Page(page, float(drawn.logp_k.sum()), campaigns, drawn.support)
 
 
 def _scores(terms: list[float], tier: int, ctr: float) -> Scores:

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from schemas.errors import InvalidValue
+from schemas.events import SUPPORT_FLOOR
 
 FloatArray = NDArray[np.float64]
 KeyArray = NDArray[np.uint64]
@@ -25,6 +26,7 @@ class Draw(NamedTuple):
 
     order_k: NDArray[np.int64]
     logp_k: FloatArray  #: nats; the sum is the log-probability of the whole list
+    support: int  #: summed over the positions: candidates that had a chance of `SUPPORT_FLOOR` or more to stand there
 
 
 def item_keys(items: Sequence[str]) -> KeyArray:
@@ -55,10 +57,11 @@ def draw(scores_C: FloatArray, k: int, temperature: float, noise_C: FloatArray) 
         raise InvalidValue("exploration temperature", temperature, "at least 0", "use 0 to turn exploration off")
     if temperature == 0:
         order = np.argsort(-scores_C, kind="stable")[:k]
-        return Draw(order, np.zeros(len(order)))
+        return Draw(order, np.zeros(len(order)), len(order))
     utility_C = scores_C / temperature
     order_C = np.argsort(-(utility_C + noise_C), kind="stable")
-    return Draw(order_C[:k], list_logp(utility_C[order_C], min(k, len(order_C))))
+    utility_C, k = utility_C[order_C], min(k, len(order_C))
+    return Draw(order_C[:k], list_logp(utility_C, k), support(utility_C, k))
 
 
 def list_logp(utility_C: FloatArray, k: int) -> FloatArray:
@@ -66,8 +69,18 @@ def list_logp(utility_C: FloatArray, k: int) -> FloatArray:
 
     Position j has ``u_j - log sum_{i >= j} exp(u_i)``: the sum runs over what is left, the rest of the pool included.
     """
-    left_C = np.logaddexp.accumulate(utility_C[::-1])[::-1]
-    return np.minimum(utility_C[:k] - left_C[:k], 0.0)
+    return np.minimum(utility_C[:k] - _left(utility_C)[:k], 0.0)
+
+
+def support(utility_C: FloatArray, k: int) -> int:
+    """How many candidates had a chance of `SUPPORT_FLOOR` or more, summed over the first k positions of the list given."""
+    chance_kC = np.exp(utility_C[None, :] - _left(utility_C)[:k, None])
+    return int(np.count_nonzero(np.triu(chance_kC >= SUPPORT_FLOOR)))  # position j drew from j, j + 1, ...
+
+
+def _left(utility_C: FloatArray) -> FloatArray:
+    """log sum over what is left from each position on."""
+    return np.logaddexp.accumulate(utility_C[::-1])[::-1]
 
 
 def _digest(data: bytes) -> int:

@@ -70,6 +70,7 @@ class SearchAnswer(msgspec.Struct, frozen=True):
     snapshot_version: int
     items: tuple[AnsweredItem, ...]
     list_propensity_log: float  #: nats, of the whole list in this order
+    support: int = 0  #: as in `schemas.events.Impression`
     reason: str = ""
     notes: tuple[str, ...] = ()
     took_ms: float = 0.0
@@ -94,6 +95,7 @@ def impression(request: SearchRequest, answer: SearchAnswer) -> Impression:
         trace=request.trace,
         segment=request.segment,
         market=request.market,
+        support=answer.support,
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from streams.integrity.settings import IntegritySettings
 from streams.keywords.settings import KeywordSettings
 
 
@@ -96,6 +97,12 @@ class AttributionSettings(BaseModel):
         le=31_536_000,
         description="s an event time may be ahead of the broker's clock; above lateness_s one fast clock makes all others late",
     )
+    integrity_window_s: int = Field(
+        default=3_600,
+        ge=1,
+        le=604_800,
+        description="s of event time that are judged together: sooner found, or with more evidence",
+    )
     tick_grid_s: int = Field(default=60, ge=1, le=86_400, description="s; ticks on search.views are multiples of this")
 
 
@@ -106,4 +113,5 @@ class StreamSettings(BaseModel):
 
     runtime: RuntimeSettings = Field(default=RuntimeSettings(), description="the chunk runtime")
     attribution: AttributionSettings = Field(default=AttributionSettings(), description="the join")
+    integrity: IntegritySettings = Field(default=IntegritySettings(), description="the log-integrity breaker")
     keywords: KeywordSettings = Field(default=KeywordSettings(), description="the keyword worker")

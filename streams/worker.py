@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from streams.runtime.core import Agent
 
 #: Names that `run_worker` knows.
-NAMES = ("attribution", "posteriors", "rewarding", "keywords")
+NAMES = ("attribution", "posteriors", "rewarding", "keywords", "integrity")
 
 
 def run_worker(
@@ -67,6 +67,7 @@ def agents_of(
         "attribution": lambda: _attribution(settings),
         "posteriors": lambda: _posteriors(connections, store, artefacts, reward),
         "rewarding": lambda: _rewarding(connections, store, artefacts, reward),
+        "integrity": lambda: _integrity(connections, settings),
     }
     if name not in builders:
         raise InvalidRequest("worker", name, f"one of {', '.join(NAMES)}", "name one of them")
@@ -95,3 +96,9 @@ def _rewarding(
     from streams.rewarding.agent import rewarding_agent
 
     return [rewarding_agent(connections, store, artefacts, reward or Defaults())]
+
+
+def _integrity(connections: Connections, settings: StreamSettings) -> Sequence[Agent]:
+    from streams.integrity.agents import integrity_agents
+
+    return integrity_agents(connections, settings)

@@ -11,6 +11,7 @@ SUFFIXES = {"counter": ("_total",), "histogram": ("_bucket", "_sum", "_count")}
 
 def families() -> list[Metric]:
     """Every metric family of workers, learner and server."""
+    import streams.integrity.metrics
     import streams.keywords.metrics
     import streams.posteriors.metrics
     import streams.runtime.metrics  # noqa: F401 - all register with the default registry

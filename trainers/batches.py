@@ -5,10 +5,12 @@ from __future__ import annotations
 import zlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 
 import numpy as np
 
 from schemas.examples import TrainingExample
+from trainers.breaker import Breaker, Spans, inside
 from trainers.follow import Arrival
 from trainers.settings import LearnerSettings
 from trainers.window import Window
@@ -25,6 +27,7 @@ class Batch:
     fresh: int
     revised: int  #: later revisions taken
     held_out: int  #: records set aside for the gate
+    broken: tuple[Arrival, ...] = ()  #: records of stretches in which the log was broken; nothing is made of them
 
 
 def draws(seed: int, counter: int) -> np.random.Generator:
@@ -42,22 +45,27 @@ def is_held_out(request_id: str, share: float) -> bool:
     return zlib.crc32(request_id.encode()) < share * 2**32
 
 
-def is_fresh(example: TrainingExample | None, settings: LearnerSettings) -> bool:
+def is_fresh(example: TrainingExample | None, settings: LearnerSettings, aside: Spans = ()) -> bool:
     """Whether a record gives a step a new prompt: first revision of a view that may be trained on."""
-    if example is None or example.revision != 1 or example.ts < settings.learn_from_ms:
+    if example is None or example.revision != 1 or example.ts < settings.learn_from_ms or inside(example.ts, aside):
         return False
     return not is_held_out(example.request_id, settings.held_out_share)
 
 
-def choose(waiting: Iterable[Arrival], taken: dict[int, int], settings: LearnerSettings) -> tuple[dict[int, int], int]:
-    """How far the next step reads: (next offset per partition, fresh views up to there).
+def choose(
+    waiting: Iterable[Arrival], taken: dict[int, int], settings: LearnerSettings, breaker: Breaker | None = None
+) -> tuple[dict[int, int], int]:
+    """How far the next step reads: (next offset per partition, fresh views up to there), and not beyond what ``breaker`` lets
+    pass.
 
     A step takes its share of fresh views, so that the rest of its prompts revisit the window. When more than
     `CROWDED` steps' prompts wait it takes up to ``prompts``; when more than ``max_backlog`` wait, all that wait, the
     surplus going to the window without a turn of its own, so that the learner stays with the present.
     """
-    waiting = list(waiting)
-    backlog = sum(is_fresh(a.example, settings) for a in waiting)
+    waiting, aside = list(waiting), breaker.aside if breaker else ()
+    if breaker is not None:
+        waiting = list(takewhile(lambda a: a.example is None or not breaker.unjudged(a.example.ts), waiting))
+    backlog = sum(is_fresh(a.example, settings, aside) for a in waiting)
     if backlog > settings.max_backlog:
         limit = backlog
     elif backlog > CROWDED * settings.prompts:
@@ -66,7 +74,7 @@ def choose(waiting: Iterable[Arrival], taken: dict[int, int], settings: LearnerS
         limit = fresh_quota(settings)
     offsets, fresh = dict(taken), 0
     for arrival in waiting:
-        new = is_fresh(arrival.example, settings)
+        new = is_fresh(arrival.example, settings, aside)
         if fresh + new > limit:
             break
         fresh += new
@@ -75,22 +83,31 @@ def choose(waiting: Iterable[Arrival], taken: dict[int, int], settings: LearnerS
 
 
 def compose(
-    records: Sequence[Arrival], window: Window, held_out: Window, settings: LearnerSettings, random: np.random.Generator
-) -> Batch:
+    records: Sequence[Arrival], window: Window, held_out: Window, settings: LearnerSettings, random: np.random.Generator,
+    aside: Spans = (),
+) -> Batch:  # fmt: skip
     """Form a step's batch and move the windows on.
 
     A view becomes a fresh prompt once, at its first revision; later revisions only correct what is kept, so no click is
-    learned twice from the stream. The window is drawn from before this step's views enter it.
+    learned twice from the stream. The window is drawn from before this step's views enter it. Of pages shown in the
+    stretches ``aside`` nothing is taken in, and what the windows hold of them is forgotten.
     """
     fresh: dict[str, TrainingExample] = {}
     late: list[TrainingExample] = []
-    revised = aside = 0
-    for _, _, example in records:
+    broken: list[Arrival] = []
+    revised = gate = 0
+    for kept in (window, held_out) if aside else ():
+        kept.forget(lambda example: inside(example.ts, aside))
+    for arrival in records:
+        example = arrival.example
         if example is None or example.ts < settings.learn_from_ms:
+            continue
+        if inside(example.ts, aside):
+            broken.append(arrival)
             continue
         if is_held_out(example.request_id, settings.held_out_share):
             held_out.insert(example)
-            aside += 1
+            gate += 1
         elif example.request_id in fresh:
             revised += 1
             if example.revision > fresh[example.request_id].revision:
@@ -106,4 +123,4 @@ def compose(
     views = prompts + window.draw(settings.prompts - len(prompts), random)
     for example in (*late, *fresh.values()):
         window.insert(example)
-    return Batch(tuple(views), len(fresh), revised, aside)
+    return Batch(tuple(views), len(fresh), revised, gate, tuple(broken))

@@ -28,6 +28,15 @@ class Exposition:
         self._lag = Gauge("headrace_learner_lag_records", "Examples that no step has taken", registry=self.registry)
         self._steps = Counter("headrace_learner_steps", "Steps taken by this process", registry=self.registry)
         self._fresh = Counter("headrace_learner_examples", "First-time views taken", registry=self.registry)
+        self._held = Gauge(
+            "headrace_learner_held_seconds", "How long training has stood still for a broken log; 0: it does not",
+            registry=self.registry,
+        )  # fmt: skip
+        self._aside = Counter(
+            "headrace_learner_aside_records",
+            "Examples put aside, their window of the log being broken",
+            registry=self.registry,
+        )
         self._gate = Counter("headrace_learner_gate", "Decisions of the gate", ["decision"], registry=self.registry)
         self._server = _listen(host, port, self.registry) if port else None
 
@@ -42,6 +51,14 @@ class Exposition:
     def lag(self, records: int) -> None:
         """So many examples wait, in the log or in memory."""
         self._lag.set(records)
+
+    def held(self, seconds: float) -> None:
+        """Training stands still for so long; 0 when it goes on."""
+        self._held.set(seconds)
+
+    def aside(self, records: int) -> None:
+        """So many examples were put aside."""
+        self._aside.inc(records)
 
     def gate(self, promoted: bool) -> None:
         """The gate has decided."""

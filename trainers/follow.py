@@ -22,9 +22,10 @@ from schemas.connections import Connections
 from schemas.errors import Incompatible, InvalidEvent, Unavailable
 from schemas.events import ItemAdded
 from schemas.examples import TrainingExample
+from schemas.integrity import Verdict
 from schemas.posteriors import SnapshotPointer
 from schemas.quarantine import RAW_LIMIT, Quarantined
-from schemas.topics import EXAMPLES, ITEMS, SNAPSHOTS, WEIGHTS
+from schemas.topics import EXAMPLES, ITEMS, SNAPSHOTS, VERDICTS, WEIGHTS
 from schemas.weights import RewardWeights
 
 log = structlog.get_logger()
@@ -41,6 +42,7 @@ class Arrival(NamedTuple):
     partition: int
     offset: int
     example: TrainingExample | None
+    timestamp: int = 0  #: the broker's time for it (ms)
 
 
 class Feed:
@@ -48,15 +50,15 @@ class Feed:
 
     def __init__(
         self, connections: Connections, offsets: Mapping[int, int], codebook_version: str,
-        quarantine: Callable[[Quarantined], None], clock_ms: int = 0,
+        quarantine: Callable[[Quarantined], None], verdict: Callable[[Verdict], None], clock_ms: int = 0,
     ) -> None:  # fmt: skip
-        """``offsets``: next offset of each partition of the examples; a partition not named starts at its beginning.
-        ``clock_ms``: newest event time that was read before.
+        """``verdict`` is told each on the log's integrity. ``offsets``: next offset of each partition of the examples; a partition
+        not named starts at its beginning. ``clock_ms``: newest event time that was read before.
 
         Raises:
             Unavailable: the broker or one of the topics is not there.
         """
-        self._codebook, self._quarantine = codebook_version, quarantine
+        self._codebook, self._quarantine, self._verdict = codebook_version, quarantine, verdict
         self._consumer = KafkaConsumer(
             **kafka_python(connections),
             isolation_level="read_committed",
@@ -66,7 +68,7 @@ class Feed:
             fetch_max_wait_ms=50,
         )
         self._examples = [TopicPartition(EXAMPLES.name, p) for p in self._partitions(EXAMPLES.name)]
-        self._news = [TopicPartition(name, 0) for name in (WEIGHTS.name, SNAPSHOTS.name, ITEMS.name)]
+        self._news = [TopicPartition(name, 0) for name in (WEIGHTS.name, SNAPSHOTS.name, ITEMS.name, VERDICTS.name)]
         self._consumer.assign(self._examples + self._news)
         for where in self._examples:
             self._consumer.seek(where, offsets.get(where.partition, 0))
@@ -92,7 +94,8 @@ class Feed:
         for where, records in batches.items():
             for record in records:
                 if where.topic == EXAMPLES.name:
-                    self.waiting.append(Arrival(where.partition, record.offset, self._example(record)))
+                    example = self._example(record)
+                    self.waiting.append(Arrival(where.partition, record.offset, example, record.timestamp))
                 else:
                     self._follow(where.topic, record)
 
@@ -158,6 +161,8 @@ class Feed:
             self.weights = decode(RewardWeights, record.value)
         elif topic == SNAPSHOTS.name:
             self.snapshot = decode(SnapshotPointer, record.value)
+        elif topic == VERDICTS.name and record.value is not None:
+            self._verdict(decode(Verdict, record.value))
         elif topic == ITEMS.name:
             item: ItemAdded = decode(ItemAdded, record.value)
             if item.codebook_version != self._codebook:

@@ -6,7 +6,7 @@ A write returns when every replica has it. Replaying the intents after a checkpo
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import msgspec
@@ -35,10 +35,24 @@ class Journal:
             **kafka_python(connections), acks="all", enable_idempotence=True, delivery_timeout_ms=int(PATIENCE_S * 1000)
         )
 
-    def append(self, record: StepIntent | StepResult | GateDecision) -> int:
+    def append(self, record: JournalRecord) -> int:
         """Add to the journal; returns the offset after the record."""
         key = record.checkpoint if isinstance(record, GateDecision) else str(record.step)
         return self.send(STEPS, key.encode(), record)
+
+    def send_all(self, topic: Topic, key: bytes, records: Iterable[msgspec.Struct]) -> None:
+        """`send` of many, with one wait for all of them.
+
+        Raises:
+            Unavailable: the broker did not take them in time.
+        """
+        try:
+            futures = [self._producer.send(topic.name, key=key, value=encode(record), partition=0) for record in records]
+            self._producer.flush(timeout=PATIENCE_S)
+            for future in futures:
+                future.get(timeout=PATIENCE_S)
+        except KafkaError as error:
+            raise _away(topic, error) from error
 
     def send(self, topic: Topic, key: bytes, record: msgspec.Struct) -> int:
         """Write to partition 0 of any topic of the learner; returns the offset after the record.
@@ -51,13 +65,15 @@ class Journal:
             self._producer.flush(timeout=PATIENCE_S)
             return int(future.get(timeout=PATIENCE_S).offset) + 1
         except KafkaError as error:
-            raise Unavailable(
-                f"topic {topic.name}", str(error), "the learner stops and resumes when it is started again"
-            ) from error
+            raise _away(topic, error) from error
 
     def close(self) -> None:
         """Let go of the broker."""
         self._producer.close(timeout=10)
+
+
+def _away(topic: Topic, error: KafkaError) -> Unavailable:
+    return Unavailable(f"topic {topic.name}", str(error), "the learner stops and resumes when it is started again")
 
 
 def read_topic(connections: Connections, topic: Topic, start: int = 0) -> list[Any]:

@@ -25,8 +25,10 @@ from schemas.store import Store
 from schemas.topics import QUARANTINE, STEPS
 from trainers import checkpoints
 from trainers.batches import choose, compose, draws, fresh_quota
+from trainers.breaker import Breaker
 from trainers.exposition import Exposition
 from trainers.follow import Feed
+from trainers.holding import Holding, quarantined
 from trainers.journal import Journal, decisions_of, intents_after, read_topic, results_of
 from trainers.policies.base import Policy
 from trainers.promotion import Present, Publisher
@@ -93,9 +95,18 @@ class Learner:
         self.state = load_state(store, self._manifest, settings.learner, self._versions)
         self._tools = tools(self.state.policy)
         self._connections, self._journal = connections, Journal(connections)
-        self._feed = Feed(connections, self.state.offsets, artefacts.identifiers, self._quarantine, self.state.clock_ms)
+        self._breaker = Breaker(settings.learner.breaker)
+        self._feed = Feed(
+            connections,
+            self.state.offsets,
+            artefacts.identifiers,
+            self._quarantine,
+            self._breaker.follow,
+            self.state.clock_ms,
+        )
         self._publisher = Publisher(connections, store, artefacts, self._journal, self._tools, settings.gate)
         self._exposition = Exposition(settings.learner.metrics_host, settings.learner.metrics_port)
+        self._holding = Holding(self._breaker, self._journal, self._exposition)
         self._intent: StepIntent | None = None
         self._metrics: dict[str, float] = {}
         self._idle = 0
@@ -115,19 +126,24 @@ class Learner:
         log.info("resumed", checkpoint=self._manifest.checkpoint, step=self.state.step, replayed=len(pending))
 
     def wait_for_step(self) -> bool:
-        """Read what has come; whether a step is due: enough fresh views, or a time limit and something to learn from."""
+        """Read what has come; whether a step is due: enough fresh views, or a time limit and something to learn from.
+
+        None is while the log is broken (`trainers.breaker`); what comes then waits.
+        """
         self._feed.poll(0.0 if self._enough() else 0.05)
         self._exposition.lag(self._feed.lag())
+        if self._holding.on(self.state.step):
+            return False
         if self._enough():
             self._feed.poll(NEWS_S)  # the first look brought what was fetched a step ago; newer weights should count now
-            return True
+            return not self._holding.on(self.state.step)
         waited = time.monotonic() - self._stepped_at >= self._settings.wait_s
         revisit = len(self.state.window) > 0 and self._idle < self._settings.idle_steps
-        return waited and (bool(self._feed.waiting) or revisit)
+        return waited and (revisit or self._chosen()[0] != self._feed.taken)
 
     def intend(self) -> StepIntent:
         """Decide the next step and write it down, with the newest weights and snapshot there are: what of them is in force."""
-        offsets, fresh = choose(self._feed.waiting, self._feed.taken, self._settings)
+        offsets, fresh = self._chosen()
         self._idle = 0 if fresh else self._idle + 1
         number = self.state.step + 1
         intent = StepIntent(
@@ -138,6 +154,7 @@ class Learner:
             catalogue_offset=self._feed.catalogue_offset,
             random_counter=number,
             created_ms=int(time.time() * 1000),
+            aside=self._breaker.aside,
         )
         self._journal.append(intent)
         return intent
@@ -146,18 +163,21 @@ class Learner:
         """Take a step as intended; deterministic, so it is the same when it is taken again after a kill."""
         random = draws(self._settings.seed, intent.random_counter)
         records = self._feed.take(intent.offsets)
-        batch = compose(records, self.state.window, self.state.held_out, self._settings, random)
+        batch = compose(records, self.state.window, self.state.held_out, self._settings, random, intent.aside)
         metrics = take_step(self._tools, self.state, batch, intent, random) if batch.views else {}
         self.state.step, self.state.offsets = intent.step, dict(self._feed.taken)
         metrics |= {
             "lag": float(self._feed.lag()), "window": float(len(self.state.window)), "revised": float(batch.revised),
-            "held_out": float(batch.held_out),
+            "held_out": float(batch.held_out), "aside": float(len(batch.broken)),
         }  # fmt: skip
         now_ms = int(time.time() * 1000)
         if self._intent is not None and intent.weights.version != self._intent.weights.version and batch.views:
             metrics["weights_to_gradient_s"] = (now_ms - intent.weights.created_ms) / 1000
         self._intent, self._metrics, self._stepped_at = intent, metrics, time.monotonic()
         if report:
+            if batch.broken:
+                self._journal.send_all(QUARANTINE, b"learner", quarantined(batch.broken))
+                self._exposition.aside(len(batch.broken))
             result = StepResult(intent.step, len(batch.views), batch.fresh, intent.weights.version, metrics, now_ms)
             self.state.journal_offset = self._journal.append(result)
         self._exposition.step(metrics, batch.fresh)
@@ -190,7 +210,10 @@ class Learner:
         self._exposition.close()
 
     def _enough(self) -> bool:
-        return choose(self._feed.waiting, self._feed.taken, self._settings)[1] >= fresh_quota(self._settings)
+        return self._chosen()[1] >= fresh_quota(self._settings)
+
+    def _chosen(self) -> tuple[dict[int, int], int]:
+        return choose(self._feed.waiting, self._feed.taken, self._settings, self._breaker)
 
     def _present(self) -> Present:
         return Present(in_force(self._feed.weights, self._feed.clock_ms), self._feed.snapshot)

@@ -39,6 +39,19 @@ class LossSettings(BaseModel):
     beta_sft: float = Field(0.1, ge=0, le=100, description="weight of the cross-entropy of the first target")
 
 
+class BreakerSettings(BaseModel):
+    """What the learner does when a window of its log is broken (docs/trainers.md)."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    on_broken: Literal["hold", "skip_window"] = Field(
+        "hold", description="hold: no step until a window is healthy again; skip_window: go on without the broken one"
+    )
+    unjudged: Literal["learn", "wait"] = Field(
+        "learn", description="examples of a window without a verdict; wait: nothing broken is learned, up to a window later"
+    )
+
+
 class LearnerSettings(BaseModel):
     """The continuous learner."""
 
@@ -80,6 +93,7 @@ class LearnerSettings(BaseModel):
     checkpoint_every_s: float = Field(15.0, gt=0, le=86_400, description="wall seconds between checkpoints, at most")
     seed: int = Field(0, ge=0, le=2**63 - 1, description="of every draw, together with the step number")
     threads: int = Field(1, ge=1, le=256, description="torch threads; resuming bit-identically needs the same number")
+    breaker: BreakerSettings = Field(BreakerSettings(), description="when the log is broken")
     metrics_port: int = Field(0, ge=0, le=65_535, description="Prometheus port, 0 for none")
     metrics_host: str = Field(
         "127.0.0.1", min_length=1, description="address that port listens on; 0.0.0.0 for every interface"

@@ -6,7 +6,7 @@ the same order are the same, draw for draw.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import msgspec
 import numpy as np
@@ -64,6 +64,14 @@ class Window:
         if example.revision > self._ring[slot].revision:
             self._ring[slot] = example
         return True
+
+    def forget(self, unwanted: Callable[[TrainingExample], bool]) -> None:
+        """Hold these views no longer."""
+        held = self._in_order()
+        kept = [example for example in held if not unwanted(example)]
+        if len(kept) < len(held):
+            self._ring, self._oldest = kept, 0
+            self._slot = {example.request_id: slot for slot, example in enumerate(kept)}
 
     def draw(self, count: int, random: np.random.Generator) -> list[TrainingExample]:
         """``count`` different views, or all there are, uniformly.

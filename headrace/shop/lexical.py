@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headrace.shop.draws import stream
+from schemas.events import SUPPORT_FLOOR
 
 K1, B = 1.2, 0.75
 #: Items that can come onto a page for a query: the best so many.
@@ -29,10 +30,11 @@ class Pool(NamedTuple):
 
 
 class LoggedList(NamedTuple):
-    """``rows_K`` in shown order; ``propensity_K``: probability of each, given the ones above it."""
+    """``rows_K`` in shown order; ``propensity_K``: probability of each, given the ones above it; ``support`` as in `Impression`."""
 
     rows_K: NDArray[np.int64]
     propensity_K: NDArray[np.float64]
+    support: int
 
 
 def tokens(text: str) -> list[str]:
@@ -85,4 +87,6 @@ class LexicalSearch:
         mass_P = np.exp(logit_P - logit_P.max())
         shown_K = mass_P[top_K]
         left_K = mass_P.sum() - np.r_[0.0, np.cumsum(shown_K)[:-1]]
-        return LoggedList(pool.rows_P[top_K], np.clip(shown_K / left_K, 1e-12, 1.0))
+        likely_KP = mass_P[order_P] >= SUPPORT_FLOOR * left_K[:, None]
+        support = int(np.count_nonzero(np.triu(likely_KP)))  # position j drew from the j-th and those after it
+        return LoggedList(pool.rows_P[top_K], np.clip(shown_K / left_K, 1e-12, 1.0), support)

@@ -149,7 +149,7 @@ class ShopWorld:
         )
         return Impression(
             request.ts, request.request_id, request.user, request.query, shown, request.session,
-            segment=request.segment, market=request.market,
+            segment=request.segment, market=request.market, support=page.support,
         )  # fmt: skip
 
     def _rows(self, items: Sequence[str]) -> NDArray[np.int64]:

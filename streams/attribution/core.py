@@ -14,12 +14,14 @@ from heapq import heappop, heappush
 from schemas.codec import event_decoder
 from schemas.errors import InvalidEvent
 from schemas.events import Click, Event, Impression, Order, Return, Tick
+from schemas.integrity import Sample
 from schemas.quarantine import Reason
 from schemas.store import sha256
 from schemas.topics import CLICKS, IMPRESSIONS, INPUTS, ORDERS
 from streams.attribution.emission import tick
 from streams.attribution.join import Join
 from streams.attribution.state import BUCKET_MS, PLACES, Phase, State, Waiting, load
+from streams.attribution.window import TOPIC_OF
 from streams.runtime.core import Agent, Blob, Output, Record
 from streams.runtime.refusal import refuse
 from streams.settings import AttributionSettings
@@ -33,9 +35,6 @@ _DECODERS = {
     topic.name: event_decoder(kind, MAX_EVENT_BYTES)
     for topic, kind in ((IMPRESSIONS, Impression | Tick), (CLICKS, Click | Tick), (ORDERS, Order | Return | Tick))
 }
-_TOPICS = {
-    Phase.IMPRESSIONS: IMPRESSIONS.name, Phase.CLICKS: CLICKS.name, Phase.ORDERS: ORDERS.name, Phase.RETURNS: ORDERS.name,
-}  # fmt: skip
 
 
 class AttributionCore:
@@ -55,13 +54,14 @@ class AttributionCore:
         self._lateness = self._settings.lateness_s * 1_000
         self._tolerance = self._settings.future_tolerance_s * 1_000
         self._grid = self._settings.tick_grid_s * 1_000
+        self._width = self._settings.integrity_window_s * 1_000
         self._outputs: list[Output] = []
         self._become(State(newest={topic.name: -1 for topic in INPUTS}))
 
     def _become(self, state: State) -> None:
         self._state = state
         self.counters = state.counters
-        self._join = Join(state, self._settings, self._refuse_waiting, self._outputs.append)
+        self._join = Join(state, self._settings, self._refuse_waiting, self._repeat_waiting, self._outputs.append)
 
     @property
     def state(self) -> State:
@@ -96,6 +96,8 @@ class AttributionCore:
                     raise InvalidEvent(Reason.LATE, "event time", event.ts, bound)
             except InvalidEvent as error:
                 self._refuse(topic, record, error.reason, str(error))
+                sample = Sample("", topic, self._partition, record.offset, error.reason)
+                self._state.window.refuse_at_door(max(newest, 0) // self._width * self._width, topic, sample)
                 continue
             if event.ts > newest:
                 self._mark(newest, event.ts)
@@ -127,7 +129,7 @@ class AttributionCore:
 
     def advance(self) -> None:
         """Settle every bucket that ends at or below the watermark, and pass on the marked ticks between them."""
-        state, due = self._state, self._state.due
+        state, due, window = self._state, self._state.due, self._state.window
         limit = self.watermark // BUCKET_MS
         while due and due[0] < limit * PLACES:
             place = heappop(due)
@@ -135,12 +137,20 @@ class AttributionCore:
             state.frontier = (second + 1) * BUCKET_MS
             if state.marks and state.marks[0] < state.frontier:
                 self._pass_ticks(state.frontier - 1)
+            if second * BUCKET_MS - window.start >= self._width:
+                self._pass_window(second * BUCKET_MS)
             things = state.agenda.pop(place)
             if phase <= Phase.RETURNS:
                 self.counters["pending"] -= len(things)
+                window.settling(phase, things, self._partition)
             self._join.settle(second, phase, things)
         state.frontier = max(state.frontier, limit * BUCKET_MS)
         self._pass_ticks(limit * BUCKET_MS)
+
+    def _pass_window(self, now: int) -> None:
+        """Asked at buckets and at ticks only: those below a watermark are the same in every interleaving."""
+        if (start := now // self._width * self._width) > self._state.window.start:
+            self._outputs += self._state.window.pass_to(start, self._width, self._partition)
 
     def _pass_ticks(self, until: int) -> None:
         marks = self._state.marks
@@ -148,6 +158,7 @@ class AttributionCore:
             mark = heappop(marks)
             while marks and marks[0] == mark:
                 heappop(marks)
+            self._pass_window(mark)
             self._outputs.append(tick(mark))
             self._count("views.ticks")
 
@@ -171,7 +182,12 @@ class AttributionCore:
         self._outputs.append(refuse(NAME, topic, self._partition, record, reason, detail))
 
     def _refuse_waiting(self, phase: int, waiting: Waiting, reason: Reason, detail: str) -> None:
-        self._refuse(_TOPICS[phase], Record(waiting.offset, waiting.timestamp, None, waiting.raw), reason, detail)
+        self._refuse(TOPIC_OF[phase], Record(waiting.offset, waiting.timestamp, None, waiting.raw), reason, detail)
+        self._state.window.refuse(phase, waiting, reason, self._partition)
+
+    def _repeat_waiting(self, phase: int, waiting: Waiting) -> None:
+        self._count("duplicates")
+        self._state.window.repeat(phase, waiting, self._partition)
 
     def _count(self, name: str) -> None:
         self.counters[name] = self.counters.get(name, 0) + 1

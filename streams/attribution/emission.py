@@ -36,6 +36,7 @@ class _Page(msgspec.Struct, gc=False):
     trace: Raw = _TEXT
     segment: Raw = _TEXT
     market: Raw = _TEXT
+    support: int = 0
 
 
 class RawView(msgspec.Struct, gc=False, tag_field="type", tag="view"):
@@ -60,6 +61,7 @@ class RawView(msgspec.Struct, gc=False, tag_field="type", tag="view"):
     trace: Raw
     segment: Raw
     market: Raw
+    support: int
     v: int = msgspec.structs.fields(View)[-1].default
 
 
@@ -122,6 +124,7 @@ def emit(view: OpenView, status: str, emitted_at: int) -> Output:
         f"{view.request_id}:{status}:{revision}", view.request_id, status, revision, view.ts, emitted_at,
         view.user, page.query, items, page.session, page.recent_queries, page.recent_items, page.candidates,
         page.checkpoint, page.weights_version, page.snapshot_version, page.trace, page.segment, page.market,
+        page.support,
     )  # fmt: skip
     return Output(VIEWS.name, view.user.encode(), _encode(record))
 

@@ -34,16 +34,18 @@ _page_time = attrgetter("ts", "request_id")
 
 
 class Join:
-    """Settles phases on a state. ``refuse(phase, waiting, reason, detail)`` and ``send(output)`` take what comes out."""
+    """Settles phases on a state. ``refuse(phase, waiting, reason, detail)``, ``repeat(phase, waiting)`` for what is known
+    already, and ``send(output)`` take what comes out."""
 
     def __init__(
         self,
         state: State,
         settings: AttributionSettings,
         refuse: Callable[[int, Waiting, Reason, str], None],
+        repeat: Callable[[int, Waiting], None],
         send: Callable[[Output], None],
     ) -> None:
-        self._state, self._refuse, self._send = state, refuse, send
+        self._state, self._refuse, self._repeat, self._send = state, refuse, repeat, send
         self._click_ms = settings.click_window_s * 1_000
         self._order_ms = settings.order_window_s * 1_000
         self._return_ms = settings.return_window_s * 1_000
@@ -77,12 +79,12 @@ class Join:
     def _repeated(self, waiting: Waiting, known: OpenView) -> None:
         # A repeat has the same time, so it comes before the view closes and its bytes may go: later ones are other pages.
         if waiting.raw == known.raw or (known.raw and _impression(waiting.raw) == _impression(known.raw)):
-            self._count("duplicates")
+            self._repeat(Phase.IMPRESSIONS, waiting)
         else:
             self._refuse(Phase.IMPRESSIONS, waiting, Reason.CONTRADICTION, f"{waiting.id!r} is known with another content")
 
     def _clicks(self, waiting: list[Waiting], _: int) -> None:
-        clicked = self._state.clicked
+        clicked, delays = self._state.clicked, self._state.window.click_delays
         for w in _ordered(waiting):
             click = _click(w.raw)
             view = self._named_view(w, click) if click.request_id else self._latest_view(w, click)
@@ -90,8 +92,9 @@ class Join:
                 continue
             entry = (click.item, click.ts)
             if entry in view.clicks:
-                self._count("duplicates")
+                self._repeat(Phase.CLICKS, w)
                 continue
+            delays[(click.ts - view.ts).bit_length()] += 1
             if not view.clicks:
                 clicked.setdefault(view.user, []).append(view)
             view.clicks += (entry,)
@@ -134,6 +137,7 @@ class Join:
                 why = f"no click of the user on {order.item!r} in the {self._order_ms} ms before"
                 self._refuse(Phase.ORDERS, w, Reason.NO_CLICK, why)
                 continue
+            state.window.order_delays[(order.ts - view.ts).bit_length()] += 1
             view.orders += ((order.order_id, order.ts, order.item, order.value),)
             held = OpenOrder(order.order_id, order.ts, order.user, order.item, order.value, view, order.value)
             state.orders[order.order_id] = held
@@ -142,7 +146,7 @@ class Join:
 
     def _known_order(self, waiting: Waiting, order: Order, known: OpenOrder) -> None:
         if (known.ts, known.user, known.item, known.value) == (order.ts, order.user, order.item, order.value):
-            self._count("duplicates")
+            self._repeat(Phase.ORDERS, waiting)
         else:
             why = f"order {order.order_id!r} is known with another content"
             self._refuse(Phase.ORDERS, waiting, Reason.CONTRADICTION, why)
@@ -166,7 +170,7 @@ class Join:
             if refused is not None:
                 self._refuse(Phase.RETURNS, w, *refused)
             elif order is not None and (event.ts, event.value) in order.returns:
-                self._count("duplicates")
+                self._repeat(Phase.RETURNS, w)
             elif order is not None:
                 _take_back(order, event)
                 touched[id(order.view)] = order.view

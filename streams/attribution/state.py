@@ -11,6 +11,8 @@ from typing import Any, Final
 
 import msgspec
 
+from streams.attribution.window import Window
+
 #: Width of a bucket (ms of event time): what is due in it is done as a whole, once the watermark has passed its end.
 BUCKET_MS = 1_000
 #: Places of a bucket on the agenda; the key of a place is ``second * PLACES + phase``.
@@ -78,6 +80,7 @@ class Dumped(msgspec.Struct, array_like=True):
     waiting: list[tuple[int, list[Waiting]]]  #: (place, records)
     views: list[OpenView]
     orders: list[tuple[str, int, str, str, float, int, float, tuple[tuple[int, float], ...]]]
+    window: Window = msgspec.field(default_factory=Window)
 
 
 class State:
@@ -87,6 +90,7 @@ class State:
         self.newest = newest
         self.counters: dict[str, int] = {"pending": 0}
         self.frontier = 0  #: event time up to which buckets have been done (ms)
+        self.window = Window()  #: what the log's integrity is judged by
         self.marks: list[int] = []  #: heap of tick times to pass on
         self.due: list[int] = []  #: heap of the places of ``agenda``
         self.agenda: dict[int, list[Any]] = {}  #: place -> records, views or orders, by the place's phase
@@ -126,6 +130,7 @@ class State:
                     (o.order_id, o.ts, o.user, o.item, o.value, number[id(o.view)], o.left, o.returns)
                     for o in self.orders.values()
                 ],
+                self.window,
             )
         )
 
@@ -135,6 +140,7 @@ def load(data: bytes, click_ms: int, order_ms: int, return_ms: int) -> State:
     dumped = msgspec.msgpack.decode(data, type=Dumped)
     state = State(dumped.newest)
     state.counters, state.frontier, state.marks = dumped.counters, dumped.frontier, dumped.marks
+    state.window = dumped.window
 
     def plan(due_ms: int, phase: int, what: object) -> None:
         state.plan(max(due_ms, state.frontier) // BUCKET_MS, phase, what)

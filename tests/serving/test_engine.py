@@ -12,10 +12,10 @@ import pytest
 from reward.settings import ServingScoreSettings
 from reward.snapshot import PosteriorSnapshot
 from schemas.errors import Incompatible
-from schemas.events import ItemAdded
+from schemas.events import SUPPORT_FLOOR, ItemAdded
 from schemas.weights import RewardWeights
 from serving.exploration import gumbel, item_keys
-from serving.requests import SearchAnswer
+from serving.requests import SearchAnswer, impression
 
 Shop = Any  # the fixture's class; conftest files are not importable by name
 
@@ -67,9 +67,12 @@ def test_propensities_multiply_to_the_list_and_match_the_pool(shop: Shop, prior:
     (answer,) = engine.answer([request], RewardWeights(), prior)
     assert sorted(names(answer)) == sorted(only)
     utility = [item.scores.total / 0.8 for item in answer.items]
+    support = 0
     for n, item in enumerate(answer.items):
         rest = sum(math.exp(u - utility[n]) for u in utility[n:])
         assert item.propensity == pytest.approx(1 / rest, rel=1e-9)
+        support += sum(math.exp(u - utility[n]) / rest >= SUPPORT_FLOOR for u in utility[n:])
+    assert impression(request, answer).support == answer.support == support > 0
     product = sum(math.log(item.propensity) for item in answer.items)
     assert answer.list_propensity_log == pytest.approx(product, rel=1e-9)
 

@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas.errors import InvalidValue
-from serving.exploration import draw, gumbel, item_keys, list_logp
+from schemas.events import SUPPORT_FLOOR
+from serving.exploration import draw, gumbel, item_keys, list_logp, support
 
 SCORES = np.array([1.0, 0.0, 2.0, -1.0])
 
@@ -101,3 +102,29 @@ def test_negative_temperature_is_refused() -> None:
     """It would draw the worst first."""
     with pytest.raises(InvalidValue, match="at least 0"):
         draw(SCORES, 1, -0.1, np.zeros(4))
+
+
+def test_support_counts_those_who_had_a_chance_at_each_position() -> None:
+    """By the definition, in plain loops over 4 candidates and 3 positions: at 0.05 of what is left, or more. The list's inverse
+    propensities, summed over all lists by their probability, come to the mean support (`streams.integrity.checks.Draws`)."""
+    inverse = mean = 0.0
+    for order in permutations(range(4), 3):
+        order_C = [*order, *(i for i in range(4) if i not in order)]
+        utility_C = 2 * SCORES[order_C]
+        chances = [[math.exp(u) / sum(np.exp(utility_C[j:])) for u in utility_C[j:]] for j in range(3)]
+        expected = sum(chance >= SUPPORT_FLOOR for row in chances for chance in row)
+        assert support(utility_C, 3) == expected
+        logp = list_logp(utility_C, 3)
+        probability = math.exp(logp.sum())
+        inverse += probability * sum(1 / p for p in np.exp(logp) if p >= SUPPORT_FLOOR)
+        mean += probability * expected
+    assert 3 < mean < 9 and inverse == pytest.approx(mean, rel=1e-12)
+
+
+def test_support_of_drawn_lists_and_of_certain_ones() -> None:
+    """With temperature 0 each position had one candidate."""
+    noise = gumbel(1, "r", item_keys(list("abcd")))
+    drawn = draw(SCORES, 3, 0.5, noise)
+    left = [i for i in range(4) if i not in drawn.order_k]
+    assert drawn.support == support(SCORES[[*drawn.order_k.tolist(), *left]] / 0.5, 3)
+    assert draw(SCORES, 3, 0.0, noise).support == 3

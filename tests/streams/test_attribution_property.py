@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from schemas.events import Click, Impression, Order, Return, ShownItem, Tick
 from schemas.quarantine import Quarantined
-from schemas.topics import CLICKS, IMPRESSIONS, ORDERS, QUARANTINE, VIEWS
+from schemas.topics import CLICKS, FACTS, IMPRESSIONS, ORDERS, QUARANTINE, VIEWS
 from schemas.views import View
 from streams.attribution.core import AttributionCore
 from streams.runtime.core import Output, Record
@@ -20,7 +20,13 @@ from tests.streams.attribution_oracle import whole_log
 
 START = 1_000_000
 RULES = AttributionSettings(
-    click_window_s=5, order_window_s=8, return_window_s=6, lateness_s=2, future_tolerance_s=1, tick_grid_s=3
+    click_window_s=5,
+    order_window_s=8,
+    return_window_s=6,
+    lateness_s=2,
+    future_tolerance_s=1,
+    tick_grid_s=3,
+    integrity_window_s=4,
 )
 #: The broker's time of every record: events up to one second later are not yet "future".
 BROKER = START + 40_000
@@ -136,13 +142,14 @@ def test_the_result_is_the_oracles_whatever_the_interleaving_chunks_and_restarts
 
 @settings(max_examples=80, deadline=None)
 @given(topic_logs(), schedules())
-def test_the_topic_of_views_is_byte_identical_in_every_interleaving(
+def test_views_and_facts_are_byte_identical_in_every_interleaving(
     logs: dict[str, list[Record]], schedule: list[tuple[str, int, bool]]
 ) -> None:
     """Ticks included: their place between the views does not hang on the chunks either."""
     one, _ = run(logs, schedule)
     other, _ = run(logs, [])
-    assert [o for o in one if o.topic == VIEWS.name] == [o for o in other if o.topic == VIEWS.name]
+    for topic in (VIEWS.name, FACTS.name):
+        assert [o for o in one if o.topic == topic] == [o for o in other if o.topic == topic]
 
 
 @settings(max_examples=80, deadline=None)
