@@ -77,7 +77,7 @@ def test_what_may_be_a_secret_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> N
     [
         (("demo", "--items", "5"), "it is '5', but must be an integer of at least 100 (Items of the catalogue)"),
         (("demo", "--minutes", "0.1"), "it is '0.1', but must be a number from 0.2 to 600 (Wall minutes, everything"),
-        (("quarantine", "list", "--limit", "x"), "it is 'x', but must be an integer of at least 1 (Newest so many)"),
+        (("quarantine", "list", "--limit", "x"), "it is 'x', but must be an integer from 1 to 10,000 (Newest so many)"),
     ],
 )
 def test_an_option_that_breaks_a_bound(command: tuple[str, ...], bound: str) -> None:

@@ -39,13 +39,13 @@ def test_a_held_run_and_one_with_services_elsewhere_are_opened(folder: RunFolder
     """The lock tells, before, during and after; a run on somebody's broker has nothing to hold."""
     assert stopped(folder, folder.settings()) and not is_held(folder.root)
     with hold(folder.root):
-        assert open_live_run(folder.root)[1].kafka == "127.0.0.1:1"
+        assert open_live_run(folder.root, needs_kafka=False)[1].kafka == "127.0.0.1:1"
     with pytest.raises(Unavailable):
         open_live_run(folder.root)
     elsewhere = RunFolder(tmp_path / "other")
     elsewhere.create()
     elsewhere.save(load_settings(kafka="127.0.0.1:1", redis="redis://127.0.0.1:1/0"))
-    assert open_live_run(elsewhere.root)[1].embedded == ()
+    assert open_live_run(elsewhere.root, needs_kafka=False)[1].embedded == ()
 
 
 def test_what_asks_kafka_alone_needs_no_run_where_the_environment_names_it(
@@ -56,6 +56,6 @@ def test_what_asks_kafka_alone_needs_no_run_where_the_environment_names_it(
     monkeypatch.delenv("HEADRACE_SETTINGS", raising=False)
     monkeypatch.delenv("HEADRACE_STORE", raising=False)
     monkeypatch.setenv("HEADRACE_KAFKA", "127.0.0.1:1")
-    assert open_live_run(None, kafka_alone=True)[1].kafka == "127.0.0.1:1"
+    assert open_live_run(None, kafka_alone=True, needs_kafka=False)[1].kafka == "127.0.0.1:1"
     with pytest.raises(Unavailable, match="HEADRACE_SETTINGS"):
         open_live_run(None)
