@@ -126,8 +126,9 @@ class Reloader:
 
     def _follow(self, served: Served, records: Sequence[Any]) -> None:
         """Swap in what is new, quickest first. What cannot be used is logged and counted; the old one stays."""
-        for weights in self._decoded(records, WEIGHTS.name)[-1:]:
-            if weights != served.ordering.book:
+        # Not the last one: two publishers that cross show an older book for a moment.
+        for weights in sorted(self._decoded(records, WEIGHTS.name), key=lambda book: book.version)[-1:]:
+            if weights != served.ordering.book and weights.version >= served.ordering.book.version:
                 served = self._swap("weights", self._over(served, served.engine, weights))
         for pointer in self._decoded(records, SNAPSHOTS.name)[-1:]:
             if pointer.version != served.snapshot_version:

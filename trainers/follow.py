@@ -158,7 +158,9 @@ class Feed:
 
     def _follow(self, topic: str, record: Any) -> None:
         if topic == WEIGHTS.name and record.value is not None:
-            self.weights = decode(RewardWeights, record.value)
+            told = decode(RewardWeights, record.value)
+            if told.version >= self.weights.version:  # two publishers that cross show an older one for a moment
+                self.weights = told
         elif topic == SNAPSHOTS.name:
             self.snapshot = decode(SnapshotPointer, record.value)
         elif topic == VERDICTS.name and record.value is not None:
