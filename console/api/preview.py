@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import Annotated
 
 import msgspec
@@ -46,8 +45,7 @@ def routes(office: Office, previews: Previews | None, control_share: float) -> A
         "/api/preview", summary="What a draft would do", tags=["preview"], **described(Role.VIEWER, Preview, PreviewBody)
     )
     def preview(actor: Viewer, asked: Annotated[PreviewBody, Depends(body_of(PreviewBody))]) -> Response:
-        now_ms = int(time.time() * 1000)
-        return answer(ready().preview(*books(office.desk, asked.subject, asked.wish, asked.revision, actor.name, now_ms)))
+        return answer(ready().preview(*books(office.desk, asked.subject, asked.wish, asked.revision, actor.name)))
 
     @router.get("/api/effect", summary="What a version has done", tags=["preview"], **described(Role.VIEWER, Effect))
     def effect(_: Viewer, version: Version = None) -> Response:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import getpass
+import os
 from collections.abc import Iterable
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.table import Table
 
 from headrace.commands.common import JsonOption, RunOption, console, emit, open_live_run
+from headrace.commands.deciding import TOKEN_VARIABLE, at
 
 if TYPE_CHECKING:
     from schemas.integrity import Check, Verdict
@@ -70,14 +73,30 @@ def release(
     run: RunOption = None,
     json: JsonOption = None,
 ) -> None:
-    """Let a broken window pass: training learns from it, and later windows are held against it."""
+    """Let a broken window pass: training learns from it, and later windows are held against it. An editor's, or an approver's."""
     from streams.integrity.reading import release as let_pass
 
     _, settings = open_live_run(run, kafka_alone=True)
     start = _start(window)
-    again = let_pass(settings.connections, start, getpass.getuser(), why)
+    again = let_pass(settings.connections, start, _editor(run), why)
     console.print(f"released {_time(start)}; {again} examples that had been put aside were sent to the learner again")
     emit({"window": start, "sent_again": again}, json)
+
+
+def _editor(run: Path | None) -> str:
+    """Who releases: the holder of the token in HEADRACE_TOKEN, else the user of this machine.
+
+    Raises:
+        Unauthorised, Forbidden: the token is not good, or a viewer's.
+    """
+    from reward.desk.gates import need
+    from schemas.decisions import Role
+
+    if TOKEN_VARIABLE not in os.environ:
+        return getpass.getuser()  # without a token the desk's database is not asked: Kafka alone is enough
+    actor = at(run).actor
+    need(actor, Role.EDITOR, "release a window")
+    return actor.name
 
 
 def _checks(checks: Iterable[Check], title: str) -> Table:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -102,7 +101,7 @@ def _preview(subject: str, wanted: Wish | None, examples: int | None, run: Path 
 
     previews, _ = _open(run, examples)
     here = deciding.at(run, live=True)
-    found = previews.preview(*books(here.desk, subject, wanted, None, here.actor.name, int(time.time() * 1000)))
+    found = previews.preview(*books(here.desk, subject, wanted, None, here.actor.name))
     _print(preview_tables(found))
     emit(found, json)
 

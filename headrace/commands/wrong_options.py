@@ -27,5 +27,5 @@ class Commands(TyperGroup):
 def _in_our_words(param: Any, error: ValidationError) -> str:
     kind, help_text = param.type_descriptor.annotation, (param.help or "").rstrip(".")
     first = error.errors()[0]
-    bound = bound_of(kind, ge=param.min, le=param.max) or first["msg"]
+    bound = bound_of(kind, ge=param.min, le=param.max) or first["msg"].removeprefix("Value error, ")
     return f"it is {first['input']!r}, but must be {bound} ({help_text}); name another value"

@@ -14,7 +14,9 @@ from reward.campaigns.facts import ItemFacts
 from reward.desk import diffs, records
 from reward.desk.books import bodies, over, with_decision
 from reward.desk.meeting import overlaps
+from reward.desk.scopes import check_scope
 from reward.desk.states import standing
+from reward.desk.wishes import Wish, campaign
 from reward.settings import DeskSettings
 from schemas.catalogue import Catalogue
 from schemas.decisions import DEFAULTS, AuditEntry, Change, Decision, Overlap, Standing, State
@@ -142,8 +144,19 @@ class Looks:
         rows = self.revisions(subject)
         found = revision_of(rows, revision) if revision is not None else standing(rows, self._clock()).draft
         if found is None:
-            raise NotFound("draft of", subject, "a subject with a waiting draft", "draft it first, or name a revision")
+            raise NotFound("draft", subject, "of a subject with a waiting draft", "draft it first, or name a revision")
         return with_decision(self.book(), msgspec.structs.replace(found.body, starts_ms=0))
+
+    def book_wished(self, subject: str, wanted: Wish, who: str) -> RewardWeights:
+        """What the active book would become if this wish were activated now, refused as a draft of it would be.
+
+        Raises:
+            InvalidRequest: a guard; each has a class of its own in `schemas.errors`.
+        """
+        body = campaign(subject, wanted, who, self._clock())
+        if subject != DEFAULTS:
+            check_scope(body, self._facts(), self.settings)
+        return with_decision(self.book(), body)
 
     def audit(
         self,

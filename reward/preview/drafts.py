@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-from reward.desk.books import with_decision
 from reward.desk.looks import Looks
-from reward.desk.wishes import Wish, campaign
+from reward.desk.wishes import Wish
 from schemas.errors import NotFound
 from schemas.weights import RewardWeights
 
 
 def books(
-    desk: Looks, subject: str, wanted: Wish | None, revision: int | None, who: str, now_ms: int
+    desk: Looks, subject: str, wanted: Wish | None, revision: int | None, who: str
 ) -> tuple[RewardWeights, RewardWeights]:
     """The active book, and what it would be with a wish; without one, with a revision of the subject or its waiting draft.
 
     Raises:
-        InvalidRequest: the wish breaks a bound.
+        InvalidRequest: the wish breaks a bound, or its scope matches nothing.
         NotFound: no such revision, or no draft.
     """
-    current = desk.book()
-    if wanted is None:
-        return current, desk.book_with(subject, revision)
-    return current, with_decision(current, campaign(subject, wanted, who, now_ms))
+    return desk.book(), desk.book_with(subject, revision) if wanted is None else desk.book_wished(subject, wanted, who)
 
 
 def book_that_changed(desk: Looks, subject: str) -> RewardWeights:

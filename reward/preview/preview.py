@@ -115,7 +115,7 @@ def _warnings(
     support: Support, expected: Sequence[Expected], same: bool, unknown: int, settings: PreviewSettings
 ) -> Iterator[str]:
     if same:
-        yield "nothing that is in force at this time changes: is the campaign's period another?"
+        yield "nothing that is in force at this time changes: the same weights, or a campaign whose period is another"
     if unknown:
         yield f"{unknown:,} shown items are not in the catalogue: campaigns on categories, brands or margin pass them by"
     for count, why in (

@@ -12,10 +12,15 @@ import pytest
 from typer.testing import CliRunner
 
 from headrace.cli import app
+from headrace.folder import RunFolder
+from headrace.settings import load_settings
 from headrace.shop.sink import partition_of
+from reward.desk.tokens import Tokens
 from schemas.codec import decode, encode
 from schemas.connections import Connections
-from schemas.errors import InvalidRequest
+from schemas.database import open_database
+from schemas.decisions import Actor, Role
+from schemas.errors import Forbidden, InvalidRequest
 from schemas.events import Click, Impression, Order, Tick
 from schemas.examples import TrainingExample
 from schemas.integrity import Verdict
@@ -90,6 +95,18 @@ def test_a_broken_window_is_named_shown_and_released(
         assert worker.stop() == 0
     finally:
         worker.kill()
+
+
+def test_a_viewer_releases_nothing(fresh_topics: Connections, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who acts is the token's holder; an editor gets as far as the window, which nobody has judged."""
+    folder = RunFolder(tmp_path / "run")
+    folder.create()
+    folder.save(load_settings(**{name: getattr(fresh_topics, name) for name in ("kafka", "redis", "database", "store")}))
+    tokens, root = Tokens(open_database(fresh_topics)), Actor("root", Role.APPROVER)
+    for role, refusal in ((Role.VIEWER, Forbidden), (Role.EDITOR, InvalidRequest)):
+        monkeypatch.setenv("HEADRACE_TOKEN", tokens.create(str(role), role, root))
+        with pytest.raises(refusal):
+            command(monkeypatch, fresh_topics, "release", str(BROKEN), "--why", "x", "--run", str(folder.root))
 
 
 def told(verdict: Verdict) -> Verdict:

@@ -22,11 +22,12 @@ from headrace.folder import RunFolder
 from headrace.previewing import previews_of
 from headrace.settings import Settings, load_settings
 from reward.desk.desk import Desk
+from reward.desk.looks import catalogue_of
 from reward.preview.results import Preview
 from schemas.connections import Connections
 from schemas.database import open_database
 from schemas.decisions import Actor, Role
-from schemas.errors import InvalidRequest, NotFound
+from schemas.errors import EmptyScope, InvalidRequest, NotFound
 from schemas.store import Store
 from tests.reward import preview_toys
 from tests.reward.preview_toys import Log, Toys
@@ -86,8 +87,10 @@ def test_a_preview_on_the_command_line(run: tuple[RunFolder, Settings], tmp_path
 
 
 def test_what_cannot_be_previewed_is_told(run: tuple[RunFolder, Settings]) -> None:
-    """No pages yet; a number of examples out of bounds; an unknown weight; a campaign that nobody drafted."""
+    """No pages yet; a number of examples out of bounds; an unknown weight; a campaign that nobody drafted; one of nothing."""
     folder, _ = run
+    nowhere = folder.root / "nowhere.yaml"
+    nowhere.write_text("scope: {categories: [lmaps]}\nrelevance: 2\n")
     for error, words, arguments in (
         (InvalidRequest, "click window", ("weights", "preview", "order=8")),
         (InvalidRequest, "200,000", ("weights", "preview", "order=8", "--examples", "0")),
@@ -96,6 +99,7 @@ def test_what_cannot_be_previewed_is_told(run: tuple[RunFolder, Settings]) -> No
         (NotFound, "nothing-such", ("campaigns", "preview", "nothing-such")),
         (NotFound, "nothing-such", ("campaigns", "effect", "nothing-such")),
         (InvalidRequest, "nothing to compare", ("weights", "effect")),
+        (EmptyScope, "nearest to lmaps: lamps", ("campaigns", "preview", nowhere)),
     ):
         with pytest.raises(error, match=words):
             said(*arguments, "--run", folder.root)
@@ -124,7 +128,10 @@ def served(settings: Settings) -> Iterator[httpx.Client]:
     from console.app import create_app
 
     previews = previews_of(settings, settings.store)
-    made = create_app(settings.connections, settings.console, settings.reward.desk, previews=previews, control_share=0.25)
+    made = create_app(
+        settings.connections, settings.console, settings.reward.desk, catalogue_of(Store(settings.store)),
+        previews=previews, control_share=0.25,
+    )  # fmt: skip
     web = uvicorn.Server(uvicorn.Config(made, host="127.0.0.1", port=0, log_level="warning"))
     thread = threading.Thread(target=web.run)
     thread.start()
@@ -157,6 +164,8 @@ def test_previews_over_http(run: tuple[RunFolder, Settings]) -> None:
         assert answer.status_code == 200 and answer.json()["pages"] == 200
         found = msgspec.json.decode(answer.content, type=Preview)
         assert found.support.used == 200 and found.rewards.after > found.rewards.before
+        nowhere = ask(subject="sale", wish={"scope": {"categories": ["lmaps"]}, "ctr": 3.0})
+        assert nowhere.status_code == 422 and "nearest to lmaps: lamps" in nowhere.text
         assert ask(subject="sale", wish={"scope": {"brands": ["acme"]}, "ctr": 3.0}).json()["places"]["pages"] == 200
         assert ask(subject="sale").status_code == 404 and ask(subject="Sale!").status_code == 422
         assert ask(wish={"relevance": 200.0}).status_code == 422
