@@ -87,6 +87,12 @@ class Entry:
     record: Quarantined
     replayed_ms: int = 0
 
+    @property
+    def place(self) -> tuple[int, int]:
+        """Partition and offset in the quarantine topic."""
+        partition, offset = self.id.split("-")
+        return int(partition), int(offset)
+
 
 def scan(connections: Connections, wanted: Wanted = Wanted(), on_progress: Progress = ignore) -> list[Line]:
     """The wanted records, newest first. ``on_progress(done, total)`` is told offsets.
@@ -182,11 +188,7 @@ def replay(connections: Connections, lines: Sequence[Line], on_progress: Progres
     with EventProducer(connections) as producer:
 
         def mark() -> None:
-            producer.flush()
-            for line in sent:
-                told = Replayed(line.place[1], int(time.time() * 1_000))
-                producer.send(QUARANTINE.name, encode(told), line.agent.encode(), line.place[0])
-            producer.flush()
+            mark_sent(producer, [(line.agent, line.place) for line in sent])
             sent.clear()
             on_progress(done, len(lines))
 
@@ -229,3 +231,15 @@ def counts(lines: Iterable[Line]) -> list[tuple[Line, int, int]]:
 def utc(ms: int) -> str:
     """A time (ms) for people."""
     return datetime.fromtimestamp(ms / 1_000, UTC).strftime("%Y-%m-%d %H:%M:%S")
+
+
+def mark_sent(producer: EventProducer, records: Iterable[tuple[str, tuple[int, int]]]) -> None:
+    """When the broker has what was sent: say in the quarantine topic that these records, by agent and place, were sent again.
+
+    Raises:
+        Unavailable: the broker does not take them.
+    """
+    producer.flush()
+    for agent, (partition, offset) in records:
+        producer.send(QUARANTINE.name, encode(Replayed(offset, int(time.time() * 1_000))), agent.encode(), partition)
+    producer.flush()

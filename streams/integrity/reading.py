@@ -13,7 +13,7 @@ from schemas.integrity import Release, Verdict
 from schemas.quarantine import Reason
 from schemas.topics import EXAMPLES, FACTS, VERDICTS
 from streams.producing import EventProducer
-from streams.quarantine import Wanted, listing
+from streams.quarantine import Entry, Wanted, listing, mark_sent
 from streams.runtime.core import Record
 from streams.runtime.log import LogReader
 
@@ -77,23 +77,28 @@ def release(connections: Connections, start: int, author: str, reason: str, pati
 def _send_again(connections: Connections, verdict: Verdict) -> int:
     standing = [other for other in verdicts(connections) if other.stands]
     sent: set[str] = set()
+    marks: list[tuple[str, tuple[int, int]]] = []
     with EventProducer(connections) as producer:
-        for partition, record in _put_aside(connections):
+        for entries, partition, record in _put_aside(connections):
             example: TrainingExample = decode(TrainingExample, record.value)
             touched = any(other.since <= example.ts < other.end for other in standing)
-            if verdict.since <= example.ts < verdict.end and not touched and example.example_id not in sent:
-                producer.send(EXAMPLES.name, record.value, record.key, partition)
-                sent.add(example.example_id)
+            if verdict.since <= example.ts < verdict.end and not touched:
+                if example.example_id not in sent:
+                    producer.send(EXAMPLES.name, record.value, record.key, partition)
+                    sent.add(example.example_id)
+                marks += [(entry.record.agent, entry.place) for entry in entries]
+        mark_sent(producer, marks)
     return len(sent)
 
 
-def _put_aside(connections: Connections) -> Iterator[tuple[int, Record]]:
-    """Partition and record of the examples that quarantine names, from their own topic: it keeps them whole, and for ever."""
-    places: dict[int, set[int]] = {}
+def _put_aside(connections: Connections) -> Iterator[tuple[list[Entry], int, Record]]:
+    """The examples that quarantine names, with their entries there and their partition, from their own topic: it keeps them
+    whole, and for ever."""
+    places: dict[int, dict[int, list[Entry]]] = {}
     for entry in listing(connections, _ALL, Wanted(Reason.BROKEN_WINDOW)):
-        places.setdefault(entry.record.partition, set()).add(entry.record.offset)
+        places.setdefault(entry.record.partition, {}).setdefault(entry.record.offset, []).append(entry)
     reader = LogReader(connections, 30)
     for partition in sorted(places):
         wanted = places[partition]
         for batch in reader.read(EXAMPLES.name, partition, min(wanted), max(wanted) + 1):
-            yield from ((partition, record) for record in batch if record.offset in wanted)
+            yield from ((wanted[record.offset], partition, record) for record in batch if record.offset in wanted)

@@ -28,6 +28,7 @@ from schemas.quarantine import Quarantined
 from schemas.topics import EXAMPLES, INPUTS, QUARANTINE
 from schemas.views import ViewStatus
 from streams.integrity.reading import find, release, verdicts
+from streams.quarantine import Wanted, listing
 from tests.streams.conftest import Worker, committed, feeder
 from tests.streams.integrity_feed import HOUR, PARTITIONS, START, judged, sent, shop
 
@@ -141,6 +142,8 @@ def let_pass(connections: Connections, tmp_path: Path, monkeypatch: pytest.Monke
     assert json.loads((tmp_path / "released.json").read_text()) == {"window": BROKEN, "sent_again": 1}
     kept = [decode(TrainingExample, value) for _, value in committed(connections, EXAMPLES.name)[1]]
     assert [one.example_id for one in kept] == [inside.example_id, before.example_id, inside.example_id]
+    marked = {entry.record.offset: entry.replayed_ms > 0 for entry in listing(connections, 10, Wanted("broken_window"))}
+    assert marked == {0: True, 1: False}  # quarantine's own replay would not send it a third time
     assert find(connections, BROKEN).reason == "a sale"
     with pytest.raises(InvalidRequest, match="released by"):
         release(connections, BROKEN, "ann", "again")
