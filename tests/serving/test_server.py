@@ -10,13 +10,11 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from typing import Any
 
-import msgspec
 import pytest
 from kafka import KafkaProducer
 from kafka.partitioner.default import murmur2
 from structlog.testing import capture_logs
 
-from headrace.services.ports import free_port
 from reward.campaigns.control import in_control
 from reward.counts import Counts
 from reward.settings import PosteriorSettings
@@ -25,11 +23,11 @@ from schemas.campaigns import Campaign, Scope
 from schemas.checkpoints import Manifest, Promotion
 from schemas.codec import encode
 from schemas.connections import Connections
-from schemas.events import Click, Impression, ItemAdded, Tick
-from schemas.log import scan
+from schemas.events import Click, ItemAdded, Tick
 from schemas.posteriors import SnapshotPointer
-from schemas.topics import CLICKS, IMPRESSIONS, ITEMS, PROMOTED, SNAPSHOTS, WEIGHTS, Topic
+from schemas.topics import CLICKS, ITEMS, PROMOTED, SNAPSHOTS, WEIGHTS, Topic
 from schemas.weights import RewardWeights
+from tests.serving.logged import impressions
 
 Serve = Callable[..., AbstractContextManager[Any]]
 Shop = Any
@@ -60,10 +58,6 @@ def send(fresh_topics: Connections) -> Any:
 
 def promotion(manifest: Manifest) -> Promotion:
     return Promotion(manifest.checkpoint, manifest.step, f"checkpoints/{manifest.checkpoint}", 0, "test")
-
-
-def impressions(connections: Connections) -> list[tuple[int, Impression]]:
-    return [(entry.partition, entry.record) for entry in scan(connections, IMPRESSIONS)]
 
 
 def test_page_is_logged_as_it_was_answered(serve: Serve, shop: Shop, prepared: Prepared, fresh_topics: Connections) -> None:
@@ -264,84 +258,3 @@ def test_a_repeated_request_id_is_one_page_view(serve: Serve, shop: Shop, fresh_
     assert all(answer["items"] == answers[0]["items"] for answer in answers)
     assert len(impressions(fresh_topics)) == 1
     assert other.status_code == 409 and "same" in other.json()["error"]
-
-
-BAD = [
-    ({"q": ""}, "q", "1 to 200"),
-    ({"q": "   "}, "q", "1 to 200"),
-    ({"q": "x" * 10_000}, "q", "at most 200 characters"),
-    ({"k": 0}, "k", "1 to 100"),
-    ({"k": -3}, "k", "1 to 100"),
-    ({"k": 10_000}, "k", "1 to 100"),
-    ({"k": "many"}, "k", "integer"),
-    ({"user": ""}, "user", "1 to 128"),
-    ({"user": "u" * 129}, "user", "at most 128"),
-    ({"request_id": "r" * 129}, "X-Request-Id", "at most 128"),
-    ({"ts": -1}, "X-Headrace-Time", "0 to"),
-    ({"ts": 10**15}, "X-Headrace-Time", "0 to"),
-    ({"items": ",,"}, "items", "separated by commas"),
-    ({"items": ",".join(map(str, range(2_001)))}, "items", "at most 2000"),
-]
-
-
-def test_bad_input_names_the_bound_and_is_not_logged(serve: Serve, shop: Shop, fresh_topics: Connections) -> None:
-    """422 with value, bound and remedy for each; an empty list with its reason for a filter that leaves nothing."""
-    good = {"q": "lamp", "user": "ann", "ts": shop.world.end_ms}
-    with serve(fresh_topics) as server:
-        server.wait_ready()
-        for bad, what, bound in BAD:
-            response = server.search(**(good | bad))
-            body = response.json()
-            assert response.status_code == 422, (bad, body)
-            assert body["what"] == what and bound in body["bound"], (bad, body)
-            assert body["remedy"] and "Traceback" not in response.text
-        empty = server.search(**good, items="no-such-item").json()
-        odd = server.search(**(good | {"q": "!?% \x00 <a_3>"}))
-    assert empty["items"] == [] and "none of the 1 items" in empty["reason"]
-    assert odd.status_code == 200 and len(odd.json()["items"]) == 10
-    assert [i.query for _, i in impressions(fresh_topics)] == ["!?% \x00 <a_3>"]
-
-
-def test_real_clock_refuses_a_given_time(serve: Serve, fresh_topics: Connections) -> None:
-    """Unless the clock is simulated, nobody may choose a request's time."""
-    with serve(fresh_topics, simulated_clock=False) as server:
-        server.wait_ready()
-        assert server.search(q="lamp", user="ann", ts=5).json()["what"] == "X-Headrace-Time"
-        assert server.search(q="lamp", user="ann").status_code == 200
-    ((_, logged),) = impressions(fresh_topics)
-    assert abs(logged.ts / 1000 - time.time()) < 60
-
-
-def test_redis_away_is_said_not_hidden(serve: Serve, shop: Shop, fresh_topics: Connections) -> None:
-    """The search is answered without history, with a note and a count; /readyz says 503."""
-    away = fresh_topics.model_copy(update={"redis": f"redis://127.0.0.1:{free_port()}/0"})
-    with serve(away) as server:
-        server.wait(lambda: server.search(q="lamp", user="ann", ts=shop.world.end_ms), lambda r: r.status_code == 200)
-        answer = server.search(q="mug", user="ann", ts=shop.world.end_ms).json()
-        assert len(answer["items"]) == 10 and "Redis" in answer["notes"][0]
-        ready = server.http.get("/readyz")
-        assert ready.status_code == 503 and "Redis" in ready.json()["error"]
-        assert server.http.get("/healthz").status_code == 200
-
-
-def test_broker_away_is_503_with_the_reason(serve: Serve, redis_url: str) -> None:
-    """Alive but not ready; a search is refused with the reason, not answered without a log."""
-    with serve(Connections(kafka=f"127.0.0.1:{free_port()}", redis=redis_url)) as server:
-        refused = server.search(q="lamp", user="ann", ts=5)
-        assert refused.status_code == 503 and "no checkpoint is loaded yet" in refused.json()["reason"]
-        assert server.http.get("/healthz").status_code == 200
-        assert server.http.get("/readyz").status_code == 503
-
-
-def test_artefacts_that_are_missing_end_the_server_with_their_name(
-    serve: Serve, prepared: Prepared, fresh_topics: Connections
-) -> None:
-    """A frozen checkpoint that is not in the store: the failure is kept for `run` to raise, and the page says it."""
-    lost = msgspec.structs.replace(prepared.artefacts, frozen="00000000-deadbeef")
-    with serve(fresh_topics, artefacts=lost) as server:
-        state = server.app.state.server
-        while state.failure is None:
-            time.sleep(0.05)
-        refused = server.http.get("/readyz")
-    assert "00000000-deadbeef" in str(state.failure)
-    assert refused.status_code == 503 and "a background thread failed" in refused.json()["reason"]

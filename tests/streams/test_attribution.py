@@ -2,84 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import msgspec
 
-from schemas.events import Click, Impression, Order, Return, ShownItem, Tick
-from schemas.quarantine import Quarantined
-from schemas.topics import CLICKS, IMPRESSIONS, ORDERS, QUARANTINE, VIEWS
+from schemas.events import Click, Impression, Order, ShownItem, Tick
+from schemas.topics import VIEWS
 from schemas.views import View
-from streams.attribution.core import MAX_EVENT_BYTES, AttributionCore
-from streams.runtime.core import Output, Record
-from streams.settings import AttributionSettings
-
-#: A multiple of 60 s, so that ticks fall on whole minutes after it.
-T = 1_000_000_020_000
-RULES = AttributionSettings(click_window_s=1_800, order_window_s=86_400, return_window_s=259_200, lateness_s=120)
-
-
-class Log:
-    """A core, fed in turn; the broker's time of a record is its event's own, or ``broker``."""
-
-    def __init__(self, core: AttributionCore | None = None) -> None:
-        self.core, self.offset, self.out = core or AttributionCore(0, RULES), 0, list[Output]()
-
-    def __call__(self, *events: msgspec.Struct, broker: int = T + 10**9) -> Log:
-        for event in events:
-            topic = IMPRESSIONS if isinstance(event, Impression) else CLICKS if isinstance(event, Click) else ORDERS
-            self.raw(topic.name, msgspec.json.encode(event), broker)
-        return self
-
-    def raw(self, topic: str, raw: bytes, broker: int = T + 10**9) -> None:
-        self.core.apply(topic, [Record(self.offset, broker, b"u", raw)])
-        self.offset += 1
-
-    def until(self, seconds: int) -> Log:
-        """All inputs tick at that time, the watermark follows 120 s behind."""
-        for topic in (IMPRESSIONS, CLICKS, ORDERS):
-            self.raw(topic.name, msgspec.json.encode(Tick(T + seconds * 1_000)))
-        self.core.advance()
-        self.out += self.core.drain()[0]
-        return self
-
-    @property
-    def views(self) -> list[View]:
-        said = [msgspec.json.decode(o.value, type=View | Tick) for o in self.out if o.topic == VIEWS.name]
-        return [v for v in said if isinstance(v, View)]
-
-    @property
-    def reasons(self) -> list[str]:
-        self.out += self.core.drain()[0]
-        return [msgspec.json.decode(o.value, type=Quarantined).reason for o in self.out if o.topic == QUARANTINE.name]
-
-
-def view(request: str = "r", at: int = 0, items: Sequence[str] = ("a", "b"), user: str = "u") -> Impression:
-    return Impression(T + at * 1_000, request, user, "shoes", tuple(ShownItem(i, n + 1, 0.5) for n, i in enumerate(items)))
-
-
-def click(item: str, at: int, request: str = "", user: str = "u") -> Click:
-    return Click(T + at * 1_000, user, item, request)
-
-
-def order(item: str, at: int, name: str = "o", value: float = 5.0, user: str = "u") -> Order:
-    return Order(T + at * 1_000, user, item, name, value)
-
-
-def back(name: str, at: int, user: str = "u", value: float = 0.0) -> Return:
-    return Return(T + at * 1_000, user, name, value)
-
-
-def told(log: Log) -> list[tuple[str, int, dict[str, tuple[int, int, int, int]]]]:
-    """(view id, emitted at in s, item -> (clicks, orders, d_clicks, d_orders) where any)."""
-    return [
-        (
-            v.view_id,
-            (v.emitted_at - T) // 1_000,
-            {i.item: n for i in v.items if any(n := (i.clicks, i.orders, i.d_clicks, i.d_orders))},
-        )
-        for v in log.views
-    ]
+from streams.attribution.core import AttributionCore
+from tests.streams.join_log import RULES, Log, T, back, click, order, told, view
 
 
 def test_a_view_is_provisional_after_its_click_window_and_final_after_its_order_window_when_it_changed() -> None:
@@ -202,21 +131,6 @@ def test_under_shorter_order_and_return_windows_nothing_is_emitted_into_the_past
     assert (told(after), after.reasons) == ([], ["unknown_order"])
 
 
-def test_a_key_that_stands_twice_is_refused_wherever_it_stands() -> None:
-    """At the top, in an item, and written with an escape; unusual spacing alone is fine."""
-    log = Log()
-    log.raw(CLICKS.name, b'{"type":"click","ts":%d,"user":"u","item":"a","item":"b"}' % T)
-    log.raw(CLICKS.name, b'{"type":"click","ts":%d,"user":"u","item":"a","\\u0069tem":"b"}' % T)
-    log.raw(
-        IMPRESSIONS.name,
-        b'{"type":"impression","ts":%d,"request_id":"r","user":"u","query":"q","items":[{"item":"a","position":1,"position":2}]}'
-        % T,
-    )
-    log.raw(CLICKS.name, b'{ "type" : "click", "ts": %d, "user": "u", "item": "a" }' % T)
-    assert log.reasons == ["unreadable"] * 3
-    assert log.core.counters["pending"] == 1
-
-
 def test_repeats_count_once() -> None:
     """The view, the click by request and without, the order and its return, each twice."""
     log = Log()(
@@ -224,61 +138,6 @@ def test_repeats_count_once() -> None:
     )
     counters = log.until(400_000).core.counters
     assert [counters[n] for n in ("impressions", "clicks", "orders", "returns", "duplicates")] == [1, 1, 1, 1, 4]
-
-
-def test_reasons_of_what_cannot_be_joined() -> None:
-    """One record for each, in the order in which its second is settled."""
-    log = Log()(
-        view(),
-        view(at=0, items="ac"),  # same request, another page
-        click("b", 1, "nobody"),
-        click("z", 2, "r"),
-        click("b", 3, "r", user="other"),
-        order("b", 4, "o1"),
-        back("o1", 5),
-        click("b", 6, "r"),
-        order("b", 7, "o2"),
-        order("b", 8, "o2", 9.0),
-        click("b", 1_801, "r"),
-        click("b", 1_802),
-        order("b", 90_000, "o3"),
-        back("o2", 259_208),
-    ).until(600_000)
-    assert log.reasons == [
-        "contradiction", "unknown_request", "not_shown", "contradiction", "no_click", "unknown_order", "contradiction",
-        "outside_window", "not_shown", "no_click", "unknown_order",
-    ]  # fmt: skip
-
-
-def test_late_is_measured_against_the_own_topics_newest_only() -> None:
-    """A click 121 s behind the newest click is late, one 120 s behind is not, however far impressions have come."""
-    log = Log()(view(at=0), view("r2", at=5_000), click("a", 200), click("a", 79), click("a", 80))
-    assert log.reasons == ["late"]
-
-
-def test_an_event_ahead_of_the_brokers_time_is_refused_and_moves_nothing() -> None:
-    """More than 60 s ahead; ticks too."""
-    log = Log()(view(at=61), broker=T)(Tick(T + 61_000), broker=T)
-    assert log.reasons == ["future", "future"]
-    assert log.core.watermark == 0
-    (said, _) = (msgspec.json.decode(o.value, type=Quarantined).detail for o in log.out if o.topic == QUARANTINE.name)
-    for part in (str(T + 61_000), "at most 60 s ahead of now", "is 61 s ahead", "future_tolerance_s", "replay"):
-        assert part in said
-    assert Log()(view(at=60), broker=T).reasons == []
-
-
-def test_an_item_outside_the_catalogue_is_refused_when_the_catalogue_is_given() -> None:
-    """``known_items`` knows a and b."""
-    log = Log(AttributionCore(0, RULES, {"a", "b"}.__contains__))(view(items="ab"), view("r2", items="abz"))
-    assert log.reasons == ["unknown_item"]
-
-
-def test_a_record_over_the_bound_is_refused_before_it_is_parsed() -> None:
-    """One byte over."""
-    log = Log()
-    log.raw(IMPRESSIONS.name, b"x" * (MAX_EVENT_BYTES + 1))
-    log.raw(IMPRESSIONS.name, b"x" * MAX_EVENT_BYTES)
-    assert log.reasons == ["too_large", "unreadable"]
 
 
 def test_ticks_are_passed_on_in_whole_minutes_behind_the_watermark() -> None:
