@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 from kafka import KafkaAdminClient
 from kafka.admin import ConfigResource, ConfigResourceType
-from kafka.errors import KafkaError, TopicAlreadyExistsError
+from kafka.errors import KafkaError, TopicAlreadyExistsError, UnknownTopicOrPartitionError
 
 from schemas.admission import probe_kafka
 from schemas.clients import kafka_python
@@ -89,13 +89,14 @@ def differences(connections: Connections, topics: Sequence[Topic] = TOPICS) -> d
 
 
 def delete_topics(connections: Connections, names: Sequence[str]) -> None:
-    """Delete topics with all their records; returns when the broker lists them no more.
+    """Delete topics with all their records; returns when the broker lists them no more. Repeatable.
 
     Raises:
         Unavailable: the broker does not answer, refuses, or still lists them after `SHOWN_S`.
     """
     with _admin(connections) as admin:
-        admin.delete_topics(list(names))
+        with suppress(UnknownTopicOrPartitionError):  # gone before, or by a first request that the client then repeated
+            admin.delete_topics(list(names))
         _wait_until_none(lambda: sorted(set(names) & set(admin.list_topics())), connections, "still lists")
 
 

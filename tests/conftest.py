@@ -118,22 +118,15 @@ def fresh_topics(connections: Connections) -> Connections:
     second. A consumer or worker of an earlier test must be closed by then. Group ids and transactional ids outlive the
     topics: take unique ones (`unique`).
     """
-    from kafka.errors import UnknownTopicOrPartitionError
-
     from headrace.topics_admin import create_topics, delete_topics, describe
 
-    there = list(describe(connections))
-    if there:
-        try:
-            delete_topics(connections, there)
-        except Unavailable as error:
-            if not isinstance(error.__cause__, UnknownTopicOrPartitionError):
-                raise
+    if there := list(describe(connections)):
+        delete_topics(connections, there)
     create_topics(connections, TOPICS)
     reader = LogReader(connections, 30)  # a partition made anew refuses its first requests until it has a leader
-    for topic in TOPICS:
-        for partition in range(topic.partitions or connections.partitions):
-            assert reader.bounds(topic.name, partition) == (0, 0)
+    places = [(t.name, p) for t in TOPICS for p in range(t.partitions or connections.partitions)]
+    found = {place: reader.bounds(*place) for place in places}
+    assert set(found.values()) == {(0, 0)}, found
     return connections
 
 

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict
 
 from headrace.process import Process
 from headrace.services.child import Child, Restart
+from headrace.stack import LEAN
 from schemas.connections import Connections
 from schemas.store import Store
 from streams.attribution.core import attribution_agent
@@ -34,7 +35,7 @@ class Spec(BaseModel):
 def worker(name: str, run_folder: Path, spec: Spec, restart: Restart | None = None) -> Process:
     """The process, not started; its log is ``<run_folder>/logs/NAME.log``."""
     argv = (sys.executable, "-m", "benchmarks.plane.worker", spec.model_dump_json())
-    return Process(Child(name, argv, cwd=ROOT, restart=restart, grace_s=60.0), run_folder, os.environ)
+    return Process(Child(name, argv, cwd=ROOT, env=LEAN, restart=restart, grace_s=60.0), run_folder, os.environ)
 
 
 def main() -> int:

@@ -24,6 +24,7 @@ from streams.runtime import metrics
 from streams.runtime.behind import event_time
 from streams.runtime.commit_log import commit_key, last_commit, snapshot, split
 from streams.runtime.core import Agent, Blob, Core, Output, Record
+from streams.runtime.heap import trim
 from streams.runtime.log import LogReader
 from streams.runtime.refusals import Refusals
 from streams.runtime.writer import TransactionWriter
@@ -201,6 +202,8 @@ class Slot:
             metrics.FLUSH.labels(*self._labels).observe(time.monotonic() - began)
             if batch.state:
                 self._snapshot_offset = offset
+                del batch
+                await asyncio.get_running_loop().run_in_executor(None, trim)
 
     async def keep_flushing(self) -> None:
         """Flush for ever: soon after an output, later when a chunk made none, at once when many wait."""
