@@ -14,10 +14,10 @@ from headrace.services.kafka import kafka_child
 from headrace.topics_admin import create_topics
 from schemas.connections import Connections
 from schemas.errors import ServiceFailed
-from schemas.topics import COMMITS, INPUTS, QUARANTINE, STATES, VIEWS, Topic
+from schemas.topics import COMMITS, FACTS, INPUTS, QUARANTINE, STATES, VIEWS, Topic
 
 #: What an attribution worker needs.
-TOPICS = (*INPUTS, VIEWS, QUARANTINE, COMMITS, STATES)
+TOPICS = (*INPUTS, VIEWS, FACTS, QUARANTINE, COMMITS, STATES)
 #: Longest wait for a broker to be ready, on a busy machine (s).
 READY_S = 180.0
 
