@@ -7,7 +7,7 @@ from torch import Tensor
 
 from trainers.advantages import item_advantages, position_advantages
 from trainers.gates import prefix_gates
-from trainers.losses import Metrics, grpo_loss, tpma_loss
+from trainers.losses import Metrics, dpo_loss, grpo_loss, tpma_loss
 from trainers.prefix_rewards import WEIGHTS_L, marginal_rewards, prefix_rewards, token_matches
 from trainers.settings import LossSettings
 from trainers.targets import Targets
@@ -17,9 +17,11 @@ def group_loss(
     logp_BGL: Tensor, sids_BGL: Tensor, reward_BG: Tensor, targets: Targets, settings: LossSettings,
     reference_BG: Tensor | None = None,
 ) -> tuple[Tensor, Metrics]:  # fmt: skip
-    """TPMA-GRPO (Eq. 19) or GRPO (Eq. 12) on a batch of groups of `soft_rewards`, without the SFT term.
+    """TPMA-GRPO (Eq. 19), GRPO (Eq. 12) or list-wise DPO (V1 Eq. 11) on a batch of groups, without the SFT term.
 
-    ``reference_BG``: the rollouts' log-probability under the warm start; needed where ``settings.kl`` is above 0.
+    The first two see `soft_rewards`; DPO the rewards themselves, as its reference already holds it back.
+
+    ``reference_BG``: the rollouts' log-probability under the warm start; needed where ``settings.needs_reference``.
 
     Rewards are float64, because a CTR near 0.02 beside a click of 3 would lose digits; advantages take logp's dtype.
 
@@ -27,24 +29,34 @@ def group_loss(
         LearningError: a group of one, or a loss that is not finite.
         ValueError: ``settings.learner`` is ``sft``, which has no groups.
     """
-    soft_BG = soft_rewards(reward_BG, logp_BGL.detach().sum(dim=-1), reference_BG, settings)
-    item_BG = item_advantages(soft_BG, settings.delta).to(logp_BGL.dtype)
     match_BGTL = token_matches(sids_BGL, targets.sids_BTL, targets.has_BT)
     hit_B = match_BGTL.all(dim=-1).any(dim=-1).any(dim=-1)
-    share = hit_B.sum() / targets.any_B.sum().clamp(min=1)
+    share = {"target_in_group": hit_B.sum() / targets.any_B.sum().clamp(min=1)}
+    if settings.learner == "dpo":
+        if reference_BG is None:
+            raise ValueError("dpo needs the log-probabilities of the warm start")
+        loss, metrics = dpo_loss(logp_BGL.sum(dim=-1), reference_BG, reward_BG, settings.dpo_beta)
+        return loss, metrics | share
+    soft_BG = soft_rewards(reward_BG, logp_BGL.detach().sum(dim=-1), reference_BG, settings)
+    item_BG = item_advantages(soft_BG, settings.delta).to(logp_BGL.dtype)
     if settings.learner == "grpo":
         loss, metrics = grpo_loss(logp_BGL, item_BG, clip=settings.clip)
-        return loss, {**metrics, "target_in_group": share}
+        return loss, metrics | share
     if settings.learner != "tpma":
         raise ValueError(f"learner {settings.learner!r} has no groups")
+    loss, metrics = _tpma(logp_BGL, match_BGTL, item_BG, settings)
+    return loss, metrics | share
+
+
+def _tpma(logp_BGL: Tensor, match_BGTL: Tensor, item_BG: Tensor, settings: LossSettings) -> tuple[Tensor, Metrics]:
+    """From matches with the targets to the loss of Eq. 19."""
     weights_L = torch.tensor(WEIGHTS_L, dtype=logp_BGL.dtype, device=logp_BGL.device)
     marginal_BGL = marginal_rewards(prefix_rewards(match_BGTL, weights_L))
     position_BGL = position_advantages(marginal_BGL, weights_L, settings.delta, settings.position_weighting)
     gate_BGL = prefix_gates(match_BGTL, settings.gate, logp_BGL.dtype)
-    loss, metrics = tpma_loss(
+    return tpma_loss(
         logp_BGL, position_BGL, item_BG, gate_BGL, settings.w_item, settings.w_position, settings.gate_item_advantage
     )
-    return loss, {**metrics, "target_in_group": share}
 
 
 def soft_rewards(reward_BG: Tensor, logp_BG: Tensor, reference_BG: Tensor | None, settings: LossSettings) -> Tensor:

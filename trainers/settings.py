@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from trainers.identifiers.settings import IdentifierSettings
 from trainers.policies.settings import PolicySettings, WarmStartSettings
 
-Learner = Literal["tpma", "grpo", "sft"]
+Learner = Literal["tpma", "grpo", "dpo", "sft"]
 PositionWeighting = Literal["paper", "after_norm"]
 Gate = Literal["paper", "strict_prefix"]
 Interaction = Literal["observed", "expected"]
@@ -20,7 +21,9 @@ class LossSettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    learner: Learner = Field("tpma", description="tpma (Eq. 19), grpo (Eq. 12), or sft on the targets alone")
+    learner: Learner = Field(
+        "tpma", description="tpma (Eq. 19), grpo (Eq. 12), dpo (list-wise, V1 Eq. 11), or sft on the targets alone"
+    )
     position_weighting: PositionWeighting = Field(
         "paper", description="paper: Eq. 15, where the z-score cancels w; after_norm: times w_l / mean(w)"
     )
@@ -36,7 +39,16 @@ class LossSettings(BaseModel):
     kl: float = Field(
         0.0, ge=0, le=100, description="reward units per nat: rollouts lose kl * log(pi / pi of the warm start); 0 is off"
     )
-    beta_sft: float = Field(0.1, ge=0, le=100, description="weight of the cross-entropy of the first target")
+    dpo_beta: float = Field(0.1, gt=0, le=100, description="nats of preference per nat gained on the warm start (dpo)")
+    beta_sft: float = Field(0.1, ge=0, le=100, description="weight of the supervised term on the first target")
+    sft: Literal["cross_entropy", "focal"] = Field(
+        "cross_entropy", description="the supervised term; focal: what the model is sure of counts less (V2 Eq. 8)"
+    )
+
+    @property
+    def needs_reference(self) -> bool:
+        """Whether the rollouts are scored by the warm start too."""
+        return self.kl > 0 or self.learner == "dpo"
 
 
 class BreakerSettings(BaseModel):
@@ -52,11 +64,22 @@ class BreakerSettings(BaseModel):
     )
 
 
+#: What the preset ``paper`` sets where nothing else is said: V2's loss and reward, and nothing of ours beside them.
+PAPER: Mapping[str, Any] = {
+    "interaction": "observed",
+    "warm_start_weight": 0.0,
+    "loss": {"gate_item_advantage": True, "entropy": 0.0, "kl": 0.0},
+}
+
+
 class LearnerSettings(BaseModel):
     """The continuous learner."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
+    preset: Literal["headrace", "paper"] = Field(
+        "headrace", description="defaults of the fields below; paper: those of OneSearch-V2"
+    )
     loss: LossSettings = Field(LossSettings(), description="the objective")
     temperature: float = Field(
         1.0, gt=0, le=100, description="logits are divided by it; the tempered policy is sampled and is what is trained"
@@ -98,6 +121,14 @@ class LearnerSettings(BaseModel):
     metrics_host: str = Field(
         "127.0.0.1", min_length=1, description="address that port listens on; 0.0.0.0 for every interface"
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _under_preset(cls, given: Any) -> Any:
+        if not isinstance(given, Mapping) or given.get("preset") != "paper":
+            return given
+        loss = given.get("loss", {})
+        return {**PAPER, **given, "loss": {**PAPER["loss"], **loss} if isinstance(loss, Mapping) else loss}
 
 
 class GateSettings(BaseModel):

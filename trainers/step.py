@@ -63,7 +63,7 @@ def take_step(
     encoder = state.policy.encode(prompts)
     targets = targets_of(batch.views, tools.catalogue.row, tools.trie.sids_NL)
     ce_BL = state.policy.full_ce(encoder, targets.first_BL)
-    supervised, supervised_metrics = sft_loss(ce_BL, targets.any_B)
+    supervised, supervised_metrics = sft_loss(ce_BL, targets.any_B, settings.loss.sft)
     metrics: dict[str, Tensor | float] = {**supervised_metrics}
     if settings.loss.learner == "sft":
         loss = supervised
@@ -126,7 +126,7 @@ def _explore(
 @torch.no_grad()
 def _reference(tools: Tools, prompts: PromptBatch, sids_BGL: Tensor) -> Tensor | None:
     """Log-probability [B, G] of the rollouts under the warm start, where the objective needs it."""
-    if tools.reference is None or tools.settings.loss.kl == 0:
+    if tools.reference is None or not tools.settings.loss.needs_reference:
         return None
     encoder = tools.reference.encode(prompts)
     return tools.reference.logprobs(encoder, sids_BGL, tools.trie, tools.settings.temperature).sum(dim=-1)

@@ -69,7 +69,7 @@ def open_tools(
         pairs=load_sampler(store, artefacts.identifiers, settings.seed) if mixed else None,
         settings=settings,
         order=reward.serving,
-        reference=_warm_start(store, artefacts) if settings.loss.kl > 0 else None,
+        reference=_warm_start(store, artefacts) if settings.loss.needs_reference else None,
     )
 
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from schemas.errors import LearningError
-from trainers.losses import grpo_loss, on_policy_ratio, sft_loss, tpma_loss
+from trainers.losses import focal, grpo_loss, on_policy_ratio, sft_loss, tpma_loss
 
 
 def draw(*shape: int, seed: int = 0) -> torch.Tensor:
@@ -110,3 +110,14 @@ def test_a_loss_that_is_not_finite_stops_the_step() -> None:
         grpo_loss(bad, torch.ones(1, 2))
     with pytest.raises(LearningError, match="SFT loss"):
         sft_loss(bad[0], torch.ones(2, dtype=torch.bool))
+
+
+def test_focal_by_hand() -> None:
+    """-2 (1 - p)^3 log p: at p = 1/2 that is log 2 / 4, at p = 1 nothing, and what is unlikely keeps nearly all of 2 ce."""
+    ce = torch.tensor([[math.log(2), 0.0, -math.log(1e-4)]], dtype=torch.float64, requires_grad=True)
+    expected = [math.log(2) / 4, 0.0, -2 * (1 - 1e-4) ** 3 * math.log(1e-4)]
+    assert focal(ce)[0].tolist() == pytest.approx(expected)
+    assert torch.autograd.gradcheck(focal, (ce,))
+    loss, metrics = sft_loss(ce, torch.tensor([True]), "focal")
+    assert loss.item() == pytest.approx(sum(expected) / 3)
+    assert metrics["sft_ce"].item() == pytest.approx(ce.mean().item())  # told in nats, whatever is minimised

@@ -148,6 +148,16 @@ def test_kl_keeps_the_policy_near_its_warm_start(store: Store) -> None:
     assert 0 <= moved[20.0] < 0.3 * moved[1e-9]
 
 
+def test_dpo_learns_what_is_worth_more(store: Store) -> None:
+    """List-wise DPO through the same step: the mean reward of its rollouts rises above the first steps'."""
+    loss = LossSettings(learner="dpo", dpo_beta=0.5, beta_sft=0.0)
+    settings = SETTINGS.model_copy(update={"loss": loss, "warm_start_weight": 0.0})
+    state = start(store, settings)
+    parts = replace(tools(state.policy, settings), reference=policy_toys.toy_policy())
+    rewards = [take_step(parts, state, batch(n % 3), intent(n), draws(0, n))["reward"] for n in range(1, 41)]
+    assert np.mean(rewards[-8:]) > np.mean(rewards[:8]) + 0.2
+
+
 def test_sft_learns_the_targets_and_takes_no_rollouts(store: Store) -> None:
     """Cross-entropy of the clicked identifiers falls; no reward is reported."""
     settings = SETTINGS.model_copy(update={"loss": LossSettings(learner="sft"), "warm_start_weight": 0.0})

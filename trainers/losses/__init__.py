@@ -1,0 +1,13 @@
+"""Losses: pure functions from named tensors to (scalar loss, metrics). No state, no logging, no randomness.
+
+What these differ in from the paper is a parameter with the paper's value as its default (EQUATIONS 2 and 4). They do not
+compute advantages, rewards or log-probabilities.
+"""
+
+from trainers.losses.dpo import dpo_loss
+from trainers.losses.grpo import grpo_loss
+from trainers.losses.supervised import focal, sft_loss
+from trainers.losses.terms import Metrics, finite, on_policy_ratio
+from trainers.losses.tpma import tpma_loss
+
+__all__ = ["Metrics", "dpo_loss", "finite", "focal", "grpo_loss", "on_policy_ratio", "sft_loss", "tpma_loss"]
