@@ -19,6 +19,7 @@ from headrace.commands import (
     schemas,
     services,
     tokens,
+    training,
     weights,
 )
 from headrace.commands.wrong_options import Commands
@@ -40,7 +41,7 @@ is here. [bold]headrace up[/] runs everything until Ctrl-C; then try [bold]headr
 in a second terminal. Point at your own services with HEADRACE_KAFKA, HEADRACE_REDIS and HEADRACE_DATABASE.""",
 )
 
-for module in (live, services, data, operate):
+for module in (live, services, data, operate, training):
     module.register(app)
 preview.register(weights.app, campaigns.app)
 app.add_typer(weights.app, name="weights")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 
 from schemas.weights import RewardWeights
@@ -34,6 +36,7 @@ class Manifest(msgspec.Struct, frozen=True, tag_field="type", tag="manifest"):
     metrics: dict[str, float] = {}
     absorbed: tuple[Absorbed, ...] = ()  #: empty: it was trained with the defaults
     clock_ms: int = 0  #: newest event time that the learner had read
+    settings: dict[str, Any] = {}  #: the learner's, under which the last step was taken
     v: int = 1
 
 

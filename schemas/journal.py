@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 
 from schemas.integrity import Check
@@ -63,4 +65,13 @@ class TrainingHold(msgspec.Struct, frozen=True, tag_field="type", tag="hold"):
     v: int = 1
 
 
-JournalRecord = StepIntent | StepResult | GateDecision | TrainingHold
+class TrainingSettings(msgspec.Struct, frozen=True, tag_field="type", tag="settings"):
+    """The learner's settings, from the step after ``step`` on: they shape a step as much as its intent does."""
+
+    step: int  #: the last one taken
+    settings: dict[str, Any]  #: `trainers.settings.LearnerSettings` as JSON
+    created_ms: int
+    v: int = 1
+
+
+JournalRecord = StepIntent | StepResult | GateDecision | TrainingHold | TrainingSettings

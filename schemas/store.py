@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import uuid
+from contextlib import suppress
 from pathlib import Path
 from typing import cast
 
@@ -55,6 +56,11 @@ class Store:
     def exists(self, path: str) -> bool:
         """Whether the file or folder is there."""
         return bool(self._fs.exists(f"{self._root}/{path}"))
+
+    def remove(self, path: str) -> None:
+        """Delete a file; nothing where there is none."""
+        with suppress(FileNotFoundError):
+            self._fs.rm_file(f"{self._root}/{path}")
 
     def names(self, path: str) -> list[str]:
         """Names inside a folder, sorted; empty when it does not exist."""

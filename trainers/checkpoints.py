@@ -6,7 +6,7 @@ or altered manifest is told from a good one, and the manifest's own checksums do
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -24,6 +24,7 @@ __all__ = [
     "newest",
     "path_of",
     "policy_folder",
+    "prune",
     "read",
     "verify",
     "write",
@@ -120,6 +121,37 @@ def newest(
         except (Corrupt, Unavailable) as error:
             refuse(checkpoint, error)
     return None
+
+
+def prune(store: Store, keep: int, line: Sequence[str], fallbacks: int = 3) -> list[str]:
+    """Reduce old checkpoints to their manifests, from which a lineage is read; returns those that were.
+
+    Whole stay the newest ``keep``, the first of ``line`` (frozen: others are held against it) and its last
+    ``fallbacks`` (a server may be loading one). Meant to be called after every checkpoint: the walk from new to old ends at
+    the first that is reduced already, and looks beyond it only at the one that has just left the fallbacks.
+    """
+    old, spared = store.names(ROOT)[:-keep], {*line[:1], *line[-fallbacks:]}
+    left = [checkpoint for checkpoint in line[:-fallbacks][-1:] if checkpoint in old and checkpoint not in spared]
+    reduced = [checkpoint for checkpoint in left if _reduce(store, checkpoint)]
+    for checkpoint in reversed(old):
+        if checkpoint in spared or checkpoint in reduced:
+            continue
+        try:
+            if not _reduce(store, checkpoint):
+                break
+        except (Corrupt, Unavailable):  # torn, or never completed: left as it is, for whoever looks into it
+            continue
+        reduced.append(checkpoint)
+    return reduced
+
+
+def _reduce(store: Store, checkpoint: str) -> bool:
+    """Delete all but the manifest; whether there was anything to delete."""
+    folder = path_of(checkpoint)
+    there = [f"{folder}/{name}" for name in read(store, checkpoint).files if store.exists(f"{folder}/{name}")]
+    for path in there:
+        store.remove(path)
+    return bool(there)
 
 
 def _seal(body: bytes) -> bytes:

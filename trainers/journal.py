@@ -6,20 +6,22 @@ A write returns when every replica has it. Replaying the intents after a checkpo
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
 from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 from kafka.errors import KafkaError
+from pydantic import ValidationError
 
 from schemas.admission import admit_kafka
 from schemas.clients import kafka_python
 from schemas.codec import decode, encode
 from schemas.connections import Connections
-from schemas.errors import Corrupt, Unavailable
-from schemas.journal import GateDecision, JournalRecord, StepIntent, StepResult
+from schemas.errors import Corrupt, Incompatible, Unavailable
+from schemas.journal import GateDecision, JournalRecord, StepIntent, StepResult, TrainingSettings
 from schemas.topics import STEPS, Topic
+from trainers.settings import LearnerSettings
 
 #: Longest wait for the broker to take a record, and to hand the journal out (seconds).
 PATIENCE_S = 120.0
@@ -117,6 +119,30 @@ def intents_after(records: Sequence[JournalRecord], step: int) -> list[StepInten
         if number != expected:
             raise Corrupt(f"topic {STEPS.name}", f"step {expected} is missing before step {number}", "restore the topic")
     return [found[number] for number in sorted(found)]
+
+
+def settings_before(records: Sequence[JournalRecord], step: int, known: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The learner's settings under which ``step`` was taken; ``known`` are those of the checkpoint that the records follow."""
+    told = [record.settings for record in records if isinstance(record, TrainingSettings) and record.step < step]
+    return told[-1] if told else known
+
+
+def settings_at(
+    records: Sequence[JournalRecord], step: int, known: Mapping[str, Any], otherwise: LearnerSettings
+) -> LearnerSettings:
+    """`settings_before` as settings; ``otherwise`` where nothing was ever told.
+
+    Raises:
+        Incompatible: this version of the code does not understand them.
+    """
+    said = settings_before(records, step, known)
+    try:
+        return LearnerSettings.model_validate(said) if said else otherwise
+    except ValidationError as error:
+        raise Incompatible(
+            f"settings of step {step}", "settings of this version", str(error),
+            "take the step again with the version that decided it, stop it in good order, and update then",
+        ) from error  # fmt: skip
 
 
 def results_of(records: Sequence[JournalRecord]) -> set[int]:

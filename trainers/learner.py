@@ -11,7 +11,6 @@ from collections.abc import Callable
 from threading import Event
 
 import structlog
-import torch
 
 from reward.campaigns.force import in_force
 from reward.settings import RewardSettings
@@ -19,25 +18,27 @@ from schemas.artefacts import Artefacts
 from schemas.checkpoints import Manifest
 from schemas.connections import Connections
 from schemas.errors import Corrupt, Unavailable
-from schemas.journal import StepIntent, StepResult
+from schemas.journal import StepIntent, StepResult, TrainingSettings
 from schemas.quarantine import Quarantined
 from schemas.store import Store
 from schemas.topics import QUARANTINE, STEPS
 from trainers import checkpoints
-from trainers.batches import choose, compose, draws, fresh_quota
+from trainers.batches import choose, fresh_quota
 from trainers.breaker import Breaker
 from trainers.exposition import Exposition
 from trainers.follow import Feed
 from trainers.holding import Holding, quarantined
-from trainers.journal import Journal, decisions_of, intents_after, read_topic, results_of
+from trainers.journal import Journal, decisions_of, intents_after, read_topic, results_of, settings_at, settings_before
 from trainers.policies.base import Policy
 from trainers.promotion import Present, Publisher
-from trainers.settings import TrainerSettings
-from trainers.state import Versions, load_state, save_state
-from trainers.step import Tools, take_step
+from trainers.settings import LearnerSettings, TrainerSettings
+from trainers.state import Versions, adopt, load_state, save_state
+from trainers.step import Tools, advance
 from trainers.tools import open_tools
 
 log = structlog.get_logger()
+
+OpenTools = Callable[[Policy, LearnerSettings], Tools]
 
 #: Longest second look for news before a step (s).
 NEWS_S = 0.005
@@ -59,8 +60,8 @@ def run(
         LearningError: a step is not finite.
     """
 
-    def tools(policy: Policy) -> Tools:
-        return open_tools(store, artefacts, policy, settings.learner, reward or RewardSettings())
+    def tools(policy: Policy, chosen: LearnerSettings) -> Tools:
+        return open_tools(store, artefacts, policy, chosen, reward or RewardSettings())
 
     learn(Learner(connections, store, artefacts, settings, tools), stop)
 
@@ -84,16 +85,19 @@ class Learner:
     """One line of training. Methods are called in the order of `run`."""
 
     def __init__(
-        self, connections: Connections, store: Store, artefacts: Artefacts, settings: TrainerSettings,
-        tools: Callable[[Policy], Tools],
-    ) -> None:  # fmt: skip
-        """``tools`` gives what a step uses, for the policy that is loaded."""
-        torch.set_num_threads(settings.learner.threads)
-        self._store, self._settings = store, settings.learner
+        self, connections: Connections, store: Store, artefacts: Artefacts, settings: TrainerSettings, open_tools: OpenTools
+    ) -> None:
+        """``open_tools`` gives what a step uses, for the policy that is loaded and for settings of the learner."""
+        self._store, self._wanted, self._open_tools = store, settings.learner, open_tools
         self._versions = Versions(artefacts.relevance, artefacts.identifiers)
         self._manifest = _start(store, artefacts)
-        self.state = load_state(store, self._manifest, settings.learner, self._versions)
-        self._tools = tools(self.state.policy)
+        self._records = read_topic(connections, STEPS, self._manifest.offsets.get(STEPS.name, {}).get(0, 0))
+        self._pending = intents_after(self._records, self._manifest.step)
+        self._settings = self._wanted
+        if self._pending:
+            self._settings = settings_at(self._records, self._pending[0].step, self._manifest.settings, self._wanted)
+        self.state = load_state(store, self._manifest, self._settings, self._versions)
+        self._tools = open_tools(self.state.policy, self._settings)
         self._connections, self._journal = connections, Journal(connections)
         self._breaker = Breaker(settings.learner.breaker)
         self._feed = Feed(
@@ -114,16 +118,19 @@ class Learner:
         self._stepped_at = time.monotonic()
 
     def resume(self) -> None:
-        """Take the journalled steps after the checkpoint again, then settle what its publication left open."""
-        records = read_topic(self._connections, STEPS, self.state.journal_offset)
-        reported = results_of(records)
-        pending = intents_after(records, self.state.step)
+        """Take the journalled steps after the checkpoint again, under the settings of that time, and settle what its publication
+        left open."""
+        reported = results_of(self._records)
         self._feed.catch_up()
         if self._manifest.step > 0:
-            self._publisher.settle(self._manifest, self.state, self._present(), decisions_of(records))
-        for intent in pending:
-            self.step(intent, report=intent.step not in reported)
-        log.info("resumed", checkpoint=self._manifest.checkpoint, step=self.state.step, replayed=len(pending))
+            self._publisher.settle(self._manifest, self.state, self._present(), decisions_of(self._records))
+        for intent in self._pending:
+            self.retake(intent, report=intent.step not in reported)
+        self._adopt(self._wanted)
+        said = self._wanted.model_dump(mode="json")
+        if settings_before(self._records, self.state.step + 1, self._manifest.settings) != said:
+            self._journal.append(TrainingSettings(self.state.step, said, int(time.time() * 1000)))
+        log.info("resumed", checkpoint=self._manifest.checkpoint, step=self.state.step, replayed=len(self._pending))
 
     def wait_for_step(self) -> bool:
         """Read what has come; whether a step is due: enough fresh views, or a time limit and something to learn from.
@@ -159,13 +166,15 @@ class Learner:
         self._journal.append(intent)
         return intent
 
+    def retake(self, intent: StepIntent, report: bool) -> None:
+        """Take a journalled step again, under the settings of its time."""
+        self._adopt(settings_at(self._records, intent.step, self._manifest.settings, self._wanted))
+        self.step(intent, report)
+
     def step(self, intent: StepIntent, report: bool = True) -> None:
         """Take a step as intended; deterministic, so it is the same when it is taken again after a kill."""
-        random = draws(self._settings.seed, intent.random_counter)
-        records = self._feed.take(intent.offsets)
-        batch = compose(records, self.state.window, self.state.held_out, self._settings, random, intent.aside)
-        metrics = take_step(self._tools, self.state, batch, intent, random) if batch.views else {}
-        self.state.step, self.state.offsets = intent.step, dict(self._feed.taken)
+        batch, metrics = advance(self._tools, self.state, self._feed.take(intent.offsets), intent)
+        self.state.offsets = dict(self._feed.taken)
         metrics |= {
             "lag": float(self._feed.lag()), "window": float(len(self.state.window)), "revised": float(batch.revised),
             "held_out": float(batch.held_out), "aside": float(len(batch.broken)),
@@ -202,12 +211,20 @@ class Learner:
     def publish(self, manifest: Manifest) -> None:
         """Announce a checkpoint of the present state and put it to the gate."""
         self._exposition.gate(self._publisher.publish(manifest, self.state, self._present()).promoted)
+        checkpoints.prune(self._store, self._settings.keep_checkpoints, self._publisher.line)
 
     def close(self) -> None:
         """Let go of the broker and the port."""
         self._feed.close()
         self._journal.close()
         self._exposition.close()
+
+    def _adopt(self, settings: LearnerSettings) -> None:
+        """Take steps under these settings from now on."""
+        if settings != self._settings:
+            self._settings = settings
+            adopt(self.state, settings)
+            self._tools = self._open_tools(self.state.policy, settings)
 
     def _enough(self) -> bool:
         return self._chosen()[1] >= fresh_quota(self._settings)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import structlog
@@ -61,6 +62,11 @@ class Publisher:
         if decision.promoted:
             self._promote(manifest, decision.reason)
         return decision
+
+    @property
+    def line(self) -> Sequence[str]:
+        """What may be served: the first checkpoint and all that were promoted after it, oldest first."""
+        return self._line
 
     def settle(self, manifest: Manifest, state: LearnerState, now: Present, decisions: dict[str, GateDecision]) -> None:
         """Finish what a kill cut short for the checkpoint that was resumed from: its judgement, or its announcement."""

@@ -114,6 +114,11 @@ class LearnerSettings(BaseModel):
     held_out_size: int = Field(512, ge=2, le=100_000, description="held-out views kept for the gate, the newest ones")
     checkpoint_every_steps: int = Field(200, ge=1, le=10_000_000, description="steps between checkpoints, at most")
     checkpoint_every_s: float = Field(15.0, gt=0, le=86_400, description="wall seconds between checkpoints, at most")
+    keep_checkpoints: int = Field(
+        50,
+        ge=2,
+        description="newest checkpoints kept whole, beside the first and the last ones promoted; of others the manifest",
+    )
     seed: int = Field(0, ge=0, le=2**63 - 1, description="of every draw, together with the step number")
     threads: int = Field(1, ge=1, le=256, description="torch threads; resuming bit-identically needs the same number")
     breaker: BreakerSettings = Field(BreakerSettings(), description="when the log is broken")

@@ -70,7 +70,7 @@ def load_state(store: Store, manifest: Manifest, settings: LearnerSettings, vers
     data = {name: _training_file(store, manifest, name) for name in checkpoints.TRAINING_FILES}
     if data[OPTIMISER]:
         _load_optimiser(optimiser, data[OPTIMISER], manifest)
-    return LearnerState(
+    state = LearnerState(
         policy=policy,
         optimiser=optimiser,
         window=_load_window(data[WINDOW], settings.window_size, manifest, WINDOW),
@@ -82,6 +82,17 @@ def load_state(store: Store, manifest: Manifest, settings: LearnerSettings, vers
         absorbed=manifest.absorbed,
         clock_ms=manifest.clock_ms,
     )
+    adopt(state, settings)
+    return state
+
+
+def adopt(state: LearnerState, settings: LearnerSettings) -> None:
+    """Go on under these settings, as far as the state holds what they say: an optimiser's file brings its own rate."""
+    torch.set_num_threads(settings.threads)
+    for group in state.optimiser.param_groups:
+        group.update(lr=settings.learning_rate, weight_decay=settings.weight_decay)
+    state.window.resize(settings.window_size)
+    state.held_out.resize(settings.held_out_size)
 
 
 def own_weights(policy: Policy) -> Policy:
@@ -124,6 +135,7 @@ def save_state(
         metrics=metrics,
         absorbed=state.absorbed,
         clock_ms=state.clock_ms,
+        settings=settings.model_dump(mode="json"),
     )
     manifest = checkpoints.write(store, files, draft)
     state.parent = manifest.checkpoint

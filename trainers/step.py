@@ -17,7 +17,8 @@ from schemas.errors import LearningError
 from schemas.examples import TrainingExample
 from schemas.journal import StepIntent
 from schemas.posteriors import SnapshotPointer
-from trainers.batches import Batch
+from trainers.batches import Batch, compose, draws
+from trainers.follow import Arrival
 from trainers.identifiers.trie import Trie
 from trainers.losses import sft_loss
 from trainers.objective import group_loss
@@ -47,6 +48,18 @@ class Tools:
         default_factory=ServingScoreSettings
     )  #: the server's, by which the gate orders a page
     reference: Policy | None = None  #: the warm start, where the objective holds on to it
+
+
+def advance(
+    tools: Tools, state: LearnerState, records: Sequence[Arrival], intent: StepIntent
+) -> tuple[Batch, dict[str, float]]:
+    """The step that an intent and its records make, windows included; equal however often it is taken from one state."""
+    settings = tools.settings
+    random = draws(settings.seed, intent.random_counter)
+    batch = compose(records, state.window, state.held_out, settings, random, intent.aside)
+    metrics = take_step(tools, state, batch, intent, random) if batch.views else {}
+    state.step = intent.step
+    return batch, metrics
 
 
 def take_step(

@@ -70,8 +70,12 @@ class Window:
         held = self._in_order()
         kept = [example for example in held if not unwanted(example)]
         if len(kept) < len(held):
-            self._ring, self._oldest = kept, 0
-            self._slot = {example.request_id: slot for slot, example in enumerate(kept)}
+            self._hold(kept)
+
+    def resize(self, size: int) -> None:
+        """Hold at most ``size`` views from now on: the newest stay."""
+        self.size = size
+        self._hold(self._in_order()[-size:])
 
     def draw(self, count: int, random: np.random.Generator) -> list[TrainingExample]:
         """``count`` different views, or all there are, uniformly.
@@ -106,3 +110,8 @@ class Window:
 
     def _in_order(self) -> list[TrainingExample]:
         return self._ring[self._oldest :] + self._ring[: self._oldest]
+
+    def _hold(self, examples: list[TrainingExample]) -> None:
+        """These alone, oldest first."""
+        self._ring, self._oldest = examples, 0
+        self._slot = {example.request_id: slot for slot, example in enumerate(examples)}

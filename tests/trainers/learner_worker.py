@@ -1,4 +1,4 @@
-"""A learner process of the tests: the toy shop, many checkpoints. Arguments: connections as JSON."""
+"""A learner process of the tests: the toy shop, many checkpoints. Arguments: connections as JSON, the first checkpoint, `changed` or `first` settings."""
 
 from __future__ import annotations
 
@@ -22,15 +22,20 @@ SETTINGS = TrainerSettings(
 )  # fmt: skip
 
 
-def open_learner(connections: Connections, frozen: str) -> Learner:
+#: What an operator changes while steps are still to be taken again.
+CHANGED = SETTINGS.model_copy(
+    update={"learner": SETTINGS.learner.model_copy(update={"learning_rate": 3e-3, "window_size": 12, "group": 8})}
+)
+
+
+def open_learner(connections: Connections, frozen: str, settings: TrainerSettings = SETTINGS) -> Learner:
     """The toy shop's learner."""
     artefacts = Artefacts(identifiers="cb1", relevance="rel", frozen=frozen)
-    return Learner(
-        connections, Store(connections.store), artefacts, SETTINGS, lambda policy: tools(policy, SETTINGS.learner)
-    )
+    return Learner(connections, Store(connections.store), artefacts, settings, tools)
 
 
 if __name__ == "__main__":
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
-    learn(open_learner(Connections.model_validate_json(sys.argv[1]), sys.argv[2]), stop)
+    chosen = CHANGED if sys.argv[3] == "changed" else SETTINGS
+    learn(open_learner(Connections.model_validate_json(sys.argv[1]), sys.argv[2], chosen), stop)

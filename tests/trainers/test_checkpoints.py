@@ -99,3 +99,23 @@ def test_no_checkpoint_at_all(store: Store) -> None:
     assert checkpoints.newest(store, lambda *_: None) is None
     with pytest.raises(Unavailable):
         checkpoints.read(store, "00000001-00000000")
+
+
+def test_old_checkpoints_are_reduced_to_their_manifests(store: Store, tmp_path: Path) -> None:
+    """Of eight the newest two stay whole, the first of the line and the last promoted one; a torn manifest is left alone, and a
+    second walk finds nothing to do. When another is promoted, the one before it goes, though it lies behind the reduced."""
+    names = [checkpoints.write(store, {"policy.json": str(n).encode()}, draft(n)).checkpoint for n in range(8)]
+    torn = tmp_path / "checkpoints" / names[4] / "manifest.json"
+    torn.write_bytes(torn.read_bytes()[:-9])
+
+    def whole() -> list[int]:
+        return [n for n, name in enumerate(names) if store.exists(f"checkpoints/{name}/policy.json")]
+
+    assert checkpoints.prune(store, 2, [names[0], names[3]], fallbacks=1) == [names[5], names[2], names[1]]
+    assert whole() == [0, 3, 4, 6, 7]
+    assert checkpoints.read(store, names[1]).step == 1
+    with pytest.raises(Corrupt, match="file is missing"):
+        checkpoints.verify(store, names[1])
+    assert checkpoints.prune(store, 2, [names[0], names[3]], fallbacks=1) == []
+    assert checkpoints.prune(store, 2, [names[0], names[3], names[7]], fallbacks=1) == [names[3]]
+    assert whole() == [0, 4, 6, 7]

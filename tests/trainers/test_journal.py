@@ -5,11 +5,12 @@ from __future__ import annotations
 import pytest
 
 from schemas.connections import Connections
-from schemas.errors import Corrupt
-from schemas.journal import GateDecision, StepIntent, StepResult
+from schemas.errors import Corrupt, Incompatible
+from schemas.journal import GateDecision, StepIntent, StepResult, TrainingSettings
 from schemas.topics import STEPS
 from schemas.weights import RewardWeights
-from trainers.journal import Journal, decisions_of, intents_after, read_topic, results_of
+from trainers.journal import Journal, decisions_of, intents_after, read_topic, results_of, settings_at
+from trainers.settings import LearnerSettings
 
 
 def intent(step: int, offset: int = 0) -> StepIntent:
@@ -51,6 +52,16 @@ def test_the_last_decision_about_a_checkpoint_counts() -> None:
     """It was judged again after a kill."""
     decisions = decisions_of([decision("a", False), decision("b", False), decision("a", True)])
     assert {name: d.promoted for name, d in decisions.items()} == {"a": True, "b": False}
+
+
+def test_settings_hold_from_the_step_after_they_were_told() -> None:
+    """Told after step 5: step 5 was taken under the checkpoint's own, 6 under the new ones; of two in a row the last counts."""
+    rate = {"learning_rate": 1e-3}
+    records = [intent(5), *(TrainingSettings(5, {"learning_rate": r}, 1) for r in (1e-4, 2e-4)), intent(6)]
+    assert [settings_at(records, n, rate, LearnerSettings()).learning_rate for n in (5, 6, 7)] == [1e-3, 2e-4, 2e-4]
+    assert settings_at([], 1, {}, LearnerSettings(group=3)).group == 3
+    with pytest.raises(Incompatible, match="settings of step 6"):
+        settings_at([TrainingSettings(5, {"of_another_version": 1}, 1)], 6, rate, LearnerSettings())
 
 
 @pytest.mark.services

@@ -11,27 +11,31 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import pairwise
 from pathlib import Path
 
 import msgspec
 import pytest
 from kafka import KafkaProducer
 
+from schemas.artefacts import Artefacts
 from schemas.campaigns import Campaign, Multipliers
 from schemas.checkpoints import Candidate, Manifest, Promotion
 from schemas.codec import encode
 from schemas.connections import Connections
-from schemas.errors import Corrupt, Unavailable
+from schemas.errors import Corrupt, InvalidRequest, Unavailable
 from schemas.journal import JournalRecord, StepIntent, StepResult
 from schemas.store import Store
 from schemas.topics import CANDIDATES, EXAMPLES, PROMOTED, QUARANTINE, STEPS, WEIGHTS
 from schemas.weights import RewardWeights
 from tests.trainers import policy_toys
-from tests.trainers.learner_toys import view
+from tests.trainers.learner_toys import tools, view
 from tests.trainers.learner_worker import SETTINGS, open_learner
 from trainers import checkpoints
 from trainers.batches import is_held_out
 from trainers.journal import intents_after, read_topic
+from trainers.lineage import lineage
+from trainers.remake import remake
 from trainers.state import Versions, save_state, save_warm_start
 
 ROOT = Path(__file__).parents[2]
@@ -43,11 +47,11 @@ BOOK = RewardWeights(version=2, ctr=5, created_ms=1, campaigns=(SALE,), before=R
 
 
 @contextmanager
-def worker(connections: Connections, frozen: str, log: Path) -> Iterator[subprocess.Popen[bytes]]:
+def worker(connections: Connections, frozen: str, log: Path, settings: str = "first") -> Iterator[subprocess.Popen[bytes]]:
     """The learner as a child process; killed at the end if it still runs."""
     with log.open("ab") as file:
         child = subprocess.Popen(
-            [sys.executable, "-X", "faulthandler", "-m", "tests.trainers.learner_worker", connections.model_dump_json(), frozen],
+            [sys.executable, "-X", "faulthandler", "-m", "tests.trainers.learner_worker", connections.model_dump_json(), frozen, settings],
             cwd=ROOT, stdout=file, stderr=file, env={**os.environ, "OMP_NUM_THREADS": "1"},
         )  # fmt: skip
         try:
@@ -94,7 +98,8 @@ def tear_newest(store: Store) -> None:
 @pytest.mark.services
 @pytest.mark.slow
 def test_a_learner_killed_again_and_again_makes_the_same_weights(fresh_topics: Connections, tmp_path: Path) -> None:
-    """Three kill -9 at random moments, a torn manifest, a change of weights: every checkpoint equals the undisturbed one.
+    """Three kill -9 at random moments, a torn manifest, a change of weights, one of settings: every checkpoint equals the
+    undisturbed one.
 
     The change has a campaign that begins in the event time of the last round. The reference is one process that takes the journalled steps from the warm start without a break.
     """
@@ -112,7 +117,7 @@ def test_a_learner_killed_again_and_again_makes_the_same_weights(fresh_topics: C
             producer.send(WEIGHTS.name, key=b"global", value=encode(BOOK), partition=0)
             producer.flush()
             tear_newest(store)
-        with worker(fresh_topics, frozen, log) as child:
+        with worker(fresh_topics, frozen, log, "changed" if round_ >= 2 else "first") as child:
             if round_ < kills:
                 before = len(steps_reported(fresh_topics))
                 wait_for(lambda known=before: len(steps_reported(fresh_topics)) > known + 9, child, log)  # type: ignore[misc]
@@ -127,6 +132,7 @@ def test_a_learner_killed_again_and_again_makes_the_same_weights(fresh_topics: C
     check_journal(fresh_topics, wanted)
     check_publication(fresh_topics, store)
     check_against_undisturbed(fresh_topics, store, untouched, frozen)
+    check_lineage(fresh_topics, store, Store(str(tmp_path / "remade")), frozen)
 
 
 def results(connections: Connections) -> list[StepResult]:
@@ -179,7 +185,7 @@ def check_against_undisturbed(connections: Connections, store: Store, untouched:
     scratch = Store(str(untouched.parent / "scratch"))
     try:
         for intent in intents_after(read_topic(connections, STEPS), 0):
-            learner.step(intent, report=False)
+            learner.retake(intent, report=False)
             if intent.step in made:
                 again = save_state(scratch, learner.state, intent, SETTINGS.learner, VERSIONS, {})
                 assert again.checkpoint == made[intent.step].checkpoint, f"weights differ at step {intent.step}"
@@ -188,3 +194,27 @@ def check_against_undisturbed(connections: Connections, store: Store, untouched:
                 assert again.offsets["training.examples"] == made[intent.step].offsets["training.examples"]
     finally:
         learner.close()
+
+
+def check_lineage(connections: Connections, store: Store, scratch: Store, frozen: str) -> None:
+    """The newest checkpoint's line goes back to the warm start without a gap, names the changed settings, and can be remade."""
+    newest = checkpoints.newest(store, lambda *_: None)
+    assert newest is not None
+    line = lineage(store, read_topic(connections, STEPS), newest.checkpoint)
+    assert line[-1].checkpoint == frozen and line[-1].parent == ""
+    for one, parent in pairwise(line):
+        assert one.parent == parent.checkpoint and one.first_step == parent.last_step + 1
+        assert all(low == parent.offsets.get(p, (0, 0))[1] for p, (low, _) in one.offsets.items())
+    (changed,) = (one for one in line if one.settings_changed)
+    assert changed.settings_changed == ("group", "learning_rate", "window_size")
+    assert sum(one.prompts for one in line) == sum(r.prompts for r in results(connections))
+    assert {v for one in line for v in one.weights_versions} == {1, 2}
+    artefacts = Artefacts(identifiers="cb1", relevance="rel", frozen=frozen)
+    told: list[tuple[int, int]] = []
+    made = remake(
+        connections, store, scratch, artefacts, line[2].checkpoint, newest.checkpoint, tools, lambda *at: told.append(at)
+    )
+    assert made.differing == () and made.manifest.checkpoint == newest.checkpoint
+    assert told == [(n, made.steps) for n in range(1, made.steps + 1)] and made.steps == newest.step - line[2].last_step
+    with pytest.raises(InvalidRequest, match="a checkpoint that"):
+        remake(connections, store, scratch, artefacts, newest.checkpoint, line[1].checkpoint, tools)

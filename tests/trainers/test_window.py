@@ -57,6 +57,19 @@ def test_the_window_is_the_newest_views_by_arrival(events: list[tuple[int, int]]
     assert loaded.dump() == window.dump()
 
 
+def test_a_window_that_is_resized_keeps_the_newest_and_goes_on() -> None:
+    """Smaller: the oldest go, whatever slot they are in; larger: nothing changes but the room."""
+    window = Window(3)
+    for number in range(5):  # the ring has turned: views 2, 3, 4
+        window.insert(view(number))
+    window.resize(2)
+    assert [v.request_id for v in window.newest(9)] == ["r4", "r3"] and "r2" not in window
+    window.resize(3)
+    for number in (5, 6):
+        window.insert(view(number))
+    assert [v.request_id for v in window.newest(9)] == ["r6", "r5", "r4"] and window.revise(view(5, revision=2))
+
+
 def test_draws_are_distinct_and_uniform() -> None:
     """2 of 5, 4,000 times: each view is drawn 1,600 times, give or take 5 standard deviations (31)."""
     window = Window(5, [view(n) for n in range(9)])

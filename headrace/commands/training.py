@@ -1,0 +1,107 @@
+"""`headrace lineage` and `replay-training`: which events made a checkpoint, and the proof that they do."""
+
+from __future__ import annotations
+
+import tempfile
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.table import Table
+
+from headrace.commands.common import JsonOption, RunOption, console, emit, open_live_run
+from headrace.commands.watching import watched
+
+if TYPE_CHECKING:
+    from schemas.store import Store
+    from trainers.lineage import Stretch
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    app.command()(lineage)
+    app.command("replay-training")(replay_training)
+
+
+def lineage(
+    checkpoint: Annotated[str, typer.Argument(help="Id of the checkpoint; default: the newest.")] = "",
+    run: RunOption = None,
+    json: JsonOption = None,
+) -> None:
+    """List what made a checkpoint, back to the warm start: steps, offsets read, versions of weights, snapshots and settings."""
+    from schemas.store import Store
+    from schemas.topics import STEPS
+    from trainers.journal import read_topic
+    from trainers.lineage import lineage as line_of
+
+    _, settings = open_live_run(run)
+    store = Store(settings.store)
+    found = line_of(store, read_topic(settings.connections, STEPS), checkpoint or _newest(store))
+    console.print(_drawn(found))
+    emit(found, json)
+
+
+def replay_training(
+    to: Annotated[str, typer.Option("--to", help="Checkpoint to make again.")],
+    start: Annotated[
+        str, typer.Option("--from", help="Checkpoint to start at; default: the one that --to continues.", show_default=False)
+    ] = "",
+    into: Annotated[
+        str, typer.Option("--into", help="Keep what is made in this store (fsspec URL); default: only compare.")
+    ] = "",
+    run: RunOption = None,
+    json: JsonOption = None,
+) -> None:
+    """Take the journalled steps between two checkpoints again and compare every byte. Exit status 1 when one differs."""
+    from reward.settings import RewardSettings
+    from schemas.artefacts import Artefacts
+    from schemas.store import Store
+    from trainers.policies.base import Policy
+    from trainers.remake import parent_of, remake
+    from trainers.settings import LearnerSettings
+    from trainers.step import Tools
+    from trainers.tools import open_tools
+
+    _, settings = open_live_run(run)
+    store = Store(settings.store)
+    artefacts, reward = Artefacts.load(store), settings.reward or RewardSettings()
+
+    def tools(policy: Policy, chosen: LearnerSettings) -> Tools:
+        return open_tools(store, artefacts, policy, chosen, reward)
+
+    with tempfile.TemporaryDirectory(prefix="headrace-remade-") as scratch, watched("Taking the steps again") as tell:
+        target = Store(into or scratch)
+        made = remake(settings.connections, store, target, artefacts, start or parent_of(store, to), to, tools, tell)
+    if made.differing:
+        console.print(f"[red]differs[/] after {made.steps} steps: {', '.join(made.differing)}", highlight=False)
+    else:
+        console.print(f"{made.steps} steps taken again: {to} is the same to the last bit", highlight=False)
+    emit({"checkpoint": to, "steps": made.steps, "identical": not made.differing, "differing": made.differing}, json)
+    if made.differing:
+        raise typer.Exit(1)
+
+
+def _newest(store: Store) -> str:
+    from schemas.errors import Unavailable
+    from trainers.checkpoints import ROOT
+
+    if names := store.names(ROOT):
+        return names[-1]
+    raise Unavailable("a checkpoint", f"none is in {store.url}", "make a warm start with `headrace prepare`")
+
+
+def _drawn(line: list[Stretch]) -> Table:
+    table = Table("checkpoint", "steps", "examples read", "prompts", "weights", "snapshots", "gate", "settings changed")
+    for one in line:
+        steps = "warm start" if not one.parent else f"{one.first_step}-{one.last_step}"
+        read = ", ".join(f"{p}: {low}-{high}" for p, (low, high) in one.offsets.items())
+        gate = {None: "", True: "promoted", False: "kept back"}[one.promoted]
+        name = one.checkpoint if one.whole else f"{one.checkpoint} (manifest alone)"
+        versions = [_span(one.weights_versions), _span(one.snapshot_versions)]
+        table.add_row(name, steps, read, str(one.prompts), *versions, gate, ", ".join(one.settings_changed))
+    return table
+
+
+def _span(versions: tuple[int, ...]) -> str:
+    if len(versions) > 3:
+        return f"{versions[0]}-{versions[-1]}"
+    return ", ".join(map(str, versions))

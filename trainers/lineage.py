@@ -1,0 +1,103 @@
+"""Where a checkpoint comes from: its line back to the warm start, each with the events, versions and settings that made it.
+
+Read from the manifests, which outlive the weights, and from the journal.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from schemas.checkpoints import Manifest
+from schemas.errors import Unavailable
+from schemas.journal import JournalRecord, StepIntent, StepResult
+from schemas.store import Store
+from schemas.topics import EXAMPLES
+from trainers import checkpoints
+from trainers.journal import decisions_of, settings_before
+
+
+class Stretch(msgspec.Struct, frozen=True):
+    """The steps between a checkpoint and the one it continues."""
+
+    checkpoint: str
+    parent: str  #: empty for the warm start
+    first_step: int  #: above ``last_step`` for a warm start: it took none
+    last_step: int
+    created_ms: int
+    learner: str
+    offsets: dict[int, tuple[int, int]]  #: partition of training.examples -> [first, next) offset that was read
+    prompts: int
+    examples: int  #: views learned for the first time
+    weights_versions: tuple[int, ...]
+    snapshot_versions: tuple[int, ...]
+    relevance_version: str
+    codebook_version: str
+    settings_changed: tuple[str, ...]  #: fields of the learner's settings that differ from the parent's last step
+    promoted: bool | None  #: the gate's decision; None: it was never put to the gate
+    reason: str
+    whole: bool  #: the weights are still in the store
+
+
+def lineage(store: Store, records: Sequence[JournalRecord], checkpoint: str) -> list[Stretch]:
+    """From ``checkpoint`` back to the warm start, newest first.
+
+    Args:
+        records: the whole journal.
+
+    Raises:
+        Unavailable: no such checkpoint, or one it continues has lost its manifest.
+        Corrupt: a manifest fails its check.
+    """
+    line = [checkpoints.read(store, checkpoint)]
+    while parent := line[-1].parent:
+        try:
+            line.append(checkpoints.read(store, parent))
+        except Unavailable as error:
+            what, remedy = f"checkpoint {parent}, which {line[-1].checkpoint} continues", "restore its manifest.json"
+            raise Unavailable(what, "no manifest", remedy) from error
+    before: list[Manifest | None] = [*line[1:], None]
+    return [_stretch(store, records, one, parent) for one, parent in zip(line, before, strict=True)]
+
+
+def _stretch(store: Store, records: Sequence[JournalRecord], one: Manifest, parent: Manifest | None) -> Stretch:
+    first = parent.step + 1 if parent else one.step + 1
+    intents = {r.step: r for r in records if isinstance(r, StepIntent) and first <= r.step <= one.step}
+    results = {r.step: r for r in records if isinstance(r, StepResult) and first <= r.step <= one.step}
+    began = parent.offsets.get(EXAMPLES.name, {}) if parent else {}
+    ended = one.offsets.get(EXAMPLES.name, {})
+    decision = decisions_of(records).get(one.checkpoint)
+    under = settings_before(records, parent.step, parent.settings) if parent else {}
+    return Stretch(
+        checkpoint=one.checkpoint,
+        parent=one.parent,
+        first_step=first,
+        last_step=one.step,
+        created_ms=one.created_ms,
+        learner=one.learner,
+        offsets={p: (began.get(p, 0), offset) for p, offset in sorted(ended.items())},
+        prompts=sum(r.prompts for r in results.values()),
+        examples=sum(r.examples for r in results.values()),
+        weights_versions=tuple(sorted({i.weights.version for i in intents.values()})),
+        snapshot_versions=tuple(sorted({i.snapshot.version for i in intents.values() if i.snapshot})),
+        relevance_version=one.relevance_version,
+        codebook_version=one.codebook_version,
+        settings_changed=changed_fields(under, one.settings) if under else (),
+        promoted=None if decision is None else decision.promoted,
+        reason="" if decision is None else decision.reason,
+        whole=all(store.exists(f"{checkpoints.path_of(one.checkpoint)}/{name}") for name in one.files),
+    )
+
+
+def changed_fields(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> tuple[str, ...]:
+    """Dotted names of the leaves that differ, sorted."""
+    found: list[str] = []
+    for name in sorted({*old, *new}):
+        one, other = old.get(name), new.get(name)
+        if isinstance(one, Mapping) and isinstance(other, Mapping):
+            found += changed_fields(one, other, f"{prefix}{name}.")
+        elif one != other:
+            found.append(prefix + name)
+    return tuple(found)
