@@ -30,7 +30,8 @@ HeadraceError
 ├── Unauthorised          no token, or none that is good
 ├── Corrupt               a stored artefact fails its check: carries ``path``, ``check``
 ├── Incompatible          two artefacts do not belong together: carries ``expected``, ``found``
-└── LearningError         the learner's mathematics left its domain (non-finite loss, a group of one)
+└── LearningError         the learner's mathematics left its domain (a group of one)
+    └── NotFinite         a loss or a gradient is NaN or infinite
 
 To add one: derive it from the nearest class above, give it the attributes a handler needs, and write the message so
 that it names the value, the bound and the remedy.
@@ -217,6 +218,10 @@ class LearningError(HeadraceError):
     def __init__(self, what: str, remedy: str) -> None:
         self.what, self.remedy = what, remedy
         super().__init__(f"{what}; {remedy}")
+
+
+class NotFinite(LearningError):
+    """A loss or a gradient is NaN or infinite; the weights are as before."""
 
 
 def _short(value: object) -> str:

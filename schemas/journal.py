@@ -65,6 +65,19 @@ class TrainingHold(msgspec.Struct, frozen=True, tag_field="type", tag="hold"):
     v: int = 1
 
 
+class GuardAlarm(msgspec.Struct, frozen=True, tag_field="type", tag="alarm"):
+    """A guard of the learner's health is beyond its bound, or (``on`` false) within it again. Nothing is published meanwhile."""
+
+    step: int  #: the last one taken
+    guard: str
+    on: bool
+    value: float
+    bound: float
+    created_ms: int
+    restored: str = ""  #: checkpoint whose weights and optimiser the next step starts from; empty: the learner's own
+    v: int = 1
+
+
 class TrainingSettings(msgspec.Struct, frozen=True, tag_field="type", tag="settings"):
     """The learner's settings, from the step after ``step`` on: they shape a step as much as its intent does."""
 
@@ -74,4 +87,4 @@ class TrainingSettings(msgspec.Struct, frozen=True, tag_field="type", tag="setti
     v: int = 1
 
 
-JournalRecord = StepIntent | StepResult | GateDecision | TrainingHold | TrainingSettings
+JournalRecord = StepIntent | StepResult | GateDecision | TrainingHold | TrainingSettings | GuardAlarm

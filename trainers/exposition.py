@@ -37,6 +37,12 @@ class Exposition:
             "Examples put aside, their window of the log being broken",
             registry=self.registry,
         )
+        self._alarm = Gauge(
+            "headrace_learner_guard_seconds",
+            "How long a guard has held publishing back; 0: it does not",
+            ["guard"],
+            registry=self.registry,
+        )
         self._gate = Counter("headrace_learner_gate", "Decisions of the gate", ["decision"], registry=self.registry)
         self._server = _listen(host, port, self.registry) if port else None
 
@@ -59,6 +65,10 @@ class Exposition:
     def aside(self, records: int) -> None:
         """So many examples were put aside."""
         self._aside.inc(records)
+
+    def alarm(self, guard: str, seconds: float) -> None:
+        """A guard has been beyond its bound for so long; 0: it is within it."""
+        self._alarm.labels(guard).set(seconds)
 
     def gate(self, promoted: bool) -> None:
         """The gate has decided."""

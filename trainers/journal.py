@@ -19,7 +19,7 @@ from schemas.clients import kafka_python
 from schemas.codec import decode, encode
 from schemas.connections import Connections
 from schemas.errors import Corrupt, Incompatible, Unavailable
-from schemas.journal import GateDecision, JournalRecord, StepIntent, StepResult, TrainingSettings
+from schemas.journal import GateDecision, GuardAlarm, JournalRecord, StepIntent, StepResult, TrainingSettings
 from schemas.topics import STEPS, Topic
 from trainers.settings import LearnerSettings
 
@@ -143,6 +143,12 @@ def settings_at(
             f"settings of step {step}", "settings of this version", str(error),
             "take the step again with the version that decided it, stop it in good order, and update then",
         ) from error  # fmt: skip
+
+
+def restored_after(records: Sequence[JournalRecord], step: int) -> str:
+    """The checkpoint from which training went on after ``step``, where a guard sent it back; empty where none did."""
+    back = [r.restored for r in records if isinstance(r, GuardAlarm) and r.step == step and r.restored]
+    return back[-1] if back else ""
 
 
 def results_of(records: Sequence[JournalRecord]) -> set[int]:

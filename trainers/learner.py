@@ -28,13 +28,23 @@ from trainers.breaker import Breaker
 from trainers.exposition import Exposition
 from trainers.follow import Feed
 from trainers.holding import Holding, quarantined
-from trainers.journal import Journal, decisions_of, intents_after, read_topic, results_of, settings_at, settings_before
+from trainers.journal import (
+    Journal,
+    decisions_of,
+    intents_after,
+    read_topic,
+    restored_after,
+    results_of,
+    settings_at,
+    settings_before,
+)
 from trainers.policies.base import Policy
 from trainers.promotion import Present, Publisher
 from trainers.settings import LearnerSettings, TrainerSettings
-from trainers.state import Versions, adopt, load_state, save_state
+from trainers.state import Versions, adopt, load_state, restore, save_state
 from trainers.step import Tools, advance
 from trainers.tools import open_tools
+from trainers.watch import Watch
 
 log = structlog.get_logger()
 
@@ -73,6 +83,7 @@ def learn(learner: Learner, stop: Event) -> None:
         while not stop.is_set():
             if learner.wait_for_step():
                 learner.step(learner.intend())
+                learner.judge()
                 if learner.checkpoint_due():
                     learner.publish(learner.checkpoint())
         if learner.unsaved():
@@ -110,6 +121,7 @@ class Learner:
         )
         self._publisher = Publisher(connections, store, artefacts, self._journal, self._tools, settings.gate)
         self._exposition = Exposition(settings.learner.metrics_host, settings.learner.metrics_port)
+        self._watch = Watch(settings.learner.guards, store, self._journal, self._exposition)
         self._holding = Holding(self._breaker, self._journal, self._exposition)
         self._intent: StepIntent | None = None
         self._metrics: dict[str, float] = {}
@@ -126,6 +138,7 @@ class Learner:
             self._publisher.settle(self._manifest, self.state, self._present(), decisions_of(self._records))
         for intent in self._pending:
             self.retake(intent, report=intent.step not in reported)
+        self._go_back()
         self._adopt(self._wanted)
         said = self._wanted.model_dump(mode="json")
         if settings_before(self._records, self.state.step + 1, self._manifest.settings) != said:
@@ -167,7 +180,8 @@ class Learner:
         return intent
 
     def retake(self, intent: StepIntent, report: bool) -> None:
-        """Take a journalled step again, under the settings of its time."""
+        """Take a journalled step again, under the settings of its time and from the weights of its time."""
+        self._go_back()
         self._adopt(settings_at(self._records, intent.step, self._manifest.settings, self._wanted))
         self.step(intent, report)
 
@@ -190,6 +204,11 @@ class Learner:
             result = StepResult(intent.step, len(batch.views), batch.fresh, intent.weights.version, metrics, now_ms)
             self.state.journal_offset = self._journal.append(result)
         self._exposition.step(metrics, batch.fresh)
+        self._watch.see(metrics, intent.weights.version)
+
+    def judge(self) -> None:
+        """Let the guards look at the step just taken; they may send training back to the checkpoint promoted last."""
+        self._watch.judge(self.state, self._publisher.line[-1])
 
     def unsaved(self) -> bool:
         """Whether there are steps that no checkpoint holds."""
@@ -209,8 +228,12 @@ class Learner:
         return manifest
 
     def publish(self, manifest: Manifest) -> None:
-        """Announce a checkpoint of the present state and put it to the gate."""
-        self._exposition.gate(self._publisher.publish(manifest, self.state, self._present()).promoted)
+        """Announce a checkpoint of the present state and put it to the gate, unless a guard holds it back."""
+        if self._watch.quiet:
+            decision = self._publisher.publish(manifest, self.state, self._present())
+        else:
+            decision = self._publisher.hold_back(manifest, self._watch.reason)
+        self._exposition.gate(decision.promoted)
         checkpoints.prune(self._store, self._settings.keep_checkpoints, self._publisher.line)
 
     def close(self) -> None:
@@ -218,6 +241,11 @@ class Learner:
         self._feed.close()
         self._journal.close()
         self._exposition.close()
+
+    def _go_back(self) -> None:
+        """Where a guard sent training back after the present step, do so; a checkpoint of that step has done it."""
+        if self.state.step > self._manifest.step and (checkpoint := restored_after(self._records, self.state.step)):
+            restore(self.state, self._store, checkpoint)
 
     def _adopt(self, settings: LearnerSettings) -> None:
         """Take steps under these settings from now on."""

@@ -68,6 +68,14 @@ class Publisher:
         """What may be served: the first checkpoint and all that were promoted after it, oldest first."""
         return self._line
 
+    def hold_back(self, manifest: Manifest, reason: str) -> GateDecision:
+        """Keep a checkpoint from the gate, in the journal as a decision against it; it is announced to nobody."""
+        now_ms = int(time.time() * 1000)
+        decision = GateDecision(manifest.checkpoint, self._line[-1], False, "guards", 0.0, 0.0, 0.0, 0, reason, now_ms)
+        self._journal.append(decision)
+        log.warning("held back", checkpoint=manifest.checkpoint, reason=reason)
+        return decision
+
     def settle(self, manifest: Manifest, state: LearnerState, now: Present, decisions: dict[str, GateDecision]) -> None:
         """Finish what a kill cut short for the checkpoint that was resumed from: its judgement, or its announcement."""
         decision = decisions.get(manifest.checkpoint)

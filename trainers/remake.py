@@ -13,10 +13,10 @@ from schemas.store import Store
 from schemas.topics import STEPS
 from trainers import checkpoints
 from trainers.follow import Feed
-from trainers.journal import intents_after, read_topic, settings_at
+from trainers.journal import intents_after, read_topic, restored_after, settings_at
 from trainers.policies.base import Policy
 from trainers.settings import LearnerSettings
-from trainers.state import Versions, adopt, libraries, load_state, save_state
+from trainers.state import Versions, adopt, libraries, load_state, restore, save_state
 from trainers.step import Tools, advance
 
 
@@ -58,18 +58,24 @@ def remake(
     def settings_of(step: int) -> LearnerSettings:
         return settings_at(records, step, first.settings, LearnerSettings())
 
+    def go_back(step: int) -> None:
+        if step > first.step and (checkpoint := restored_after(records, step)):
+            restore(state, store, checkpoint)
+
     settings = settings_of(first.step + 1)
     state = load_state(store, first, settings, versions)
     tools = open_tools(state.policy, settings)
     feed = Feed(connections, state.offsets, artefacts.identifiers, lambda _: None, lambda _: None, state.clock_ms)
     try:
         for done, intent in enumerate(intents, start=1):
+            go_back(intent.step - 1)
             if (now := settings_of(intent.step)) != settings:
                 settings = now
                 adopt(state, settings)
                 tools = open_tools(state.policy, settings)
             advance(tools, state, feed.take(intent.offsets), intent)
             tell(done, len(intents))
+        go_back(last.step)
         state.offsets, state.parent = dict(feed.taken), last.parent
     finally:
         feed.close()

@@ -64,6 +64,28 @@ class BreakerSettings(BaseModel):
     )
 
 
+class GuardSettings(BaseModel):
+    """Bounds of the learner's health; beyond one, checkpoints are kept but not published (`trainers.guards`)."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    on_alarm: Literal["hold", "roll_back"] = Field(
+        "hold",
+        description="hold: steps go on, nothing is published; roll_back: they go on from the checkpoint promoted last",
+    )
+    steps: int = Field(20, ge=2, le=10_000, description="last steps that are looked at")
+    most_certain: float = Field(
+        0.9, gt=0, le=1, description="entropy_collapse: exp(-nats of all levels), at most; 1 is one identifier a prompt"
+    )
+    reward_jump: float = Field(
+        6.0, gt=0, le=1e6, description="reward_jump: move of the mean reward within the last steps, in standard deviations"
+    )
+    max_lag: int = Field(100_000, ge=1, description="lag: examples that wait for the learner")
+    max_left_out: int = Field(
+        50, ge=1, le=1_000_000, description="not_finite: steps in a row without an update, beyond which the learner stops"
+    )
+
+
 #: What the preset ``paper`` sets where nothing else is said: V2's loss and reward, and nothing of ours beside them.
 PAPER: Mapping[str, Any] = {
     "interaction": "observed",
@@ -122,6 +144,7 @@ class LearnerSettings(BaseModel):
     seed: int = Field(0, ge=0, le=2**63 - 1, description="of every draw, together with the step number")
     threads: int = Field(1, ge=1, le=256, description="torch threads; resuming bit-identically needs the same number")
     breaker: BreakerSettings = Field(BreakerSettings(), description="when the log is broken")
+    guards: GuardSettings = Field(GuardSettings(), description="when the learner itself is not well")
     metrics_port: int = Field(0, ge=0, le=65_535, description="Prometheus port, 0 for none")
     metrics_host: str = Field(
         "127.0.0.1", min_length=1, description="address that port listens on; 0.0.0.0 for every interface"

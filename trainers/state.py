@@ -95,6 +95,24 @@ def adopt(state: LearnerState, settings: LearnerSettings) -> None:
     state.held_out.resize(settings.held_out_size)
 
 
+def restore(state: LearnerState, store: Store, checkpoint: str) -> None:
+    """Weights, optimiser and record of absorbed weights of a checkpoint; windows, offsets and the count of steps stay.
+
+    Raises:
+        Corrupt, Unavailable: it is not whole.
+    """
+    manifest = checkpoints.verify(store, checkpoint)
+    policy = load_policy(checkpoints.policy_folder(store, checkpoint))
+    state.policy.module.load_state_dict(policy.module.state_dict())
+    rates = [(group["lr"], group["weight_decay"]) for group in state.optimiser.param_groups]
+    state.optimiser.state.clear()
+    if data := _training_file(store, manifest, OPTIMISER):
+        _load_optimiser(state.optimiser, data, manifest)
+    for group, (rate, decay) in zip(state.optimiser.param_groups, rates, strict=True):
+        group.update(lr=rate, weight_decay=decay)
+    state.absorbed = manifest.absorbed
+
+
 def own_weights(policy: Policy) -> Policy:
     """Copy the weights in place: mapped from a file they may lie at another alignment, by which matrix products round."""
     with torch.no_grad():

@@ -7,13 +7,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+import structlog
 import torch
 from torch import Tensor
 
 from reward.campaigns.relative import absorb
 from reward.settings import ServingScoreSettings
 from schemas.catalogue import Catalogue
-from schemas.errors import LearningError
+from schemas.errors import NotFinite
 from schemas.examples import TrainingExample
 from schemas.journal import StepIntent
 from schemas.posteriors import SnapshotPointer
@@ -31,6 +32,8 @@ from trainers.settings import LearnerSettings
 from trainers.state import LearnerState
 from trainers.targets import Targets, targets_of
 from trainers.warm_start import supervised_loss
+
+log = structlog.get_logger()
 
 
 @dataclass(frozen=True)
@@ -53,11 +56,19 @@ class Tools:
 def advance(
     tools: Tools, state: LearnerState, records: Sequence[Arrival], intent: StepIntent
 ) -> tuple[Batch, dict[str, float]]:
-    """The step that an intent and its records make, windows included; equal however often it is taken from one state."""
+    """The step that an intent and its records make, windows included; equal however often it is taken from one state.
+
+    A step whose loss or gradient is not finite changes no weight, and says so in its metrics (`trainers.guards`).
+    """
     settings = tools.settings
     random = draws(settings.seed, intent.random_counter)
     batch = compose(records, state.window, state.held_out, settings, random, intent.aside)
-    metrics = take_step(tools, state, batch, intent, random) if batch.views else {}
+    metrics: dict[str, float] = {}
+    try:
+        metrics = take_step(tools, state, batch, intent, random) if batch.views else {}
+    except NotFinite as error:
+        log.error("step left out", step=intent.step, error=str(error))
+        metrics = {"not_finite": 1.0}
     state.step = intent.step
     return batch, metrics
 
@@ -68,7 +79,7 @@ def take_step(
     """Update the policy by one batch; returns the metrics of the step.
 
     Raises:
-        LearningError: a loss or the gradient is not finite; the weights are then as before.
+        NotFinite: a loss or the gradient; the weights are then as before.
     """
     started, settings = time.perf_counter(), tools.settings
     state.policy.module.eval()  # dropout off: what is sampled is what is trained
@@ -161,6 +172,6 @@ def _update(state: LearnerState, loss: Tensor, max_norm: float) -> float:
     loss.backward()  # type: ignore[no-untyped-call]
     norm = torch.nn.utils.clip_grad_norm_(state.policy.module.parameters(), max_norm)
     if not torch.isfinite(norm):
-        raise LearningError(f"the gradient's norm is {norm.item()}", "lower the learning rate, or resume from a checkpoint")
+        raise NotFinite(f"the gradient's norm is {norm.item()}", "lower the learning rate, or resume from a checkpoint")
     state.optimiser.step()
     return float(norm)

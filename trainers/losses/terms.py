@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from schemas.errors import LearningError
+from schemas.errors import NotFinite
 
 Metrics = dict[str, Tensor]
 
@@ -19,8 +19,8 @@ def finite(loss: Tensor, name: str) -> Tensor:
     """The loss itself.
 
     Raises:
-        LearningError: it is NaN or infinite.
+        NotFinite: it is NaN or infinite.
     """
     if not torch.isfinite(loss):
-        raise LearningError(f"{name} is {loss.item()}", "lower the learning rate, or resume from the checkpoint before")
+        raise NotFinite(f"{name} is {loss.item()}", "lower the learning rate, or resume from the checkpoint before")
     return loss

@@ -1,0 +1,94 @@
+"""Guards over the learner's health: each has a name and a bound, is a function of the steps' metrics, and stops publishing.
+
+Steps go on, or start again from the last promoted checkpoint, by setting; `trainers.breaker` watches the log instead.
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections import deque
+from collections.abc import Callable, Mapping
+from typing import Final, NamedTuple
+
+from trainers.settings import GuardSettings
+
+#: Steps before the recent ones by which a reward's jump is measured, in lengths of the recent ones.
+BEFORE = 4
+
+
+class Alarm(NamedTuple):
+    """A guard's measure beyond its bound."""
+
+    guard: str
+    value: float
+    bound: float
+
+
+class Guards:
+    """Looks at the last steps. The same metrics in the same order give the same alarms."""
+
+    def __init__(self, settings: GuardSettings) -> None:
+        self._settings = settings
+        self._steps: deque[Mapping[str, float]] = deque(maxlen=settings.steps * (1 + BEFORE))
+        self._weights = -1
+
+    def see(self, metrics: Mapping[str, float], weights_version: int) -> None:
+        """A step was taken. Rewards under other weights are another measure: what came before them is forgotten."""
+        if weights_version != self._weights:
+            kept = [{k: v for k, v in one.items() if k != "reward"} for one in self._steps]
+            self._steps.clear()
+            self._steps.extend(kept)
+            self._weights = weights_version
+        self._steps.append(metrics)
+
+    def forget(self) -> None:
+        """The weights are others from here on."""
+        self._steps.clear()
+
+    def alarms(self) -> list[Alarm]:
+        """What is beyond its bound now."""
+        found = [Alarm(name, *measure(self)) for name, measure in _MEASURES.items()]
+        return [alarm for alarm in found if alarm.value > alarm.bound]
+
+    def _recent(self, metric: str) -> list[float]:
+        return [one[metric] for one in list(self._steps)[-self._settings.steps :] if metric in one]
+
+    def _not_finite(self) -> tuple[float, float]:
+        """Steps left out among the last ones."""
+        return sum(self._recent("not_finite")), 0.0
+
+    def _entropy_collapse(self) -> tuple[float, float]:
+        """exp(-H) with H the nats of all levels: the probability of an identifier where all the mass lay on equal ones."""
+        nats = [
+            sum(value for name, value in one.items() if name.startswith("entropy."))
+            for one in list(self._steps)[-self._settings.steps :]
+            if "entropy.1" in one
+        ]
+        full = len(nats) == self._settings.steps
+        return math.exp(-statistics.fmean(nats)) if full else 0.0, self._settings.most_certain
+
+    def _reward_jump(self) -> tuple[float, float]:
+        """Distance of the recent steps' mean reward from that of the steps before, in their standard deviations."""
+        rewards = [one["reward"] for one in self._steps if "reward" in one]
+        recent, before = rewards[-self._settings.steps :], rewards[: -self._settings.steps]
+        if len(before) < self._settings.steps * BEFORE:
+            return 0.0, self._settings.reward_jump
+        spread = statistics.pstdev(before)
+        moved = abs(statistics.fmean(recent) - statistics.fmean(before))
+        return moved / spread if spread > 0 else 0.0, self._settings.reward_jump
+
+    def _lag(self) -> tuple[float, float]:
+        """Examples that waited when the last step was taken."""
+        lags = self._recent("lag")
+        return lags[-1] if lags else 0.0, float(self._settings.max_lag)
+
+
+_MEASURES: Final[Mapping[str, Callable[[Guards], tuple[float, float]]]] = {
+    "not_finite": Guards._not_finite,
+    "entropy_collapse": Guards._entropy_collapse,
+    "reward_jump": Guards._reward_jump,
+    "lag": Guards._lag,
+}
+#: Guards whose alarm says something of the weights: what rolling back can mend.
+OF_WEIGHTS: Final = frozenset({"entropy_collapse", "reward_jump"})
