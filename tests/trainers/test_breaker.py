@@ -237,9 +237,7 @@ def test_with_skip_window_it_never_stands_still(start: tuple[Connections, str]) 
         update={"learner": SETTINGS.learner.model_copy(update={"breaker": BreakerSettings(on_broken="skip_window")})}
     )
     artefacts = Artefacts(identifiers="cb1", relevance="rel", frozen=frozen)
-    learner = Learner(
-        connections, Store(connections.store), artefacts, settings, lambda policy: tools(policy, settings.learner)
-    )
+    learner = Learner(connections, Store(connections.store), artefacts, settings, tools)
     try:
         wait_for(learner, lambda it: log_is_here(it) and it._breaker.newest)
         learn_all(learner)
