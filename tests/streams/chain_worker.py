@@ -50,9 +50,9 @@ class Forward:
 
 
 AGENTS = [
-    Agent("chain-first", (CLICKS,), lambda _: Forward(VIEWS, [None])),
-    Agent("chain-second", (VIEWS,), lambda _: Forward(DELTAS, [0])),
-    Agent("chain-third", (DELTAS,), lambda _: Forward(SNAPSHOTS, [0, 1])),
+    Agent("chain-first", (CLICKS,), (VIEWS,), lambda _: Forward(VIEWS, [None])),
+    Agent("chain-second", (VIEWS,), (DELTAS,), lambda _: Forward(DELTAS, [0])),
+    Agent("chain-third", (DELTAS,), (SNAPSHOTS,), lambda _: Forward(SNAPSHOTS, [0, 1])),
 ]
 
 if __name__ == "__main__":
