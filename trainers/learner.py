@@ -28,7 +28,16 @@ from trainers.breaker import Breaker
 from trainers.exposition import Exposition
 from trainers.follow import Feed
 from trainers.holding import Holding, quarantined
-from trainers.journal import Journal, decisions_of, intents_after, read_topic, results_of, settings_at, settings_before
+from trainers.journal import (
+    Journal,
+    check_scorer,
+    decisions_of,
+    intents_after,
+    read_topic,
+    results_of,
+    settings_at,
+    settings_before,
+)
 from trainers.policies.base import Policy
 from trainers.promotion import Present, Publisher
 from trainers.settings import LearnerSettings, TrainerSettings
@@ -121,6 +130,10 @@ class Learner:
         """Take the journalled steps after the checkpoint again, under the settings of that time, and settle what its publication
         left open."""
         reported = results_of(self._records)
+        check_scorer(self._pending, self._manifest.relevance_version, self._versions.relevance)
+        if self._manifest.relevance_version != self._versions.relevance:
+            scorers = {"before": self._manifest.relevance_version, "now": self._versions.relevance}
+            log.warning("another relevance scorer from here on", step=self.state.step, **scorers)
         self._feed.catch_up()
         if self._manifest.step > 0:
             self._publisher.settle(self._manifest, self.state, self._present(), decisions_of(self._records))
@@ -162,6 +175,7 @@ class Learner:
             random_counter=number,
             created_ms=int(time.time() * 1000),
             aside=self._breaker.aside,
+            relevance_version=self._versions.relevance,
         )
         self._journal.append(intent)
         return intent
