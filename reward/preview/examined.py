@@ -25,7 +25,7 @@ class NewestExamination:
     settings: PosteriorSettings
     _next: int = 0
     _pointer: SnapshotPointer | None = None
-    _held: Examination | None = None
+    _held: tuple[SnapshotPointer | None, Examination] | None = None
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
     def read(self) -> Examination:
@@ -35,11 +35,10 @@ class NewestExamination:
             Unavailable: Kafka does not answer, or the snapshot's file is gone.
         """
         with self._lock:
-            before, end = self._pointer, tails.ends(self.connections, SNAPSHOTS)[0][1]
             for message in tails.read(self.connections, SNAPSHOTS, {0: self._next}):
-                self._pointer = decode(SnapshotPointer, message.value() or b"")
-            self._next = end
-            if self._held is None or self._pointer != before:
-                held = self._pointer
-                self._held = PosteriorSnapshot.read(self.store, held).examination if held else start(self.settings)
-            return self._held
+                self._pointer, self._next = decode(SnapshotPointer, message.value() or b""), (message.offset() or 0) + 1
+            if self._held is None or self._held[0] != self._pointer:
+                pointer = self._pointer
+                said = PosteriorSnapshot.read(self.store, pointer).examination if pointer else start(self.settings)
+                self._held = pointer, said
+            return self._held[1]
