@@ -24,6 +24,7 @@ from headrace.topics_admin import create_topics
 from reward.campaigns.facts import Asked, ItemFacts
 from reward.campaigns.weighing import Weighing
 from reward.composite import serving_score
+from reward.examination import start
 from reward.preview.preview import preview
 from reward.preview.results import Preview
 from reward.preview.service import Previews
@@ -37,7 +38,7 @@ from schemas.connections import Connections
 from schemas.examples import ExampleItem, TrainingExample
 from schemas.pools import Pool
 from schemas.store import Store
-from schemas.topics import EXAMPLES, POOLS
+from schemas.topics import EXAMPLES, POOLS, SNAPSHOTS
 from schemas.views import ViewStatus
 from schemas.weights import RewardWeights
 
@@ -168,7 +169,7 @@ def main(arguments: Sequence[str] | None = None) -> Result:
     repeats = 5 if chosen.quick else 9
     with tempfile.TemporaryDirectory() as scratch, hold(Path(scratch)), Supervisor(Path(scratch)) as supervisor:
         connections = start_services(Path(scratch), Connections(redis="redis://127.0.0.1:1"), supervisor)
-        create_topics(connections, (EXAMPLES, POOLS))
+        create_topics(connections, (EXAMPLES, POOLS, SNAPSHOTS))
         store, catalogue = Store(str(Path(scratch) / "store")), shop()
         catalogue.save(store)
         fill(connections)
@@ -190,7 +191,10 @@ def main(arguments: Sequence[str] | None = None) -> Result:
             ours.append((spent, ALLOWED_S))
             against.append((spent, (time.perf_counter() - begin) * PAGES / LOOPED))
             row_of, facts = catalogue.row, ItemFacts.of(catalogue)
-            check(preview(part, stored.pools, CURRENT, DRAFT, row_of, facts, SETTINGS, found.at_ms), plain)
+            check(
+                preview(part, stored.pools, CURRENT, DRAFT, row_of, facts, SETTINGS, found.at_ms, start(SETTINGS.posterior)),
+                plain,
+            )
             if msgspec.structs.replace(again, warnings=()) != msgspec.structs.replace(found, warnings=()):
                 raise AssertionError("two previews of the same pages differ")
     if found.pages != PAGES or found.support.used != PAGES:

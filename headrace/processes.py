@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import signal
 import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from threading import Event
 
 from headrace.folder import RunFolder
@@ -15,16 +17,15 @@ from schemas.errors import Unavailable
 from schemas.store import Store
 
 
-def run_worker(name: str, folder: RunFolder, settings: Settings, instance: str | None = None) -> None:
-    """Run a stream worker; exit status 1 when it failed, so that whoever supervises it starts it again."""
+def run_worker(names: Sequence[str], folder: RunFolder, settings: Settings, instance: str | None = None) -> None:
+    """Run stream workers in this process; exit status 1 when it failed, so that whoever supervises it starts it again."""
     from streams import worker
 
-    if name not in worker.NAMES:
-        worker.agents_of(name, settings.connections, Store(settings.store), Artefacts(), settings.streams, settings.reward)
-    configure_tracing(settings.tracing, f"headrace-{name}")
+    worker.check_names(names)
+    configure_tracing(settings.tracing, f"headrace-{'-'.join(names)}")
     store = Store(settings.store)
-    artefacts = Artefacts() if name in ("attribution", "integrity") else _artefacts(store)
-    status = worker.run_worker(name, settings.connections, artefacts, settings.streams, settings.reward, store, instance)
+    artefacts = Artefacts() if {"attribution", "integrity"}.issuperset(names) else _artefacts(store)
+    status = worker.run_worker(names, settings.connections, artefacts, settings.streams, settings.reward, store, instance)
     sys.exit(status)
 
 
@@ -70,6 +71,28 @@ def until_stopped() -> Event:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     return stop
+
+
+class Stopped(BaseException):
+    """The process was asked to end in the midst of something (`ends_at_once`). No error: nothing may take it for one."""
+
+
+@contextmanager
+def ends_at_once(stop: Event) -> Iterator[None]:
+    """Inside, SIGTERM or Ctrl-C sets ``stop`` and raises `Stopped` out of whatever waits; a second one leaves the cleaning up alone.
+    Afterwards they do what they did before. Enter it in the main thread."""
+
+    def end(*_: object) -> None:
+        if not stop.is_set():
+            stop.set()
+            raise Stopped
+
+    before = {number: signal.signal(number, end) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _artefacts(store: Store) -> Artefacts:

@@ -19,8 +19,6 @@ from headrace.supervisor import Supervisor
 from headrace.topics_admin import create_topics
 from schemas.database import open_database
 
-#: Stream workers, in the order of the data's way.
-WORKERS = ("attribution", "posteriors", "rewarding", "keywords", "integrity")
 #: Environment variable of a worker's Prometheus port.
 METRICS_PORT = "HEADRACE_STREAMS__RUNTIME__METRICS_PORT"
 #: Torch is loaded in these; glibc otherwise keeps an arena per thread, tens of MB each.
@@ -48,12 +46,13 @@ class Stack:
     def start_workers(self) -> None:
         """Start the stream workers, one of each, under names that make a restarted one take its partitions back at once.
 
-        The metrics' port, when it is set, is the first one's; the others count on from it.
+        The metrics' port, when it is set, is the first process's; the others count on from it.
         """
         port = self.settings.streams.runtime.metrics_port
-        for n, name in enumerate(WORKERS):
+        for n, names in enumerate(worker_processes(self.settings)):
             own = {METRICS_PORT: str(port + n)} if port else {}  # one machine: each needs a port of its own
-            self.supervisor.start(self._child(f"worker-{name}", "worker", name, "--instance", name, env=own), wait=False)
+            first, command = names[0], ("worker", *names, "--instance", names[0])
+            self.supervisor.start(self._child(f"worker-{first}", *command, env=own), wait=False)
 
     def start_learner(self) -> None:
         """Start the learner."""
@@ -75,6 +74,15 @@ class Stack:
             ready=(lambda: answers(ready)) if ready else None,
             ready_timeout_s=120.0,
         )
+
+
+def worker_processes(settings: Settings) -> tuple[tuple[str, ...], ...]:
+    """The workers of each process, in the order of the data's way. A process costs 100 MB before it does anything, and
+    integrity has little to do."""
+    others = ("posteriors",), ("rewarding",), ("keywords",)
+    if settings.streams.integrity.apart:
+        return ("attribution",), *others, ("integrity",)
+    return ("attribution", "integrity"), *others
 
 
 @contextmanager

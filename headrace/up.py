@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
+from contextlib import ExitStack
 from pathlib import Path
 from threading import Event, Thread
 
 from headrace.errand import run_errand
 from headrace.folder import RunFolder
 from headrace.logs import configure_logs
-from headrace.processes import until_stopped
+from headrace.processes import Stopped, ends_at_once, until_stopped
 from headrace.settings import Settings, load_settings, with_open_console
 from headrace.stack import Stack, open_stack
 from headrace.story import Story
@@ -30,6 +31,20 @@ def run_up(run: Path | None, data: str | None, seed: int | None, items: int | No
         ServiceFailed: a process ended again and again.
     """
     story, stop = Story(), until_stopped()
+    with ExitStack() as running:
+        try:
+            with ends_at_once(stop):
+                stack = _start(story, running, run, data, seed, items)
+        except Stopped:
+            story.say("stopping")
+            return
+        stay_up(story, stack, stop)
+
+
+def _start(
+    story: Story, running: ExitStack, run: Path | None, data: str | None, seed: int | None, items: int | None
+) -> Stack:
+    """Everything up, a new run prepared; ``running`` ends it."""
     folder = RunFolder(run.resolve()) if run else RunFolder.new()
     settings = folder.settings() if folder.settings_file.is_file() else _new(data, seed, items)
     if not Store(settings.store or str(folder.store)).exists(PATH):
@@ -37,25 +52,24 @@ def run_up(run: Path | None, data: str | None, seed: int | None, items: int | No
     folder.create()
     configure_logs(folder.logs / "headrace.log")
     story.say(f"[bold]Headrace[/] up; run folder {folder.root}")
-    with open_stack(folder, settings) as stack:
-        if not Store(stack.settings.store).exists(PATH):
-            with story.errand() as tell:
-                arguments = ("prepare", "--run", str(folder.root))
-                prepared = run_errand(
-                    arguments,
-                    folder.logs / "prepare.log",
-                    lambda s, share, note: tell(s.replace("_", " "), share, note),
-                    stack.settings.secret_environment(),
-                )
-            for note in prepared["notes"]:
-                story.say(note)
-        with story.stage("start", "Workers, learner, search server and console"):
-            stack.start_workers()
-            stack.start_learner()
-            stack.start_server()
-            stack.start_console()
-        story.say(f"Kafka {stack.settings.kafka}")
-        stay_up(story, stack, stop)
+    stack = running.enter_context(open_stack(folder, settings))
+    if not Store(stack.settings.store).exists(PATH):
+        with story.errand() as tell:
+            prepared = run_errand(
+                ("prepare", "--run", str(folder.root)),
+                folder.logs / "prepare.log",
+                lambda s, share, note: tell(s.replace("_", " "), share, note),
+                stack.settings.secret_environment(),
+            )
+        for note in prepared["notes"]:
+            story.say(note)
+    with story.stage("start", "Workers, learner, search server and console"):
+        stack.start_workers()
+        stack.start_learner()
+        stack.start_server()
+        stack.start_console()
+    story.say(f"Kafka {stack.settings.kafka}")
+    return stack
 
 
 def stay_up(story: Story, stack: Stack, stop: Event) -> None:

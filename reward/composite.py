@@ -80,11 +80,12 @@ def click_if_examined(clicked: ArrayLike, examined: ArrayLike, ctr: ArrayLike) -
     """Probability [...] of a click had the item been examined, given what was seen of it: R_co without the page's places.
 
     With theta = ``examined`` the probability that its place was looked at (0: not shown) and c = ``ctr`` the probability
-    of a click when it is: 1 where it was clicked; else P(would click | no click) = c (1 - theta) / (1 - theta c). An item
-    on top without a click is worth nothing, one that nobody saw what is believed of it. An observed R_co pays the top
+    of a click when it is: 1 where it was clicked; else P(would click | no click) = c (1 - theta) / (1 - theta c). Theta and c
+    belong to one snapshot, as c was estimated under its theta; estimates are relative to the first place, and what
+    they have above it counts as 1. An item on top without a click is worth nothing, one that nobody saw what is believed of it. An observed R_co pays the top
     places for being there, and what is not shown for nothing: a learner on it confirms the order it began with.
     """
-    c, theta = np.asarray(ctr, dtype=np.float64), np.asarray(examined, dtype=np.float64)
+    c, theta = np.asarray(ctr, dtype=np.float64), np.minimum(np.asarray(examined, dtype=np.float64), 1.0)
     c = np.clip(c, CTR_FLOOR, 1 - CTR_FLOOR)
     chance: Floats = np.where(np.asarray(clicked) > 0, 1.0, c * (1 - theta) / (1 - theta * c))
     return chance

@@ -23,6 +23,7 @@ class StepIntent(msgspec.Struct, frozen=True, tag_field="type", tag="intent"):
     created_ms: int
     #: Stretches ``[start, end)`` of event time (ms) in which the log was broken: examples of pages shown in them are put aside.
     aside: tuple[tuple[int, int], ...] = ()
+    relevance_version: str = ""  #: scorer of the rollouts' tiers; empty: the one that the checkpoint before it names
     v: int = 1
 
 

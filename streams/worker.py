@@ -20,7 +20,7 @@ NAMES = ("attribution", "posteriors", "rewarding", "keywords", "integrity")
 
 
 def run_worker(
-    name: str,
+    names: Sequence[str],
     connections: Connections,
     artefacts: Artefacts,
     settings: StreamSettings | None = None,
@@ -28,26 +28,42 @@ def run_worker(
     store: Store | None = None,
     instance: str | None = None,
 ) -> int:
-    """Run one worker until SIGTERM (returns 0) or a failure (returns 1).
+    """Run these workers in one process until SIGTERM (returns 0) or a failure (returns 1).
 
-    ``store`` defaults to the one of ``connections``. ``instance`` is a name that no other process of the same
+    Several share memory and a processor; the state of each is its own, so they may be parted again. ``store`` defaults to the one of ``connections``. ``instance`` is a name that no other process of the same
     worker has at the same time: with it a restart takes its partitions back at once. Without one, several may be started
     freely.
 
     Raises:
-        InvalidRequest: no such worker.
+        InvalidRequest: no such worker, one named twice, or keywords beside another: it is no agent of this runtime.
         Unavailable: the broker or the topics do not come up.
     """
+    check_names(names)
     settings = settings or StreamSettings()
     store = store or Store(connections.store)
-    if name == "keywords":
+    if "keywords" in names:
         from streams.keywords.agent import run as run_keywords
 
         return run_keywords(connections, store, artefacts, settings.keywords, instance=instance, runtime=settings.runtime)
-    agents = agents_of(name, connections, store, artefacts, settings, reward)
+    agents = [a for name in names for a in agents_of(name, connections, store, artefacts, settings, reward)]
     from streams.runtime.process import run
 
-    return run(agents, connections, store, settings.runtime, f"headrace-{name}", instance)
+    return run(agents, connections, store, settings.runtime, f"headrace-{'-'.join(names)}", instance)
+
+
+def check_names(names: Sequence[str]) -> None:
+    """Whether these workers can run in one process.
+
+    Raises:
+        InvalidRequest: as `run_worker`.
+    """
+    for name in names:
+        if name not in NAMES:
+            raise InvalidRequest("worker", name, f"one of {', '.join(NAMES)}", "name one of them")
+    if len(set(names)) < max(1, len(names)):
+        raise InvalidRequest("workers", " ".join(names) or "none", "at least one, each once", "name each once")
+    if "keywords" in names and len(names) > 1:
+        raise InvalidRequest("workers", " ".join(names), "keywords alone in its process", "start it apart")
 
 
 def agents_of(

@@ -151,6 +151,23 @@ def restored_after(records: Sequence[JournalRecord], step: int) -> str:
     return back[-1] if back else ""
 
 
+def check_scorer(intents: Sequence[StepIntent], before: str, present: str) -> None:
+    """Refuse to take steps again with tiers of another relevance scorer than they were taken with. ``before``: the scorer that
+    the checkpoint names, for intents that name none.
+
+    Raises:
+        Incompatible: ``present`` is another one.
+    """
+    for intent in intents:
+        made_with = intent.relevance_version or before
+        if made_with != present:
+            remedy = (
+                f"`headrace relevance use {made_with}`, start the learner and stop it in good order: it leaves a checkpoint, "
+                "from which any scorer may go on"
+            )
+            raise Incompatible(f"relevance scorer of the journalled step {intent.step}", made_with, present, remedy)
+
+
 def results_of(records: Sequence[JournalRecord]) -> set[int]:
     """Steps whose result is in the journal."""
     return {record.step for record in records if isinstance(record, StepResult)}

@@ -30,6 +30,7 @@ from trainers.follow import Feed
 from trainers.holding import Holding, quarantined
 from trainers.journal import (
     Journal,
+    check_scorer,
     decisions_of,
     intents_after,
     read_topic,
@@ -133,6 +134,10 @@ class Learner:
         """Take the journalled steps after the checkpoint again, under the settings of that time, and settle what its publication
         left open."""
         reported = results_of(self._records)
+        check_scorer(self._pending, self._manifest.relevance_version, self._versions.relevance)
+        if self._manifest.relevance_version != self._versions.relevance:
+            scorers = {"before": self._manifest.relevance_version, "now": self._versions.relevance}
+            log.warning("another relevance scorer from here on", step=self.state.step, **scorers)
         self._feed.catch_up()
         if self._manifest.step > 0:
             self._publisher.settle(self._manifest, self.state, self._present(), decisions_of(self._records))
@@ -175,6 +180,7 @@ class Learner:
             random_counter=number,
             created_ms=int(time.time() * 1000),
             aside=self._breaker.aside,
+            relevance_version=self._versions.relevance,
         )
         self._journal.append(intent)
         return intent

@@ -17,6 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 from reward.campaigns.facts import Asked, ItemFacts
 from reward.campaigns.weighing import Weighing
 from reward.composite import TERMS, click_if_examined, item_terms, term_shares
+from reward.examination import Examination
 from reward.text import normalise
 from schemas.catalogue import Catalogue
 from schemas.examples import TrainingExample
@@ -36,6 +37,10 @@ class Tiers(Protocol):
 
 class ClickRates(Protocol):
     """Calibrated posterior CTR; `reward.snapshot.PosteriorSnapshot` is one."""
+
+    @property
+    def examination(self) -> Examination:
+        """How likely each position is looked at, as the rates were estimated under."""
 
     def ctr(self, query_key: str, items: Sequence[str]) -> tuple[Floats, Floats, Floats]:
         """(mean, variance, effective sample size) per item."""
@@ -69,10 +74,10 @@ class GroupRewards:
 class RewardModel:
     """Scores identifiers of the catalogue's trie for requests."""
 
-    def __init__(self, catalogue: Catalogue, trie: Trie, tiers: Tiers, position_power: float | None = None) -> None:
-        """``position_power``: examination of place k is k ** -power, and an item without a click counts with its chance
-        of one (`click_if_examined`); None: R_co as observed (EQUATIONS 3)."""
-        self._catalogue, self._trie, self._tiers, self._power = catalogue, trie, tiers, position_power
+    def __init__(self, catalogue: Catalogue, trie: Trie, tiers: Tiers, *, expected: bool = False) -> None:
+        """``expected``: an item without a click counts with its chance of one (`click_if_examined`), by the snapshot's own
+        examination of its place; else R_co as observed (EQUATIONS 3)."""
+        self._catalogue, self._trie, self._tiers, self._expected = catalogue, trie, tiers, expected
         self.facts = ItemFacts.of(catalogue)
         self._weighing = Weighing(RewardWeights(), self.facts)
 
@@ -129,8 +134,10 @@ class RewardModel:
         ordered_P = [done[item].orders if item in done else 0 for item in items]
         tier_P, _ = self._tiers.tiers(view.query, row_P)
         ctr_P, _, _ = rates.ctr(normalise(view.query), items)
-        if self._power is not None:
-            examined_P = [done[item].position ** -self._power if item in done else 0.0 for item in items]
+        if self._expected:
+            # Not shown is looked at by nobody: as a position, 0 would stand for a place that is looked at for certain.
+            position_P = np.array([done[item].position if item in done else 0 for item in items])
+            examined_P = np.where(position_P > 0, rates.examination.at(position_P), 0.0)
             clicked_P = click_if_examined(clicked_P, examined_P, ctr_P)
         weights_P = self._weighing.of(asked_of(view), row_P, view.ts)
         terms_P3 = item_terms(tier_P, ctr_P, clicked_P, ordered_P, weights_P)

@@ -64,7 +64,7 @@ def open_tools(
         catalogue=catalogue,
         trie=trie,
         builder=PromptBuilder(policy.tokenizer, identifiers.query_sids, encoder, sid_of, policy.settings.prompt),
-        rewards=RewardModel(catalogue, trie, scorer, reward.posterior.position_power if expected else None),
+        rewards=RewardModel(catalogue, trie, scorer, expected=expected),
         rates=Snapshots(store, reward.posterior),
         pairs=load_sampler(store, artefacts.identifiers, settings.seed) if mixed else None,
         settings=settings,

@@ -14,10 +14,13 @@ from headrace.services.kafka import kafka_child
 from headrace.topics_admin import create_topics
 from schemas.connections import Connections
 from schemas.errors import ServiceFailed
-from schemas.topics import COMMITS, FACTS, INPUTS, QUARANTINE, STATES, VIEWS, Topic
+from schemas.topics import Topic
+from streams.attribution.core import attribution_agent
+from streams.runtime.process import topics_of
+from streams.settings import AttributionSettings
 
 #: What an attribution worker needs.
-TOPICS = (*INPUTS, VIEWS, FACTS, QUARANTINE, COMMITS, STATES)
+TOPICS = topics_of([attribution_agent(AttributionSettings())])
 #: Longest wait for a broker to be ready, on a busy machine (s).
 READY_S = 180.0
 

@@ -31,8 +31,12 @@ def status(
     run: RunOption = None,
     json: JsonOption = None,
 ) -> None:
-    """The newest windows with what is broken in them, and each check's last value against its bound."""
-    from streams.integrity.reading import verdicts
+    """The newest windows with what is broken in them, and each check's last value against its bound.
+
+    Training waits for healthy windows; the posterior counts take in the clicks of broken ones, too: from which snapshot on is
+    said beneath.
+    """
+    from streams.integrity.reading import counted_from, verdicts
 
     _, settings = open_live_run(run, kafka_alone=True)
     found = verdicts(settings.connections)
@@ -45,6 +49,14 @@ def status(
         console.print("No window has been judged: none is over yet, or the integrity worker does not run.")
     elif found[-1].stands:
         console.print(f"[red]The log is broken[/] since {_time(found[-1].start)}: `headrace integrity show` says more.")
+    if broken := [verdict for verdict in found[-limit:] if verdict.stands]:
+        version = counted_from(settings.connections, broken[0].start)
+        since = "the next snapshot" if version is None else f"snapshot {version}"
+        days = settings.reward.posterior.half_life_days
+        console.print(
+            f"The posterior CTR counts what {len(broken)} broken windows told, from {since} on; "
+            f"it weighs half after {days:g} days. Labels that are repaired (`headrace switch-topics`) take it back."
+        )
     emit(found[-limit:], json)
 
 

@@ -46,7 +46,10 @@ def up(
 
 
 def worker(
-    name: Annotated[str, typer.Argument(help="attribution, posteriors, rewarding or keywords")],
+    names: Annotated[
+        list[str],
+        typer.Argument(metavar="NAME", help="attribution, posteriors, rewarding, integrity; or keywords, alone."),
+    ],
     run: RunOption = None,
     instance: Annotated[
         str | None,
@@ -57,10 +60,14 @@ def worker(
         ),
     ] = None,
 ) -> None:
-    """Run one stream worker. Start as many as the topics have partitions."""
+    """Run a stream worker, or several in one process. Start as many as the topics have partitions.
+
+    Several in one process (`headrace worker attribution integrity`) take less memory. A worker is either always apart or
+    always beside the same others: in two kinds of process at once it would take its partitions from itself.
+    """
     from headrace.processes import run_worker
 
-    run_worker(name, *open_run(run), instance)
+    run_worker(names, *open_run(run), instance)
 
 
 def learn(run: RunOption = None) -> None:

@@ -15,6 +15,7 @@ from reward.campaigns.facts import ItemFacts
 from reward.campaigns.force import in_force
 from reward.campaigns.weighing import Weighing
 from reward.desk.meeting import overlaps
+from reward.examination import Examination
 from reward.preview.expected import expected_effect
 from reward.preview.moves import largest, moves_of, places
 from reward.preview.pages import Floats, Ints, Pages
@@ -33,7 +34,8 @@ NAMELESS: Final = "(no category)"
 
 def preview(
     examples: Sequence[TrainingExample], pools: Mapping[str, Pool], current: RewardWeights, draft: RewardWeights,
-    row: Mapping[str, int], facts: ItemFacts, settings: RewardSettings, at_ms: int, *, expected_interaction: bool = True,
+    row: Mapping[str, int], facts: ItemFacts, settings: RewardSettings, at_ms: int,
+    examination: Examination | None,
 ) -> Preview:  # fmt: skip
     """Compare two books.
 
@@ -42,7 +44,8 @@ def preview(
         pools: what pages were drawn from, by request id; a page without one is left out where it is needed.
         row, facts: the catalogue's rows by item id, and what campaigns ask of them.
         at_ms: event time at which a campaign must run to count. Items are as new as they were on their page.
-        expected_interaction: as the learner's setting ``interaction``; False: clicks as observed.
+        examination: of the snapshot that the learner takes next, where its setting ``interaction`` is expected; None: clicks
+            as observed.
 
     Raises:
         InvalidRequest: no examples.
@@ -51,8 +54,7 @@ def preview(
     drawn = Pools.of(pools, pages, row)
     all_facts = facts.with_blank()
     before, after = (Weighing(in_force(book, at_ms), all_facts) for book in (current, draft))
-    power = settings.posterior.position_power if expected_interaction else None
-    terms = reward_terms(pages, before, power), reward_terms(pages, after, power)
+    terms = reward_terms(pages, before, examination), reward_terms(pages, after, examination)
     rewards = terms[0].sum(axis=-1), terms[1].sum(axis=-1)
     first, scores = None, list[Floats]()
     if drawn is not None:
@@ -70,7 +72,8 @@ def preview(
         pages=len(pages),
         queries=len(pages.queries),
         unknown_items=unknown,
-        interaction="expected" if expected_interaction else "observed",
+        interaction="observed" if examination is None else "expected",
+        examination_version=0 if examination is None else examination.version,
         rewards=item_rewards(*rewards),
         term_shares_before=shares_of(pages, terms[0]),
         term_shares_after=shares_of(pages, terms[1]),

@@ -113,6 +113,7 @@ class Preview(msgspec.Struct, frozen=True):
     queries: int
     unknown_items: int  #: shown, but not in the catalogue: no campaign that names categories or brands applies to them
     interaction: str  #: as the learner's setting: expected or observed
+    examination_version: int  #: snapshot whose examination the expected interaction goes by; 0: the start's, or none
     rewards: ItemRewards
     term_shares_before: dict[str, float]
     term_shares_after: dict[str, float]

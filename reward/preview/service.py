@@ -8,6 +8,7 @@ import msgspec
 
 from reward.campaigns.facts import ItemFacts
 from reward.preview.effect import Effect, effect
+from reward.preview.examined import NewestExamination
 from reward.preview.preview import preview
 from reward.preview.reading import RecentPages, Stored
 from reward.preview.results import Preview
@@ -25,13 +26,14 @@ class Previews:
         self, connections: Connections, store: Store, settings: RewardSettings, *,
         count: int | None = None, expected_interaction: bool = True,
     ) -> None:  # fmt: skip
-        """``count``: newest examples to run over, instead of the setting; ``expected_interaction`` as `preview` takes it.
+        """``count``: newest examples to run over, instead of the setting; ``expected_interaction`` as the
+        learner's setting ``interaction``; False: clicks as observed.
 
         Raises:
             InvalidRequest: ``count`` is outside its bounds.
         """
         self._connections, self._store, self._settings = connections, store, settings
-        self._expected = expected_interaction
+        self._examination = NewestExamination(connections, store, settings.posterior) if expected_interaction else None
         self.recent = RecentPages(connections, settings.preview.examples if count is None else count)
 
     def preview(self, current: RewardWeights, draft: RewardWeights, at_ms: int | None = None) -> Preview:
@@ -40,14 +42,14 @@ class Previews:
 
         Raises:
             InvalidRequest: no examples yet.
-            Unavailable: Kafka or the catalogue is not there.
+            Unavailable: Kafka, the catalogue or the newest snapshot is not there.
         """
         stored = self.recent.read()
         row, facts = self._items
         at_ms = _when(stored, current, draft) if at_ms is None else at_ms
         found = preview(
             stored.examples, stored.pools, current, draft, row, facts, self._settings, at_ms,
-            expected_interaction=self._expected,
+            self._examination.read() if self._examination else None,
         )  # fmt: skip
         return msgspec.structs.replace(found, warnings=(*found.warnings, *_remarks(stored, found, self.recent.count)))
 

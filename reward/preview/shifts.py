@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike
 
 from reward.campaigns.weighing import Weighing
 from reward.composite import TERMS, click_if_examined, item_terms, term_shares
+from reward.examination import Examination
 from reward.preview.pages import Floats, Pages
 from reward.preview.results import ItemRewards, Ranking
 
@@ -21,14 +22,14 @@ BINS: Final = 20
 ROUNDING: Final = 1e-12
 
 
-def reward_terms(pages: Pages, weighing: Weighing, position_power: float | None) -> Floats:
+def reward_terms(pages: Pages, weighing: Weighing, examination: Examination | None) -> Floats:
     """Weighted terms [P, 3] of the shown items, as the learner scores them (`trainers.rewards.RewardModel`).
 
-    ``position_power``: a click counts with its chance at an examined place (`click_if_examined`); None: as observed.
+    ``examination``: a click counts with its chance at an examined place (`click_if_examined`); None: as observed.
     """
     clicked_P: ArrayLike = pages.clicks_P
-    if position_power is not None:
-        clicked_P = click_if_examined(clicked_P, pages.position_P.astype(np.float64) ** -position_power, pages.ctr_P)
+    if examination is not None:
+        clicked_P = click_if_examined(clicked_P, examination.at(pages.position_P), pages.ctr_P)
     weights = weighing.of_pages(pages.asked, pages.ts_M, pages.page_P, pages.row_P)
     return item_terms(pages.tier_P, pages.ctr_P, clicked_P, pages.orders_P, weights)
 

@@ -17,7 +17,7 @@ from schemas.events import Click, Event, Impression, Order, Return, Tick
 from schemas.integrity import Sample
 from schemas.quarantine import Reason
 from schemas.store import sha256
-from schemas.topics import CLICKS, IMPRESSIONS, INPUTS, ORDERS
+from schemas.topics import CLICKS, FACTS, IMPRESSIONS, INPUTS, ORDERS, VIEWS
 from streams.attribution.emission import tick
 from streams.attribution.join import Join
 from streams.attribution.state import BUCKET_MS, PLACES, Phase, State, Waiting, load
@@ -214,4 +214,6 @@ def _check_items(event: Impression, known: Callable[[str], bool]) -> None:
 def attribution_agent(settings: AttributionSettings, known_items: Callable[[str], bool] | None = None) -> Agent:
     """The agent for the runtime."""
     rules = sha256(settings.model_dump_json().encode())[:16]
-    return Agent(NAME, INPUTS, lambda partition: AttributionCore(partition, settings, known_items), rules=rules)
+    return Agent(
+        NAME, INPUTS, (VIEWS, FACTS), lambda partition: AttributionCore(partition, settings, known_items), rules=rules
+    )

@@ -10,8 +10,9 @@ from schemas.connections import Connections
 from schemas.errors import InvalidRequest, Unavailable
 from schemas.examples import TrainingExample
 from schemas.integrity import Release, Verdict
+from schemas.posteriors import SnapshotPointer
 from schemas.quarantine import Reason
-from schemas.topics import EXAMPLES, FACTS, VERDICTS
+from schemas.topics import EXAMPLES, FACTS, SNAPSHOTS, VERDICTS
 from streams.producing import EventProducer
 from streams.quarantine import Entry, Wanted, listing, mark_sent
 from streams.runtime.core import Record
@@ -48,6 +49,22 @@ def find(connections: Connections, start: int) -> Verdict:
         if verdict.start == start:
             return verdict
     raise InvalidRequest("window", start, "the start of a judged one", "see `headrace integrity status`")
+
+
+def counted_from(connections: Connections, start: int, timeout_s: float = 30.0) -> int | None:
+    """Version of the first posterior snapshot that may count pages which the window beginning at ``start`` touches: they
+    go out from then on. None: it is still to come.
+
+    Raises:
+        Unavailable: the broker does not answer in ``timeout_s``.
+    """
+    reader = LogReader(connections, timeout_s)
+    for batch in reader.read(SNAPSHOTS.name, 0, *reader.bounds(SNAPSHOTS.name, 0)):
+        for record in batch:
+            pointer: SnapshotPointer = decode(SnapshotPointer, record.value)
+            if pointer.stamp >= start:
+                return pointer.version
+    return None
 
 
 def release(connections: Connections, start: int, author: str, reason: str, patience_s: float = PATIENCE_S) -> int:

@@ -10,6 +10,9 @@ class IntegritySettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
+    apart: bool = Field(
+        default=False, description="under `headrace up` a process of its own, instead of a place in attribution's"
+    )
     false_alarms: float = Field(
         default=1e-6, gt=0, le=0.05, description="chance that a check breaks in a healthy window, under its assumption"
     )

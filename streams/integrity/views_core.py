@@ -5,19 +5,17 @@ A view counts once, at its first revision, in the window it is emitted in; views
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from typing import Final
 
 import msgspec
 
-from schemas.codec import decode, encode
-from schemas.errors import InvalidEvent
-from schemas.events import SUPPORT_FLOOR, Tick
+from schemas.codec import encode
+from schemas.events import SUPPORT_FLOOR
 from schemas.integrity import SAMPLES, Facts, Sample
 from schemas.topics import FACTS, VIEWS
 from schemas.views import View
-from streams.runtime.core import Blob, Output, Record
-from streams.runtime.refusal import refuse
+from streams.runtime.core import Output
+from streams.views import Followed, ViewsCore
 
 NAME: Final = "integrity"
 
@@ -29,54 +27,26 @@ class _Odd(msgspec.Struct, array_like=True):
     sample: Sample
 
 
-class _State(msgspec.Struct):
+class _State(Followed):
     stamp: int = 0  # end of the last window told
-    newest: int = 0
     draws: tuple[int, float, int] = (0, 0.0, 0)  # positions, inverse propensities, supports
     clicks: tuple[int, int] = (0, 0)  # items clicked, items shown
-    drawn: list[_Odd] = []
-    clicked: list[_Odd] = []
-    counters: dict[str, int] = {}
+    drawn: list[_Odd] = msgspec.field(default_factory=list)
+    clicked: list[_Odd] = msgspec.field(default_factory=list)
 
 
-class ViewFactsCore:
+class ViewFactsCore(ViewsCore[_State]):
     """``width_s``: of a window, as the join has it."""
 
+    name = NAME
+
     def __init__(self, partition: int, width_s: int) -> None:
-        self._partition, self._width = partition, width_s * 1_000
-        self._outputs: list[Output] = []
-        self._become(_State())
+        self._width = width_s * 1_000
+        super().__init__(partition, _State())
 
-    def _become(self, state: _State) -> None:
-        self._state, self.counters = state, state.counters
-
-    @property
-    def watermark(self) -> int:
-        """Event time (ms) below which no further view is emitted."""
-        return self._state.newest
-
-    @property
-    def progress(self) -> Mapping[str, int]:
-        """Nothing: there is one input."""
-        return {}
-
-    def apply(self, topic: str, records: Sequence[Record]) -> None:
-        """Count views; a record that cannot be read goes to quarantine."""
-        for record in records:
-            try:
-                event: View | Tick = decode(VIEWS.kind, record.value)
-            except InvalidEvent as error:
-                self._add_to(f"quarantined.{error.reason}")
-                self._outputs.append(refuse(NAME, topic, self._partition, record, error.reason, str(error)))
-                continue
-            if isinstance(event, Tick):
-                self._add_to("ticks")
-                self._pass(event.ts)
-            else:
-                self._add_to("views")
-                self._pass(event.emitted_at)
-                if event.revision == 1:
-                    self._count(event, record.offset)
+    def _take(self, view: View, offset: int) -> None:
+        if view.revision == 1:
+            self._count(view, offset)
 
     def _count(self, view: View, offset: int) -> None:
         state = self._state
@@ -100,7 +70,6 @@ class ViewFactsCore:
     def _pass(self, now: int) -> None:
         """Event time has come to ``now``: tell the window that had views, and the last one over, even if it is empty."""
         state = self._state
-        state.newest = max(state.newest, now)
         over = now // self._width * self._width
         if over <= state.stamp:
             return
@@ -123,14 +92,6 @@ class ViewFactsCore:
         state.draws, state.clicks, state.drawn, state.clicked = (0, 0.0, 0), (0, 0), [], []
         self._add_to("windows")
 
-    def advance(self) -> None:
-        """Nothing is left to fire: windows close as records pass them."""
-
-    def drain(self) -> tuple[list[Output], list[Blob]]:
-        """Outputs since the last call."""
-        outputs, self._outputs = self._outputs, []
-        return outputs, []
-
     def dump(self) -> bytes:
         """The state as msgpack."""
         return msgspec.msgpack.encode(self._state)
@@ -138,6 +99,3 @@ class ViewFactsCore:
     def load(self, data: bytes) -> None:
         """Become what `dump` returned."""
         self._become(msgspec.msgpack.decode(data, type=_State))
-
-    def _add_to(self, name: str) -> None:
-        self.counters[name] = self.counters.get(name, 0) + 1

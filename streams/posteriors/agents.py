@@ -11,7 +11,7 @@ from schemas.catalogue import Catalogue
 from schemas.connections import Connections
 from schemas.identifiers import read_sids
 from schemas.store import Store, sha256
-from schemas.topics import DELTAS, VIEWS
+from schemas.topics import DELTAS, SNAPSHOTS, VIEWS
 from streams.posteriors import counts_core, merger_core
 from streams.posteriors.counts_core import CountsCore
 from streams.posteriors.merger_core import MergerCore
@@ -32,10 +32,11 @@ def posteriors_agents(connections: Connections, store: Store, artefacts: Artefac
 
     shape = posterior.model_dump_json().encode()
     return [
-        Agent(counts_core.NAME, (VIEWS,), lambda partition: CountsCore(partition, posterior)),
+        Agent(counts_core.NAME, (VIEWS,), (DELTAS,), lambda partition: CountsCore(partition, posterior)),
         Agent(
             merger_core.NAME,
             (DELTAS,),
+            (SNAPSHOTS,),
             lambda _: MergerCore(sources, posterior, prefixes()),
             tell_snapshots,
             sha256(shape + artefacts.identifiers.encode())[:16],

@@ -6,7 +6,7 @@ that event time has gone past it; views come in order of ``emitted_at``, so noth
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from typing import Final
 
 import msgspec
@@ -14,71 +14,43 @@ import msgspec
 from reward.counts import UNIT
 from reward.settings import PosteriorSettings
 from reward.text import normalise
-from schemas.codec import decode, encode
-from schemas.errors import InvalidEvent
-from schemas.events import Tick
+from schemas.codec import encode
 from schemas.posteriors import CountDelta, PosteriorDelta
-from schemas.topics import DELTAS, VIEWS
+from schemas.topics import DELTAS
 from schemas.views import View
 from streams.posteriors.open_counts import OpenCounts
-from streams.runtime.core import Blob, Output, Record
-from streams.runtime.refusal import refuse
+from streams.runtime.core import Output
+from streams.views import Followed, ViewsCore
 
 NAME: Final = "posteriors"
 #: Deltas are cut into records of about this size (bytes), below the broker's and the reader's limit.
 PART_BYTES: Final = 400_000
 
 
-class _State(msgspec.Struct):
+class _State(Followed):
     emitted: int = 0  # the last stamp told
-    newest: int = 0
-    counters: dict[str, int] = {}
     open: tuple[CountDelta, ...] = ()
 
 
-class CountsCore:
+class CountsCore(ViewsCore[_State]):
     """One partition of views in, `PosteriorDelta` out."""
 
+    name = NAME
+
     def __init__(self, partition: int, settings: PosteriorSettings) -> None:
-        self._partition, self._settings = partition, settings
-        self._every = settings.snapshot_every_s * 1_000
-        self._outputs: list[Output] = []
-        self._become(_State())
+        self._settings, self._every = settings, settings.snapshot_every_s * 1_000
+        super().__init__(partition, _State())
 
     def _become(self, state: _State) -> None:
-        self._state, self.counters, self._open = state, state.counters, OpenCounts(state.open)
+        super()._become(state)
+        self._open = OpenCounts(state.open)
 
-    @property
-    def watermark(self) -> int:
-        """Event time (ms) below which no further view is emitted."""
-        return self._state.newest
-
-    @property
-    def progress(self) -> Mapping[str, int]:
-        """Nothing: there is one input."""
-        return {}
-
-    def apply(self, topic: str, records: Sequence[Record]) -> None:
-        """Count views; a record that cannot be read goes to quarantine."""
-        for record in records:
-            try:
-                event: View | Tick = decode(VIEWS.kind, record.value)
-            except InvalidEvent as error:
-                self._add_to(f"quarantined.{error.reason}")
-                self._outputs.append(refuse(NAME, topic, self._partition, record, error.reason, str(error)))
-                continue
-            if isinstance(event, Tick):
-                self._add_to("ticks")
-                self._pass(event.ts)
-            else:
-                self._add_to("views")
-                self._pass(event.emitted_at)
-                self._open.add(view_deltas(event, self._settings))
+    def _take(self, view: View, offset: int) -> None:
+        self._open.add(view_deltas(view, self._settings))
 
     def _pass(self, now: int) -> None:
         """Close every stamp before ``now``: one that has content, and the last, which tells that time went on."""
         state = self._state
-        state.newest = max(state.newest, now)
         limit = (now - 1) // self._every * self._every
         if limit <= state.emitted:
             return
@@ -97,14 +69,6 @@ class CountsCore:
             self._outputs.append(Output(DELTAS.name, str(self._partition).encode(), encode(told), 0))
         self._add_to("stamps")
 
-    def advance(self) -> None:
-        """Nothing is left to fire: stamps close as records pass them."""
-
-    def drain(self) -> tuple[list[Output], list[Blob]]:
-        """Outputs since the last call."""
-        outputs, self._outputs = self._outputs, []
-        return outputs, []
-
     def dump(self) -> bytes:
         """The state as msgpack."""
         self._state.open = self._open.deltas()
@@ -113,9 +77,6 @@ class CountsCore:
     def load(self, data: bytes) -> None:
         """Become what `dump` returned."""
         self._become(msgspec.msgpack.decode(data, type=_State))
-
-    def _add_to(self, name: str) -> None:
-        self.counters[name] = self.counters.get(name, 0) + 1
 
 
 def view_deltas(view: View, settings: PosteriorSettings) -> Iterator[CountDelta]:

@@ -45,7 +45,7 @@ def taken_back(view: View | TrainingExample) -> bool:
 def _page(view: View | TrainingExample) -> tuple[Any, ...]:
     return (
         view.ts, view.user, view.query, view.recent_queries, view.recent_items, view.candidates, view.checkpoint,
-        view.weights_version,
+        view.weights_version, view.segment, view.market,
     )  # fmt: skip
 
 
@@ -62,12 +62,13 @@ def _label(view: View | TrainingExample) -> tuple[Any, ...]:
 
 def view_values(view: View) -> tuple[Any, ...]:
     """The compared fields of a view."""
-    return (*_label(view), (*_page(view), view.session, view.snapshot_version))
+    return (*_label(view), (*_page(view), view.session, view.snapshot_version, view.support))
 
 
 def _example_values(example: TrainingExample) -> tuple[Any, ...]:
-    facts = tuple((e.tier, e.tier_confidence, e.ctr, e.ctr_variance) for e in example.items)
-    return (*_label(example), _page(example), facts, (example.relevance_version, example.snapshot_version))
+    facts = tuple((e.tier, e.tier_confidence, e.ctr, e.ctr_variance, e.ctr_ess) for e in example.items)
+    versions = (example.relevance_version, example.snapshot_version, example.calibrator_version)
+    return (*_label(example), _page(example), facts, versions)
 
 
 _LABEL = ("clicks", "orders", "value", "items", "status", REVISION, "page")
@@ -81,6 +82,11 @@ KINDS: Mapping[str, Kind] = {
     SNAPSHOTS.name: Kind(
         ("version", "content", "calibrator", "pairs"),
         lambda s: f"stamp {s.stamp}",
-        lambda s: (s.version, s.sha256, s.calibrator_version, s.pairs),
+        lambda s: (
+            s.version,
+            (s.sha256, s.examination_version, s.identifiers),
+            (s.calibrator_version, s.corrector),
+            (s.pairs, s.evicted),
+        ),
     ),
 }

@@ -8,15 +8,15 @@ from pathlib import Path
 
 from reward.encoder import SentenceEncoder
 from reward.relevance import RelevanceScorer
-from reward.settings import RewardSettings
+from reward.settings import PosteriorSettings, RewardSettings
 from reward.snapshot import PosteriorSnapshot
 from schemas.artefacts import Artefacts
 from schemas.catalogue import Catalogue
 from schemas.connections import Connections
 from schemas.posteriors import SnapshotPointer
 from schemas.store import Store
-from schemas.topics import SNAPSHOTS, VIEWS
-from streams.rewarding.core import NAME, RewardingCore
+from schemas.topics import EXAMPLES, SNAPSHOTS, VIEWS
+from streams.rewarding.core import NAME, RewardingCore, Tiers
 from streams.rewarding.traces import tell_traces
 from streams.runtime.core import Agent
 
@@ -34,11 +34,21 @@ def rewarding_agent(connections: Connections, store: Store, artefacts: Artefacts
     folder = settings.relevance.model
     encoder = SentenceEncoder(Path(folder) if folder else None)
     scorer = RelevanceScorer.load(store, artefacts.relevance, catalogue, encoder)
-    load = snapshot_loader(store)
+    return agent_of(catalogue, scorer, snapshot_loader(store), settings.posterior)
+
+
+def agent_of(
+    catalogue: Catalogue,
+    tiers: Tiers,
+    load: Callable[[SnapshotPointer], PosteriorSnapshot],
+    settings: PosteriorSettings,
+) -> Agent:
+    """The agent over what is loaded already: see `RewardingCore`."""
     return Agent(
         NAME,
         (VIEWS, SNAPSHOTS),
-        lambda partition: RewardingCore(partition, catalogue, scorer, load, settings.posterior),
+        (EXAMPLES,),
+        lambda partition: RewardingCore(partition, catalogue, tiers, load, settings),
         tell_traces,
     )
 

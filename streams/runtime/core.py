@@ -82,14 +82,16 @@ class Core(Protocol):
 
 @dataclass(frozen=True)
 class Agent:
-    """An agent for the runtime: its name, its inputs (co-partitioned), and how to build the core of a partition.
+    """An agent for the runtime: its name, its inputs (co-partitioned), the topics that its outputs go to, and how to build
+    the core of a partition.
 
     ``build(partition)`` returns a fresh core. Quarantine outputs go to `schemas.topics.QUARANTINE` in the same
-    transaction as everything else.
+    transaction as everything else; every agent may have them, so none names it.
     """
 
     name: str
     inputs: tuple[Topic, ...]
+    outputs: tuple[Topic, ...]
     build: Callable[[int], Core]
     #: Told of outputs once their transaction is committed, in its thread; what it does must not matter to any record.
     told: Callable[[Sequence[Output]], None] | None = None

@@ -74,9 +74,11 @@ class Host:
         self._pace(slot)
 
     def _pace(self, slot: Slot) -> None:
-        """Pause the inputs that have run ahead, so that a catch-up does not fill the memory; let the others go on."""
-        ahead = {TP(topic, slot.partition) for topic in slot.ahead()}
-        paused = {tp for tp in self._paused if tp.partition == slot.partition and tp.topic in slot.next}
+        """Pause the inputs that have run ahead, so that a catch-up does not fill the memory; let the others go on. An input that
+        several agents read waits for each of them."""
+        beside = [one for one in self.slots.values() if one.partition == slot.partition]
+        ahead = {TP(topic, slot.partition) for one in beside for topic in one.ahead()}
+        paused = {tp for tp in self._paused if tp.partition == slot.partition}
         if ahead - paused:
             self._app.consumer.pause_partitions(ahead - paused)
         if paused - ahead:

@@ -15,7 +15,7 @@ from schemas.admission import probe_kafka
 from schemas.connections import Connections
 from schemas.errors import Refused, Unavailable
 from schemas.store import Store
-from schemas.topics import COMMITS, QUARANTINE, STATES
+from schemas.topics import COMMITS, QUARANTINE, STATES, Topic
 from streams.runtime import metrics
 from streams.runtime.core import Agent
 from streams.runtime.faust_internals import Chunk, ChunkApp, add_agent, new_app
@@ -135,14 +135,19 @@ async def _first(timeout_s: float, *events: asyncio.Event) -> None:
         task.cancel()
 
 
+def topics_of(agents: Sequence[Agent]) -> tuple[Topic, ...]:
+    """Everything that a worker of these agents reads and writes, each once."""
+    own = (topic for agent in agents for topic in (*agent.inputs, *agent.outputs))
+    return tuple({topic.name: topic for topic in (*own, QUARANTINE, COMMITS, STATES)}.values())
+
+
 def await_topics(connections: Connections, agents: Sequence[Agent], timeout_s: float) -> None:
     """Wait for the broker, and until the topics that these agents need are there with the right partitions.
 
     Raises:
         Unavailable: not within ``timeout_s``; Refused, at once: the broker does not let us in.
     """
-    inputs = {topic.name: topic.partitions or connections.partitions for agent in agents for topic in agent.inputs}
-    needed = inputs | {topic.name: connections.partitions for topic in (COMMITS, STATES, QUARANTINE)}
+    needed = {topic.name: topic.partitions or connections.partitions for topic in topics_of(agents)}
     deadline = time.monotonic() + timeout_s
     while True:
         try:

@@ -19,6 +19,9 @@ from streams.runtime.core import Output
 
 log = structlog.get_logger(__name__)
 
+#: What the client says of a topic that the broker has looked for and does not have, or not with that partition. It looks for
+#: half a minute; the transaction is then aborted, and the next try is told at once.
+_MISSING = (KafkaError._UNKNOWN_TOPIC, KafkaError._UNKNOWN_PARTITION)
 #: Time for one try of a call to the transaction coordinator (s).
 TRY_S = 10.0
 
@@ -70,6 +73,7 @@ class TransactionWriter:
 
         Raises:
             Conflict: another producer has taken this id, or the broker has given the transaction up.
+            Unavailable: the broker has no such topic or partition.
         """
         while True:
             try:
@@ -86,7 +90,7 @@ class TransactionWriter:
         `abandon` is next.
 
         Raises:
-            Conflict: as `write`.
+            Conflict, Unavailable: as `write`.
         """
         while True:
             try:
@@ -157,6 +161,12 @@ class TransactionWriter:
                 return
             except BufferError:
                 self._producer.poll(0.1)
+            except KafkaException as error:
+                if error.args[0].code() not in _MISSING:
+                    raise
+                self.abandon()
+                place, remedy = f"topic {output.topic}, partition {partition}", "create it: `headrace topics --create`"
+                raise Unavailable(place, error.args[0].str(), remedy) from error
 
     def _send_first(self, outputs: Sequence[Output], partition: int) -> int:
         if not outputs:

@@ -24,8 +24,9 @@ from schemas.errors import Forbidden, InvalidRequest
 from schemas.events import Click, Impression, Order, Tick
 from schemas.examples import TrainingExample
 from schemas.integrity import Verdict
+from schemas.posteriors import SnapshotPointer
 from schemas.quarantine import Quarantined
-from schemas.topics import EXAMPLES, INPUTS, QUARANTINE
+from schemas.topics import EXAMPLES, INPUTS, QUARANTINE, SNAPSHOTS
 from schemas.views import ViewStatus
 from streams.integrity.reading import find, release, verdicts
 from streams.quarantine import Wanted, listing
@@ -120,6 +121,12 @@ def told(verdict: Verdict) -> Verdict:
 def look(connections: Connections, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     said = command(monkeypatch, connections, "status", "--json", str(tmp_path / "status.json"))
     assert "The log is broken" in said and "ctr" in said
+    assert "counts what 2 broken windows told, from the next snapshot on" in " ".join(said.split())
+    with feeder(connections) as send:
+        for version, stamp in ((1, BROKEN - HOUR), (2, BROKEN + HOUR), (3, BROKEN + 9 * HOUR)):
+            send(SNAPSHOTS.name, 0, encode(SnapshotPointer(version, stamp, "p", "", 0, 1)))
+    again = command(monkeypatch, connections, "status")
+    assert "from snapshot 2 on; it weighs half after 7 days" in " ".join(again.split())
     assert [v["broken"] for v in json.loads((tmp_path / "status.json").read_text())].count(True) == 2
     said = command(monkeypatch, connections, "show", str(BROKEN))
     ctr = next(check for check in find(connections, BROKEN).failed if check.name == "ctr")

@@ -65,7 +65,7 @@ def test_expected_clicks_are_the_true_ones() -> None:
             request.ts, request.request_id, request.query, tuple(names), *columns, TEMPERATURE, "c", 1
         )
     said = preview(
-        examples, pools, TODAY, DRAFT, world.catalogue.row, ItemFacts.of(world.catalogue), RewardSettings(), NOW_MS
+        examples, pools, TODAY, DRAFT, world.catalogue.row, ItemFacts.of(world.catalogue), RewardSettings(), NOW_MS, None
     )
     assert said.support.used == PAGES and said.support.inconsistent == 0
     before, after = truth.mean(axis=1)

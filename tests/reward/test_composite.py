@@ -86,6 +86,11 @@ def test_click_if_examined_against_drawn_users(theta: float, c: float) -> None:
     assert click_if_examined(True, theta, c) == 1.0
 
 
+def test_a_place_cannot_be_looked_at_more_often_than_always() -> None:
+    """Examination is estimated relative to the first place, and may come out above it: 1.4 there is 1, so worth nothing."""
+    np.testing.assert_array_equal(click_if_examined([0, 1], 1.4, 0.9), [0.0, 1.0])
+
+
 def test_click_if_examined_is_unbiased_where_the_observed_click_is_not() -> None:
     """Over many views its mean is c at any place: theta c * 1 + (1 - theta c) * c (1 - theta) / (1 - theta c) = c."""
     c, theta_k = 0.37, np.arange(1, 11) ** -0.85

@@ -14,6 +14,7 @@ from scipy.stats import kendalltau
 
 from reward.campaigns.facts import Asked, ItemFacts
 from reward.campaigns.weighing import Weighing
+from reward.examination import start
 from reward.preview.pages import Pages
 from reward.preview.preview import preview
 from reward.preview.results import Preview
@@ -39,7 +40,8 @@ def book(*campaigns: Campaign, **changes: Any) -> RewardWeights:
 
 
 def run(toys: Toys, draft: RewardWeights, current: RewardWeights = TODAY, at_ms: int = NOW_MS, **options: Any) -> Preview:
-    return preview(toys.examples, toys.pools, current, draft, toys.row, toys.facts, SETTINGS, at_ms, **options)
+    examination = options.get("examination", start(SETTINGS.posterior))
+    return preview(toys.examples, toys.pools, current, draft, toys.row, toys.facts, SETTINGS, at_ms, examination)
 
 
 def page(toys: Toys, n: int, *facts: tuple[str, int, float, int, int]) -> Any:
@@ -60,7 +62,7 @@ def test_item_rewards_and_rankings_by_hand() -> None:
         page(toys, 0, ("i0", 3, 0.1, 0, 0), ("i1", 1, 0.2, 2, 0)), page(toys, 1, ("i2", 2, 0.1, 0, 0), ("i3", 0, 0.2, 0, 0)),
     ]  # fmt: skip
     toys.pools.clear()
-    found = run(toys, book(relevance=2.0), expected_interaction=False)
+    found = run(toys, book(relevance=2.0), examination=None)
     assert (found.rewards.before, found.rewards.after) == pytest.approx((9.6 / 4, 15.6 / 4))
     assert found.rewards.changed == 0.75 and found.rewards.change["mean"] == pytest.approx(1.5)
     assert (found.rewards.change["q00"], found.rewards.change["q100"]) == pytest.approx((0, 3))
@@ -98,7 +100,7 @@ def test_tau_is_scipys(seed: int) -> None:
     """tau-b, ties included, over pages of several lengths."""
     toys = preview_toys.make(6, seed=seed, shown=(1, 2, 5))
     draft = book(relevance=0.0, ctr=0.0, click=5.0)
-    found = run(toys, draft, expected_interaction=False)
+    found = run(toys, draft, examination=None)
     said = []
     for e in toys.examples:
         before = [i.tier + i.ctr + (4 if i.orders else 3 * min(i.clicks, 1)) for i in e.items]
@@ -257,7 +259,7 @@ def test_overlaps_of_what_is_new_name_the_winner() -> None:
 
 def test_without_examples_it_says_what_is_missing() -> None:
     with pytest.raises(InvalidRequest, match="click window"):
-        preview([], {}, TODAY, TODAY, {}, ItemFacts.of(preview_toys.catalogue(3)), SETTINGS, NOW_MS)
+        preview([], {}, TODAY, TODAY, {}, ItemFacts.of(preview_toys.catalogue(3)), SETTINGS, NOW_MS, None)
 
 
 def test_a_blank_row_belongs_to_no_scope() -> None:

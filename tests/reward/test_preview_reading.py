@@ -5,16 +5,25 @@ from __future__ import annotations
 import dataclasses
 
 import msgspec
+import numpy as np
 import pytest
 
 from headrace.services.ports import free_port
+from reward.counts import UNIT, Counts
+from reward.examination import start
+from reward.preview.examined import NewestExamination
 from reward.preview.reading import SLACK_MS, RecentPages
+from reward.settings import PosteriorSettings
+from reward.snapshot import PosteriorSnapshot
 from schemas import tails
 from schemas.codec import encode
 from schemas.connections import Connections
 from schemas.errors import InvalidRequest, Unavailable
 from schemas.examples import TrainingExample
-from schemas.topics import EXAMPLES, POOLS, WEIGHTS
+from schemas.posteriors import CountDelta, SnapshotPointer
+from schemas.store import Store
+from schemas.topics import EXAMPLES, POOLS, SNAPSHOTS, WEIGHTS
+from streams.producing import EventProducer
 from tests.reward import preview_toys
 from tests.reward.preview_toys import NOW_MS, Log, Toys
 
@@ -113,3 +122,20 @@ def test_nothing_there(fresh_topics: Connections) -> None:
 def test_the_number_of_examples_has_bounds(count: int) -> None:
     with pytest.raises(InvalidRequest, match="1 to 200,000"):
         RecentPages(Connections(kafka=f"127.0.0.1:{free_port()}"), count)
+
+
+def test_the_examination_is_that_of_the_newest_snapshot(fresh_topics: Connections) -> None:
+    """Before any snapshot the start's; then the last one's of partition 0, also of those that come after the first read."""
+    store, settings = Store(fresh_topics.store), PosteriorSettings()
+    newest = NewestExamination(fresh_topics, store, settings)
+    assert newest.read() == start(settings)
+    for version, clicks in ((1, 900), (2, 500), (3, 300)):
+        counts = Counts(CountDelta("q", "a", 0, 1_000 * UNIT, n, 0, 0, place) for place, n in ((1, 1_000), (2, clicks)))
+        data = PosteriorSnapshot.build(counts, version, settings, version=version)
+        store.write(f"posteriors/{version}", data)
+        pointer = SnapshotPointer(version, version, f"posteriors/{version}", PosteriorSnapshot(data).sha256, 0, 1)
+        with EventProducer(fresh_topics) as producer:
+            producer.send(SNAPSHOTS.name, encode(pointer), b"", 0)
+        assert newest.read().version == version
+        np.testing.assert_array_equal(newest.read().theta_T, PosteriorSnapshot(data).examination.theta_T)
+    assert newest.read().theta_T[1] < 0.5

@@ -108,7 +108,7 @@ def test_a_pool_holds_what_campaigns_and_checkpoint_make_of_it(shop: Shop, prior
     ]  # fmt: skip
     catalogue, ours = shop.world.catalogue, sum(a.weights_version == 4 for a in answers)
     pools = {pool.request_id: pool for pool in sink.pools}
-    about = (catalogue.row, ItemFacts.of(catalogue), RewardSettings(), requests[0].ts)
+    about = (catalogue.row, ItemFacts.of(catalogue), RewardSettings(), requests[0].ts, None)
     fine = preview(examples, pools, book, book, *about).support
     assert (fine.inconsistent, fine.used) == (0, 40)
     other = msgspec.structs.replace(book, relevance=0.31)  # seen on the pages whose pools have more than one tier

@@ -1,4 +1,5 @@
-"""A worker process of the tests: three agents in a row in one app, over topics of two and of one partition."""
+"""A worker process of the tests: three agents in a row in one app, over topics of two and of one partition, and one that reads
+beside the second what that reads."""
 
 from __future__ import annotations
 
@@ -10,7 +11,7 @@ import msgspec
 
 from schemas.connections import Connections
 from schemas.store import Store
-from schemas.topics import CLICKS, DELTAS, SNAPSHOTS, VIEWS, Topic
+from schemas.topics import CLICKS, DELTAS, POOLS, SNAPSHOTS, VIEWS, Topic
 from streams.runtime.core import Agent, Blob, Output, Record
 from streams.runtime.process import run
 from streams.settings import RuntimeSettings
@@ -50,9 +51,10 @@ class Forward:
 
 
 AGENTS = [
-    Agent("chain-first", (CLICKS,), lambda _: Forward(VIEWS, [None])),
-    Agent("chain-second", (VIEWS,), lambda _: Forward(DELTAS, [0])),
-    Agent("chain-third", (DELTAS,), lambda _: Forward(SNAPSHOTS, [0, 1])),
+    Agent("chain-first", (CLICKS,), (VIEWS,), lambda _: Forward(VIEWS, [None])),
+    Agent("chain-second", (VIEWS,), (DELTAS,), lambda _: Forward(DELTAS, [0])),
+    Agent("chain-third", (DELTAS,), (SNAPSHOTS,), lambda _: Forward(SNAPSHOTS, [0, 1])),
+    Agent("chain-beside", (VIEWS,), (POOLS,), lambda _: Forward(POOLS, [None])),
 ]
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ import pytest
 
 from schemas.connections import Connections
 from schemas.store import Store
-from schemas.topics import CLICKS, SNAPSHOTS
+from schemas.topics import CLICKS, POOLS, SNAPSHOTS
 from streams.accounting import totals
 from streams.lag import lags
 from tests.streams.conftest import Worker, committed, feeder
@@ -22,7 +22,8 @@ pytestmark = pytest.mark.services
 def test_a_chain_of_agents_passes_each_record_on_exactly_once_over_kills(
     fresh_topics: Connections, unique: Callable[[str], str], tmp_path: Path
 ) -> None:
-    """600 records in two partitions, through three agents, the last writing to both partitions; three kills."""
+    """600 records in two partitions, through three agents, the last writing to both partitions; a fourth takes what the second
+    takes, too; three kills."""
     rng, group = random.Random(8), unique("chain")
 
     def start() -> Worker:
@@ -40,7 +41,7 @@ def test_a_chain_of_agents_passes_each_record_on_exactly_once_over_kills(
                 one.kill()
                 one = start()
         deadline = time.monotonic() + 120
-        while totals(fresh_topics).get("chain-third", {}).get("seen", 0) < 600:
+        while any(totals(fresh_topics).get(last, {}).get("seen", 0) < 600 for last in ("chain-third", "chain-beside")):
             assert time.monotonic() < deadline, one.log.read_text()[-3_000:]
             time.sleep(0.2)
         assert one.stop() == 0, one.log.read_text()[-3_000:]
@@ -51,8 +52,11 @@ def test_a_chain_of_agents_passes_each_record_on_exactly_once_over_kills(
     assert sorted(out[0]) == [b"%05d" % n for n in range(600)]
     for parity in (0, 1):  # what came in by one partition stays in its order
         assert [v for v in out[0] if int(v) % 2 == parity] == [b"%05d" % n for n in range(600) if n % 2 == parity]
+    beside = [value for partition in committed(fresh_topics, POOLS.name) for _, value in partition]
+    assert sorted(beside) == [b"%05d" % n for n in range(600)]
     assert {(lag.agent, lag.partition): lag.lag for lag in lags(fresh_topics)} == {
         ("chain-first", 0): 0, ("chain-first", 1): 0, ("chain-second", 0): 0, ("chain-second", 1): 0, ("chain-third", 0): 0,
+        ("chain-beside", 0): 0, ("chain-beside", 1): 0,
     }  # fmt: skip
     # Of 300 records a partition: 3 files each of the first and the second agent; of 600: 6 of the third. The name holds
     # agent topic, count and record, so what a replay after a kill writes again has the same name.

@@ -127,7 +127,7 @@ def test_a_rebuilt_topic_stands_in_for_an_input(fresh_topics: Connections, uniqu
     make(fresh_topics, ATTRIBUTION, VIEWS, base)
     logs = [[Record(n, 0, k, v) for n, (k, v) in enumerate(p)] for p in committed(fresh_topics, base)]
 
-    counting = Agent("posteriors", (VIEWS,), lambda p: CountsCore(p, SETTINGS))
+    counting = Agent("posteriors", (VIEWS,), (DELTAS,), lambda p: CountsCore(p, SETTINGS))
     make(fresh_topics, counting, DELTAS, deltas, upstream=[base])
     want = list[bytes]()
     for partition, log in enumerate(logs):
@@ -148,7 +148,9 @@ def test_a_rebuilt_topic_stands_in_for_an_input(fresh_topics: Connections, uniqu
     items = tuple(sorted({item.item for p in committed(fresh_topics, base) for v in views(p) for item in v.items}))
     n = len(items)
     catalogue = Catalogue(items, items, ("x",) * n, ("",) * n, np.ones(n, np.float32), np.zeros(n, np.int64), ({},) * n)
-    rewarding = Agent("rewarding", (VIEWS,), lambda _: RewardingCore(0, catalogue, RowTiers(), snapshot_of, rules))
+    rewarding = Agent(
+        "rewarding", (VIEWS,), (EXAMPLES,), lambda _: RewardingCore(0, catalogue, RowTiers(), snapshot_of, rules)
+    )
     make(fresh_topics, rewarding, EXAMPLES, examples, upstream=[base])
     made = [[decode(EXAMPLES.kind, raw) for _, raw in p] for p in committed(fresh_topics, examples)]
     assert [[e.example_id for e in p] for p in made] == [

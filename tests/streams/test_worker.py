@@ -29,4 +29,18 @@ def test_the_attribution_worker_loads_neither_torch_nor_the_text_encoder() -> No
 def test_an_unknown_worker_is_refused_with_the_names_there_are() -> None:
     """No process, no broker is needed for that."""
     with pytest.raises(InvalidRequest, match="one of attribution, posteriors, rewarding, keywords"):
-        run_worker("atribution", Connections(store="/tmp/none"), Artefacts())
+        run_worker(["atribution"], Connections(store="/tmp/none"), Artefacts())
+
+
+@pytest.mark.parametrize(
+    ("names", "why"),
+    [
+        (["attribution", "attribution"], "each once"),
+        ([], "at least one"),
+        (["keywords", "integrity"], "keywords alone"),
+        (["integrity", "nobody"], "one of attribution"),
+    ],
+)
+def test_workers_that_cannot_share_a_process_are_refused(names: list[str], why: str) -> None:
+    with pytest.raises(InvalidRequest, match=why):
+        run_worker(names, Connections(store="/tmp/none"), Artefacts())

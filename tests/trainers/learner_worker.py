@@ -28,9 +28,11 @@ CHANGED = SETTINGS.model_copy(
 )
 
 
-def open_learner(connections: Connections, frozen: str, settings: TrainerSettings = SETTINGS) -> Learner:
+def open_learner(
+    connections: Connections, frozen: str, settings: TrainerSettings = SETTINGS, relevance: str = "rel"
+) -> Learner:
     """The toy shop's learner."""
-    artefacts = Artefacts(identifiers="cb1", relevance="rel", frozen=frozen)
+    artefacts = Artefacts(identifiers="cb1", relevance=relevance, frozen=frozen)
     return Learner(connections, Store(connections.store), artefacts, settings, tools)
 
 

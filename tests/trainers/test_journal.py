@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from schemas.connections import Connections
@@ -9,7 +10,7 @@ from schemas.errors import Corrupt, Incompatible
 from schemas.journal import GateDecision, StepIntent, StepResult, TrainingSettings
 from schemas.topics import STEPS
 from schemas.weights import RewardWeights
-from trainers.journal import Journal, decisions_of, intents_after, read_topic, results_of, settings_at
+from trainers.journal import Journal, check_scorer, decisions_of, intents_after, read_topic, results_of, settings_at
 from trainers.settings import LearnerSettings
 
 
@@ -46,6 +47,18 @@ def test_two_intents_for_one_step_are_two_learners() -> None:
     """The second names other offsets."""
     with pytest.raises(Corrupt, match="two intents for step 5"):
         intents_after([intent(5), intent(5, offset=3)], 4)
+
+
+def test_steps_are_taken_again_by_their_own_scorer_alone() -> None:
+    """An intent that names none is the checkpoint's. Without steps to take again any scorer may go on."""
+    old, new = intent(5), msgspec.structs.replace(intent(6), relevance_version="new")
+    check_scorer([old], "old", "old")
+    check_scorer([new], "old", "new")
+    check_scorer([], "old", "new")
+    with pytest.raises(Incompatible, match="step 5: expected 'old', found 'new'; `headrace relevance use old`"):
+        check_scorer([old], "old", "new")
+    with pytest.raises(Incompatible, match="step 6: expected 'new', found 'old'"):
+        check_scorer([old, new], "old", "old")
 
 
 def test_the_last_decision_about_a_checkpoint_counts() -> None:

@@ -13,10 +13,11 @@ from numpy.typing import NDArray
 
 from reward.campaigns.force import in_force
 from reward.campaigns.weighing import Weighing
+from reward.examination import start
 from reward.preview.pages import Pages
 from reward.preview.preview import preview
 from reward.preview.shifts import reward_terms
-from reward.settings import RewardSettings
+from reward.settings import PosteriorSettings, RewardSettings
 from reward.snapshot import PosteriorSnapshot
 from reward.text import normalise
 from schemas.campaigns import Campaign, Multipliers, Scope
@@ -28,20 +29,29 @@ from tests.trainers.learner_toys import RuleTiers
 from trainers.identifiers.trie import Trie
 from trainers.rewards import RewardModel
 
-POWER = RewardSettings().posterior.position_power
 ITEMS = 60
 
 
 def snapshot() -> PosteriorSnapshot:
-    """Clicks on some pairs, so that rates differ."""
+    """Clicks on some pairs, each shown at two places, so that rates differ and examination is estimated."""
     from reward.counts import Counts
-    from reward.settings import PosteriorSettings
     from schemas.posteriors import CountDelta
 
     rng = np.random.default_rng(4)
     pairs = [(f"query {q}", f"i{n}") for q in range(3) for n in range(0, ITEMS, 2)]
-    deltas = [CountDelta(q, i, 0, int(rng.integers(1, 90)) * 2**20, int(rng.integers(0, 40)), 0) for q, i in pairs]
+    deltas = [
+        CountDelta(q, i, 0, int(rng.integers(40, 90)) * 2**20, int(rng.integers(0, 40)), 0, 0, place)
+        for n, (q, i) in enumerate(pairs)
+        for place in (1 + n % 6, 1 + (n + 3) % 6)
+    ]
     return PosteriorSnapshot(PosteriorSnapshot.build(Counts(deltas), 0, PosteriorSettings()))
+
+
+def test_the_examination_is_the_snapshots_own() -> None:
+    """So that what follows tells it from the power that everything starts from."""
+    settings, places = PosteriorSettings(), np.arange(1, 7)
+    assert snapshot().examination.version == 1
+    assert np.abs(snapshot().examination.at(places) - start(settings).at(places)).max() > 0.1
 
 
 def factual(toys: Toys, rates: PosteriorSnapshot) -> list[TrainingExample]:
@@ -82,17 +92,17 @@ BOOKS = [
 
 
 @pytest.mark.parametrize("book", BOOKS, ids=["defaults", "other defaults", "campaigns"])
-@pytest.mark.parametrize("power", [POWER, None], ids=["expected", "observed"])
+@pytest.mark.parametrize("expected", [True, False], ids=["expected", "observed"])
 @settings(max_examples=15)
 @given(st.integers(0, 10**6))
-def test_item_rewards_are_the_learners(book: RewardWeights, power: float | None, seed: int) -> None:
+def test_item_rewards_are_the_learners(book: RewardWeights, expected: bool, seed: int) -> None:
     """`RewardModel.score` of the shown items' identifiers, one page at a time, to 1e-6; and the terms apart."""
     toys, rates = preview_toys.make(12, seed=seed, items=ITEMS, shown=(1, 4, 6), queries=3), snapshot()
     examples = factual(toys, rates)
     now = in_force(book, NOW_MS)
     pages = Pages.of(examples, toys.row)
-    said_P3 = reward_terms(pages, Weighing(now, toys.facts.with_blank()), power)
-    model = RewardModel(toys.catalogue, trie(), RuleTiers(), power)
+    said_P3 = reward_terms(pages, Weighing(now, toys.facts.with_blank()), rates.examination if expected else None)
+    model = RewardModel(toys.catalogue, trie(), RuleTiers(), expected=expected)
     of = {request: said_P3[pages.page_P == m] for m, request in enumerate(pages.requests)}
     for e in examples:
         leaf_G: NDArray[np.int64] = trie().leaf_of_item_N[[toys.row[item.item] for item in e.items]]
@@ -104,8 +114,8 @@ def test_item_rewards_are_the_learners(book: RewardWeights, power: float | None,
 def test_the_previews_means_are_those_of_the_learner() -> None:
     """The means before and after, and the shares of variance of pages of one length, from the learner's own numbers."""
     toys, rates = preview_toys.make(40, items=ITEMS, shown=5, queries=3), snapshot()
-    examples, model = factual(toys, rates), RewardModel(toys.catalogue, trie(), RuleTiers(), POWER)
-    found = preview(examples, {}, BOOKS[0], BOOKS[2], toys.row, toys.facts, RewardSettings(), NOW_MS)
+    examples, model = factual(toys, rates), RewardModel(toys.catalogue, trie(), RuleTiers(), expected=True)
+    found = preview(examples, {}, BOOKS[0], BOOKS[2], toys.row, toys.facts, RewardSettings(), NOW_MS, rates.examination)
     leaf_BG = np.array([trie().leaf_of_item_N[[toys.row[item.item] for item in e.items]] for e in examples])
     shares = (found.term_shares_before, found.term_shares_after)
     for book, mean, share in zip((BOOKS[0], BOOKS[2]), (found.rewards.before, found.rewards.after), shares, strict=True):

@@ -23,7 +23,7 @@ from schemas.campaigns import Campaign, Multipliers
 from schemas.checkpoints import Candidate, Manifest, Promotion
 from schemas.codec import encode
 from schemas.connections import Connections
-from schemas.errors import Corrupt, InvalidRequest, Unavailable
+from schemas.errors import Corrupt, Incompatible, InvalidRequest, Unavailable
 from schemas.journal import JournalRecord, StepIntent, StepResult
 from schemas.store import Store
 from schemas.topics import CANDIDATES, EXAMPLES, PROMOTED, QUARANTINE, STEPS, WEIGHTS
@@ -93,6 +93,24 @@ def tear_newest(store: Store) -> None:
     assert len(whole) > 2, "too few checkpoints to lose one"
     path = store.folder(checkpoints.path_of(whole[-1])) / "manifest.json"
     path.write_bytes(path.read_bytes()[:-20])
+
+
+@pytest.mark.services
+def test_an_intent_names_its_scorer_and_is_not_taken_again_under_another(fresh_topics: Connections) -> None:
+    """A learner decides on a step and is gone before it has taken it; the next one comes with another scorer of relevance."""
+    frozen = save_warm_start(Store(fresh_topics.store), policy_toys.toy_policy(), 0, VERSIONS, {}).checkpoint
+    first = open_learner(fresh_topics, frozen)
+    try:
+        first.resume()
+        assert first.intend().relevance_version == "rel"
+    finally:
+        first.close()
+    second = open_learner(fresh_topics, frozen, relevance="other")
+    try:
+        with pytest.raises(Incompatible, match="journalled step 1: expected 'rel', found 'other'"):
+            second.resume()
+    finally:
+        second.close()
 
 
 @pytest.mark.services

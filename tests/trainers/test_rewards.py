@@ -9,9 +9,13 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
+from reward.counts import UNIT, Counts
+from reward.settings import PosteriorSettings
 from reward.snapshot import PosteriorSnapshot
+from reward.text import normalise
 from schemas.campaigns import Campaign, Multipliers, Scope
 from schemas.errors import LearningError
+from schemas.posteriors import CountDelta
 from schemas.weights import RewardWeights
 from tests.trainers.learner_toys import PRIOR, RuleTiers, catalogue, view
 from trainers.identifiers.trie import Trie
@@ -75,13 +79,31 @@ def test_an_expected_interaction_takes_the_place_out_of_a_click() -> None:
     """i0 on top without a click: nothing; i1 clicked on place 2: 3; i2 on place 3 without one: 3 c (1 - t) / (1 - t c)
     with t = 3 ** -.85; i3 not shown: 3 c."""
     sids, sizes = Trie.build(SIDS, SIZES).sids_NL[2:], SIZES  # without the shared one
-    judge = RewardModel(catalogue(len(sids)), Trie.build(sids, sizes), FixedTiers(0, 0, 0), position_power=0.85)
+    judge = RewardModel(catalogue(len(sids)), Trie.build(sids, sizes), FixedTiers(0, 0, 0), expected=True)
     leaf_G = Trie.build(sids, sizes).leaf_of_item_N[None]
     rewards = judge.score([shown(("i0", 0, 0), ("i1", 1, 0))], leaf_G, WEIGHTS, PRIOR)
     np.testing.assert_allclose(rewards.terms_BG3[0, :, 2], [0, 3, 3 * CTR])
     third = judge.score([shown(("i1", 0, 0), ("i9", 0, 0), ("i0", 0, 0))], leaf_G, WEIGHTS, PRIOR)
     theta = 3**-0.85
     assert third.terms_BG3[0, 0, 2] == pytest.approx(3 * CTR * (1 - theta) / (1 - theta * CTR))
+
+
+def test_an_expected_interaction_goes_by_the_snapshots_own_examination() -> None:
+    """Two pairs, shown 1,000 times each on places 1 and 2 and clicked 400 and 200 times, put the second place near a half, not
+    at 2 ** -.85 = .55; i2 there without a click: 3 c (1 - t) / (1 - t c) with the snapshot's own c and t."""
+    counts = Counts(
+        CountDelta("q", item, 0, 1_000 * UNIT, clicks, 0, 0, place)
+        for item in ("i0", "i1")
+        for place, clicks in ((1, 400), (2, 200))
+    )
+    rates = PosteriorSnapshot(PosteriorSnapshot.build(counts, 0, PosteriorSettings()))
+    theta = float(rates.examination.at(2))
+    assert theta == pytest.approx(0.5, abs=0.02) and abs(theta - 2**-0.85) > 0.03
+    judge = RewardModel(catalogue(5), Trie.build(SIDS, SIZES), FixedTiers(0, 0, 0, 0, 0), expected=True)
+    one = shown(("i3", 0, 0), ("i2", 0, 0))
+    c = float(rates.ctr(normalise(one.query), ["i2"]).mean_N[0])
+    found = judge.score([one], leaves(2, 2), WEIGHTS, rates)
+    np.testing.assert_allclose(found.terms_BG3[0, :, 2], 3 * c * (1 - theta) / (1 - theta * c))
 
 
 def test_unavailable_items_do_not_count() -> None:
