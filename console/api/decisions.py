@@ -106,6 +106,13 @@ def _add_weights(router: APIRouter, office: Office) -> None:
 
 def _add_campaigns(router: APIRouter, office: Office) -> None:
     @router.get(
+        "/api/drafts", summary="Waiting drafts, the defaults' too", tags=["campaigns"],
+        **described(Role.VIEWER, list[Standing]),
+    )  # fmt: skip
+    def drafts(_: Viewer) -> Response:
+        return answer(office.desk.standings([State.DRAFT]))
+
+    @router.get(
         "/api/campaigns", summary="Campaigns and where they stand", tags=["campaigns"],
         **described(Role.VIEWER, list[Standing]),
     )  # fmt: skip

@@ -11,7 +11,7 @@ from fastapi import FastAPI, Request
 from fastapi.responses import Response
 from msgspec import Meta
 
-from reward.desk.wishes import taken
+from reward.desk.shapes import taken
 from schemas.decisions import Change, Role
 from schemas.errors import InvalidRequest
 

@@ -58,6 +58,6 @@ def routes(office: Office) -> APIRouter:
         since_ms: Annotated[int, Query(ge=0, le=2**53)] = 0,
         limit: Annotated[int, Query(ge=1, le=1000)] = 100,
     ) -> Response:
-        return answer(office.desk.audit(subject, who, action, since_ms, limit))
+        return answer(office.desk.audit((subject,) if subject else (), who, action, since_ms, limit))
 
     return router

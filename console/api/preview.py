@@ -12,7 +12,7 @@ from console.api.access import needs
 from console.api.described import Number, answer, body_of, described
 from console.api.office import Office
 from reward.desk.wishes import Wish
-from reward.preview.drafts import books
+from reward.preview.drafts import asked_for
 from reward.preview.effect import Effect
 from reward.preview.results import Preview
 from reward.preview.service import Previews
@@ -45,7 +45,8 @@ def routes(office: Office, previews: Previews | None, control_share: float) -> A
         "/api/preview", summary="What a draft would do", tags=["preview"], **described(Role.VIEWER, Preview, PreviewBody)
     )
     def preview(actor: Viewer, asked: Annotated[PreviewBody, Depends(body_of(PreviewBody))]) -> Response:
-        return answer(ready().preview(*books(office.desk, asked.subject, asked.wish, asked.revision, actor.name)))
+        body = asked_for(office.desk, asked.subject, asked.wish, asked.revision, actor.name)
+        return answer(ready().of_draft(office.desk, body))
 
     @router.get("/api/effect", summary="What a version has done", tags=["preview"], **described(Role.VIEWER, Effect))
     def effect(_: Viewer, version: Version = None) -> Response:

@@ -85,9 +85,9 @@ def test_a_stale_expectation_is_409_and_changes_nothing(client: Any) -> None:
         ({"changes": {"order": -0.1}}, "order", "0 to 100"),
         ({"changes": {"orders": 1}}, "weight", "relevance, ctr, click, order"),
         ({"changes": {}}, "changes", "at least one of"),
-        ({"changes": {"order": "much"}}, "changes", "Expected `float`"),
+        ({"changes": {"order": "much"}}, "changes.order", "Expected `float`"),
         ({"why": ""}, "why", "length >= 1"),
-        ({"surprise": 1}, "body", "unknown field `surprise`"),
+        ({"surprise": 1}, "surprise", "one of the fields changes, expected_version"),
     ],
 )
 def test_bad_input_names_value_and_bound(client: Any, body: dict[str, Any], named: str, bound: str) -> None:
@@ -157,7 +157,7 @@ def test_training_shows_the_last_finished_steps_and_gate(client: Any, fresh_topi
     intent = StepIntent(9, {}, RewardWeights(), None, 0, 0, 0)
     producer = KafkaProducer(bootstrap_servers=fresh_topics.kafka, acks="all")
     try:
-        assert client.get("/api/training").json() == {"steps": [], "gate": []}
+        assert client.get("/api/training").json() == {"steps": [], "gate": [], "hold": None}
         for record in (*(result(n) for n in range(1, 6)), gate, intent):
             producer.send(STEPS.name, encode(record))
         producer.flush(20)

@@ -22,7 +22,7 @@ from headrace.folder import RunFolder
 from headrace.previewing import previews_of
 from headrace.settings import Settings, load_settings
 from reward.desk.desk import Desk
-from reward.desk.looks import catalogue_of
+from reward.desk.outside import catalogue_of
 from reward.preview.results import Preview
 from schemas.connections import Connections
 from schemas.database import open_database
