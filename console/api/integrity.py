@@ -9,7 +9,7 @@ from fastapi import APIRouter, Depends, Query
 from fastapi.responses import Response
 from msgspec import Meta
 
-from console.api.decisions import Editor, Viewer
+from console.api.access import Editor, Viewer
 from console.api.described import Reason, answer, body_of, described
 from console.api.office import Office
 from schemas.decisions import Role

@@ -45,7 +45,8 @@ def _plain(body: Campaign | None) -> dict[str, Any]:
     scope, multipliers = (msgspec.structs.asdict(part) for part in (body.scope, body.multipliers))
     times = {"from": body.starts_ms, "to": body.ends_ms}
     told = {name: shown(at_ms, body.zone) if at_ms else None for name, at_ms in times.items()}
-    return plain | told | {"scope": scope, "multipliers": multipliers}
+    called = {"name": body.name if body.name != body.id else None}  # nobody gave it a name
+    return plain | called | told | {"scope": scope, "multipliers": multipliers}
 
 
 def _flat(path: str, value: Any) -> Iterator[tuple[str, Any]]:

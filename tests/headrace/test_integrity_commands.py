@@ -8,10 +8,13 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import httpx
 import msgspec
 import pytest
 from typer.testing import CliRunner
 
+from console.app import create_app
+from console.settings import ConsoleSettings
 from headrace.cli import app
 from headrace.shop.sink import partition_of
 from reward.desk.desk import Desk
@@ -31,6 +34,7 @@ from schemas.views import ViewStatus
 from streams.integrity.reading import find, verdicts
 from streams.integrity.releasing import release
 from streams.quarantine import Wanted, listing
+from tests.console.served import listening
 from tests.streams.conftest import Worker, committed, feeder
 from tests.streams.integrity_feed import HOUR, PARTITIONS, START, judged, sent, shop
 
@@ -149,12 +153,30 @@ def let_pass(connections: Connections, tmp_path: Path, monkeypatch: pytest.Monke
     marked = {entry.record.offset: entry.replayed_ms > 0 for entry in listing(connections, 10, Wanted("broken_window"))}
     assert marked == {0: True, 1: False}  # quarantine's own replay would not send it a third time
     assert find(connections, BROKEN).reason == "a sale"
+    over_http(connections)
     engine = open_database(connections)
     with pytest.raises(InvalidRequest, match="released by"):
         release(engine, connections, BROKEN, Actor("ann", Role.EDITOR), "again")
-    (line,) = Desk(engine).audit((INTEGRITY,))
+    other, line = Desk(engine).audit((INTEGRITY,))
     engine.dispose()
+    assert (other.who, other.why) == ("zoe", "the same sale")
     assert (line.who, line.action, line.why) == (getpass.getuser(), "release window", "a sale")
     assert line.changes == (Change(f"window {shown(BROKEN)}", "broken", "released"),)
     for listing_it in ("weights", "campaigns"):
-        assert "release window log integrity" in " ".join(CliRunner().invoke(app, [listing_it, "audit"], env={"COLUMNS": "200"}).output.split())
+        assert "release window log integrity" in " ".join(
+            CliRunner().invoke(app, [listing_it, "audit"], env={"COLUMNS": "200"}).output.split()
+        )
+
+
+def over_http(connections: Connections) -> None:
+    """The other broken window, by somebody at the console; without a reason, or twice, it is refused."""
+    app = create_app(connections, ConsoleSettings(access="open"))
+    with listening(app, "off") as url, httpx.Client(base_url=url, timeout=60.0, trust_env=False) as http:
+        broken = [one["start"] for one in http.get("/api/integrity").json() if one["broken"] and not one["released_by"]]
+        assert broken == [BROKEN + HOUR]
+        headers, body = {"Headrace-Name": "zoe"}, {"window": BROKEN + HOUR, "why": "the same sale"}
+        assert http.post("/api/integrity/release", json=body | {"why": "  "}, headers=headers).status_code == 422
+        done = http.post("/api/integrity/release", json=body, headers=headers)
+        assert done.json() == {"window": BROKEN + HOUR, "sent_again": 0}
+        again = http.post("/api/integrity/release", json=body, headers=headers)
+        assert again.status_code == 422 and "released by zoe" in again.json()["error"]
