@@ -166,7 +166,7 @@ def main(arguments: Sequence[str] | None = None) -> Result:
         learned_s = [to_gradient_s(change, steps) for change in each]
         rows += percentiles(name, learned_s, TO_GRADIENT_S)
         rows += percentiles(f"{name}search ", [change.to_search_s for change in each], TO_SEARCH_S)
-        notes.append(f"{len(each)} changes through {name or where}; slowest {max(learned_s):.2f} s to the gradient.")
+        notes.append(f"{len(each)} changes through {name.strip() or where}; slowest {max(learned_s):.2f} s to the gradient.")
     gaps_s = np.diff([r.created_ms for r in steps]) / 1000
     notes += [
         f"{len(steps)} steps; a step took {np.median(gaps_s):.2f} s, the longest gap between two, with a checkpoint and its gate, "

@@ -46,8 +46,12 @@ class Desk(Looks):
             Forbidden: a viewer.
         """
         gates.need(actor, Role.EDITOR, "draft")
-        acted = self._write(lambda session: self._draft(session, subject, wanted, actor, why, expected_revision))
-        return msgspec.structs.replace(acted, refusals=self.refusals(acted.decision.body))
+
+        def written(session: Session) -> Acted:
+            acted = self._draft(session, subject, wanted, actor, why, expected_revision)
+            return msgspec.structs.replace(acted, refusals=self._foreseen(session, acted.decision.body))
+
+        return self._write(written)
 
     def activate(
         self, subject: str, actor: Actor, why: str, expected_revision: int | None = None, override: bool = False

@@ -138,7 +138,11 @@ class Looks:
 
     def refusals(self, body: Campaign) -> tuple[str, ...]:
         """What would keep it from going live now, whoever asks (`reward.desk.refusals.foreseen`)."""
-        return refusals.foreseen(self.book(), body, self._facts, self.settings, self._clock())
+        with Session(self._engine) as session:
+            return self._foreseen(session, body)
+
+    def _foreseen(self, session: Session, body: Campaign) -> tuple[str, ...]:
+        return refusals.foreseen(records.newest_book(session), body, self._facts, self.settings, self._clock())
 
     def audit(
         self,
