@@ -21,12 +21,12 @@ from streams.integrity.hold import Hold, after
 from streams.keywords.settings import GROUP
 from streams.lag import Lag, age_s, with_skew
 from streams.runtime.behind import event_time, records_behind, seconds_behind
-from streams.runtime.log import LogReader, Tail
+from streams.runtime.log import TAIL, LogReader, Tail
 
 #: Offsets before a position in which its last record is looked for; between them lie the marks of transactions.
 LOOK = 16
-#: Records at the journal's end that are looked at first, for the last intent.
-JOURNAL = 64
+#: A further look back into the journal takes in so many times more of it.
+FURTHER = 8
 
 
 def followers(connections: Connections, timeout_s: float = 30.0) -> list[Lag]:
@@ -74,18 +74,21 @@ def _time_before(reader: LogReader, topic: str, partition: int, following: int, 
 
 
 def _journal_end(reader: LogReader) -> tuple[StepIntent | None, Hold | None]:
-    """What the learner decided last, and whether it stands still since. A hold is told for each broken window, so the intent
-    may lie some way back."""
-    (low, high), look = reader.bounds(STEPS.name, 0), JOURNAL
+    """What the learner decided last, and whether it stands still since. It reports each step and each gate's decision, so an
+    intent is near the end; but a hold is told for each broken window, and then it lies further back.
+    """
+    tail, look = reader.tails([(STEPS.name, 0)])[STEPS.name, 0], TAIL
+    records = tail.records
     while True:
-        intent, hold, start = None, None, max(low, high - look)
-        for batch in reader.read(STEPS.name, 0, start, high):
-            for record in batch:
-                entry = decode(STEPS.kind, record.value)
-                intent, hold = entry if isinstance(entry, StepIntent) else intent, after(hold, entry)
-        if intent is not None or start == low:
+        intent, hold = None, None
+        for record in records:
+            entry = decode(STEPS.kind, record.value)
+            intent, hold = entry if isinstance(entry, StepIntent) else intent, after(hold, entry)
+        if intent is not None or tail.end <= look:
             return intent, hold
-        look *= 8
+        look *= FURTHER
+        start = max(reader.bounds(STEPS.name, 0)[0], tail.end - look)
+        records = [record for batch in reader.read(STEPS.name, 0, start, tail.end) for record in batch]
 
 
 def group_offsets(connections: Connections, group: str, topic: str, timeout_s: float) -> dict[int, int]:
