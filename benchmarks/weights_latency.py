@@ -1,8 +1,8 @@
 """From saving a change of the weights to the first gradient step, and the first search, that used it.
 
-Everything is real: the database (HEADRACE_DATABASE, else SQLite), its outbox, Kafka, a learner process over a small shop with a steady
-feed of examples, checkpoints and gate included, and a search server. A step counts when its result is written, so the gradient has been
-taken. Times are from the moment before the change is saved.
+Everything is real: the databases (SQLite; and PostgreSQL, where Debian's package is installed), their outbox, Kafka, a learner process over a
+small shop with a steady feed of examples, checkpoints and gate included, and a search server. A step counts when its result is written, so
+the gradient has been taken. Times are from the moment before the change is saved. HEADRACE_DATABASE takes the place of SQLite.
 
     python -m benchmarks.weights_latency --quick
 """
@@ -22,6 +22,8 @@ from typing import NamedTuple
 import httpx
 import msgspec
 import numpy as np
+from sqlalchemy import Engine
+from sqlalchemy.orm import Session
 
 from benchmarks.common import Result, Row, finish, parser
 from benchmarks.wishes.cost import BEAM, CAMPAIGNS, added_us
@@ -30,6 +32,7 @@ from headrace.folder import RunFolder
 from headrace.shop.sink import KafkaSink, partition_of
 from headrace.stack import Stack, open_stack
 from reward.campaigns.control import in_control
+from reward.desk import records
 from reward.desk.desk import Desk
 from reward.desk.outbox import publish
 from schemas.codec import encode
@@ -40,11 +43,12 @@ from schemas.errors import Unavailable
 from schemas.journal import StepResult
 from schemas.log import scan
 from schemas.topics import EXAMPLES, STEPS
+from tests.postgres import INSTALLED, running
 
 #: Examples a second; what is allowed to the first gradient step and to the first search (s).
 RATE, TO_GRADIENT_S, TO_SEARCH_S = 30.0, 2.0, 1.0
-#: Changes in a quick run and in a full one; longest wait for one of them to act (s).
-QUICK, FULL, PATIENCE_S = 15, 120, 120.0
+#: Changes through a database in a quick run and in a full one; longest wait for one of them to act (s).
+QUICK, FULL, PATIENCE_S = 10, 120, 120.0
 
 
 class Change(NamedTuple):
@@ -93,9 +97,9 @@ def await_steps(stack: Stack, version: int) -> None:
         time.sleep(0.5)
 
 
-def changes(stack: Stack, shop: SmallShop, count: int) -> list[Change]:
+def changes(stack: Stack, shop: SmallShop, count: int, engine: Engine) -> list[Change]:
     """Save, publish, and search until the page is ordered with it; pauses vary, so that changes meet steps at any point."""
-    engine, pause, made = open_database(stack.settings.connections), np.random.default_rng(0), list[Change]()
+    pause, made = np.random.default_rng(0), list[Change]()
     treated = next(v for v in shop.examples if not in_control(v.user, stack.settings.serving.control_share))
     params = {"q": treated.query, "user": treated.user}
     with httpx.Client(base_url=stack.server, timeout=30.0, trust_env=False) as http:
@@ -110,8 +114,22 @@ def changes(stack: Stack, shop: SmallShop, count: int) -> list[Change]:
                     raise Unavailable("server", f"no page with weights {version}", str(stack.folder.logs))
             made.append(Change(version, saved_s, time.monotonic() - begun))
             time.sleep(pause.uniform(0.2, 1.2))
-    engine.dispose()
     return made
+
+
+def measured(stack: Stack, shop: SmallShop, count: int) -> dict[str, list[Change]]:
+    """The changes by what their cases' names begin with: through the stack's database, then through PostgreSQL."""
+    own = open_database(stack.settings.connections)
+    found = {"": changes(stack, shop, count, own)}
+    if INSTALLED:
+        with running() as url:
+            other = open_database(Connections(database=f"{url}postgres"))
+            with Session(other) as session, session.begin():
+                records.add_book(session, Desk(own).book())  # its versions go on from there, as the topic's have to
+            found["PostgreSQL "] = changes(stack, shop, count, other)
+            other.dispose()
+    own.dispose()
+    return found
 
 
 def to_gradient_s(change: Change, steps: Sequence[StepResult]) -> float:
@@ -139,16 +157,20 @@ def main(arguments: Sequence[str] | None = None) -> Result:
             with steady_feed(shop, stack.settings.connections):
                 stack.start_server()
                 await_steps(stack, 1)
-                made = changes(stack, shop, QUICK if options.quick else FULL)
-                await_steps(stack, made[-1].version)
+                made = measured(stack, shop, QUICK if options.quick else FULL)
+                await_steps(stack, max(change.version for each in made.values() for change in each))
             steps = results(stack.settings.connections)
             where = stack.settings.database.partition(":")[0]
-    learned_s = [to_gradient_s(change, steps) for change in made]
-    rows = percentiles("", learned_s, TO_GRADIENT_S) + percentiles("search ", [c.to_search_s for c in made], TO_SEARCH_S)
+    rows, notes = list[Row](), list[str]()
+    for name, each in made.items():
+        learned_s = [to_gradient_s(change, steps) for change in each]
+        rows += percentiles(name, learned_s, TO_GRADIENT_S)
+        rows += percentiles(f"{name}search ", [change.to_search_s for change in each], TO_SEARCH_S)
+        notes.append(f"{len(each)} changes through {name.strip() or where}; slowest {max(learned_s):.2f} s to the gradient.")
     gaps_s = np.diff([r.created_ms for r in steps]) / 1000
-    notes = [
-        f"{len(made)} changes through {where}, {len(steps)} steps; a step took {np.median(gaps_s):.2f} s, the longest gap between two, "
-        f"with a checkpoint and its gate, {gaps_s.max():.2f} s; slowest change {max(learned_s):.2f} s.",
+    notes += [
+        f"{len(steps)} steps; a step took {np.median(gaps_s):.2f} s, the longest gap between two, with a checkpoint and its gate, "
+        f"{gaps_s.max():.2f} s.",
         f"{CAMPAIGNS} campaigns and all absorbed entries add {added_us(shop.world):.0f} CPU microseconds to a search with a beam of {BEAM}.",
     ]
     return finish("weights_latency", rows, options, notes)

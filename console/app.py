@@ -7,23 +7,23 @@ from contextlib import asynccontextmanager
 from importlib.resources import files
 from typing import Annotated
 
-from fastapi import Depends, FastAPI, Query
+from fastapi import FastAPI, Query
 from fastapi.responses import HTMLResponse, Response
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
-from console.api import decisions, history, preview, tokens
-from console.api.access import needs
+from console.api import decisions, history, integrity, preview, tokens
+from console.api.access import Viewer
 from console.api.described import answer, complete, described
 from console.api.office import Office, sweeping
 from console.documents import add_documents
 from console.settings import LOOPBACK, ConsoleSettings
 from console.training import Training, TrainingTail
-from reward.desk.looks import Facts, no_catalogue
+from reward.desk.outside import Facts, no_catalogue
 from reward.preview.service import Previews
 from reward.settings import DeskSettings
 from schemas.connections import Connections
 from schemas.database import open_database
-from schemas.decisions import Actor, Role
+from schemas.decisions import Role
 from schemas.errors import InvalidRequest
 from schemas.failures import handle_failures
 
@@ -61,7 +61,7 @@ def create_app(
         app.add_middleware(TrustedHostMiddleware, allowed_hosts=[*LOOPBACK, "[::1]"])
     handle_failures(app)
     _add_page(app, settings)
-    for routes in (decisions.routes, history.routes, tokens.routes):
+    for routes in (decisions.routes, history.routes, integrity.routes, tokens.routes):
         app.include_router(routes(office))
     app.include_router(preview.routes(office, previews, control_share))
     add_documents(app, POLICY)
@@ -87,7 +87,7 @@ def _add_page(app: FastAPI, settings: ConsoleSettings) -> None:
 def _add_training(app: FastAPI, tail: TrainingTail, settings: ConsoleSettings) -> None:
     @app.get("/api/training", summary="Live training", tags=["training"], **described(Role.VIEWER, Training))
     def training(
-        _: Annotated[Actor, Depends(needs(Role.VIEWER))],
+        _: Viewer,
         last: Annotated[int | None, Query(description="finished steps")] = None,
     ) -> Response:
         wanted = settings.last_steps if last is None else last

@@ -13,16 +13,18 @@ from schemas.errors import Unavailable
 from schemas.journal import GateDecision, StepResult
 from schemas.log import scan
 from schemas.topics import STEPS
+from streams.integrity.hold import Hold, after
 
 #: Gate decisions kept.
 DECISIONS = 50
 
 
 class Training(msgspec.Struct, frozen=True):
-    """Steps and gate decisions, the oldest first."""
+    """Steps and gate decisions, the oldest first; and why training stands still, when it does for a broken log."""
 
     steps: list[StepResult]
     gate: list[GateDecision]
+    hold: Hold | None
 
 
 class TrainingTail:
@@ -33,6 +35,7 @@ class TrainingTail:
         self._next = 0
         self._steps: deque[StepResult] = deque(maxlen=limit)
         self._gate: deque[GateDecision] = deque(maxlen=DECISIONS)
+        self._hold: Hold | None = None
         self._lock = threading.Lock()
 
     def read(self, last: int) -> Training:
@@ -44,7 +47,7 @@ class TrainingTail:
         with self._lock:
             try:
                 for entry in scan(self._connections, STEPS, {0: self._next}):
-                    self._next = entry.offset + 1
+                    self._next, self._hold = entry.offset + 1, after(self._hold, entry.record)
                     if isinstance(entry.record, StepResult):
                         self._steps.append(entry.record)
                     elif isinstance(entry.record, GateDecision):
@@ -53,4 +56,4 @@ class TrainingTail:
                 raise Unavailable(
                     "Kafka", f"{type(error).__name__} {error}", "check the broker and HEADRACE_KAFKA"
                 ) from error
-            return Training(list(self._steps)[-last:], list(self._gate))
+            return Training(list(self._steps)[-last:], list(self._gate), self._hold)

@@ -6,6 +6,7 @@ import datetime as dt
 from collections.abc import Iterator
 
 from rich.console import RenderableType
+from rich.markup import escape
 from rich.table import Table
 
 from reward.preview.effect import Effect
@@ -33,7 +34,7 @@ def preview_tables(found: Preview) -> Iterator[RenderableType]:
         yield table
     for expected in found.expected:
         yield _expected(expected, found)
-    yield from (f"[yellow]![/] {warning}" for warning in found.warnings)
+    yield from (f"[yellow]![/] {escape(warning)}" for warning in found.warnings)
 
 
 def effect_tables(found: Effect) -> Iterator[RenderableType]:
@@ -49,7 +50,7 @@ def effect_tables(found: Effect) -> Iterator[RenderableType]:
     yield table
     split = found.split
     yield f"control share of users: {100 * split.found:.1f} %, set to {100 * split.wanted:.1f} % (p = {split.p:.2g})"
-    yield from (f"[yellow]![/] {warning}" for warning in found.warnings)
+    yield from (f"[yellow]![/] {escape(warning)}" for warning in found.warnings)
 
 
 def _rewards(found: Preview) -> Table:

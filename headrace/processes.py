@@ -51,7 +51,7 @@ def run_console(folder: RunFolder, settings: Settings) -> None:
     """Run the web console until SIGTERM or Ctrl-C."""
     from console.app import run
     from headrace.previewing import previews_of
-    from reward.desk.looks import catalogue_of
+    from reward.desk.outside import catalogue_of
 
     facts, previews = catalogue_of(Store(settings.store)), previews_of(settings, settings.store)
     share = settings.serving.control_share

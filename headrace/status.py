@@ -5,10 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from textwrap import wrap
 
 from headrace.columns import Column, aligned
 from schemas.connections import Connections
 from streams.followers import followers
+from streams.integrity.hold import Hold
 from streams.lag import Lag, lags
 
 #: What fits a terminal of 80 columns stays; the rest goes, the last first. Units are in the titles.
@@ -39,7 +41,19 @@ def status_lines(rows: Sequence[Lag], width: int | None = None) -> list[str]:
         )
         for row in rows
     ]  # fmt: skip
-    return [f"At {_time(int(time.time() * 1_000))} UTC", *aligned(COLUMNS, cells, width)]
+    hold = next((row.hold for row in rows if row.hold is not None), None)
+    told = _hold_lines(hold, width) if hold is not None else []
+    return [f"At {_time(int(time.time() * 1_000))} UTC", *aligned(COLUMNS, cells, width), *told]
+
+
+def _hold_lines(hold: Hold, width: int | None) -> list[str]:
+    """Why training stands still, and how to look."""
+    said = [
+        f"Training stands still since {_time(hold.since_ms)} UTC, after step {hold.step:,}: the log is broken in the window "
+        f"from {_time(hold.window)} UTC. `{hold.look}` says more.",
+        *map(str, hold.checks),
+    ]
+    return [line for text in said for line in (wrap(text, width, subsequent_indent="  ") if width else [text])]
 
 
 def _time(ms: int) -> str:

@@ -15,6 +15,8 @@ from schemas.weights import RewardWeights
 
 #: The subject whose decisions change the defaults; no campaign may have this id.
 DEFAULTS: Final = "weights"
+#: What the audit calls the log that training learns from: the subject of its releases. No id of a campaign has a blank.
+INTEGRITY: Final = "log integrity"
 
 
 class State(StrEnum):
@@ -117,6 +119,7 @@ class Acted(msgspec.Struct, frozen=True):
     changes: tuple[Change, ...]
     overlaps: tuple[Overlap, ...]
     book: RewardWeights | None = None  #: the new version of the weights, when there is one
+    refusals: tuple[str, ...] = ()  #: of a draft: what it would be refused for if it went live now
 
 
 class Token(msgspec.Struct, frozen=True):

@@ -161,9 +161,9 @@ class ServiceFailed(Unavailable):
 class Conflict(HeadraceError):
     """Somebody else holds it; ``holder`` says who."""
 
-    def __init__(self, what: str, holder: str, remedy: str) -> None:
+    def __init__(self, what: str, holder: str, remedy: str, how: str = "is held by") -> None:
         self.what, self.holder, self.remedy = what, holder, remedy
-        super().__init__(f"{what} is held by {holder}; {remedy}")
+        super().__init__(f"{what} {how} {holder}; {remedy}")
 
 
 class Superseded(Conflict):
@@ -173,7 +173,7 @@ class Superseded(Conflict):
         self.who, self.at_ms, self.changes = who, at_ms, changes
         more = f"; and {len(changes) - _TOLD} more" if len(changes) > _TOLD else ""
         told = "; ".join(map(str, changes[:_TOLD])) + more or "nothing that differs"
-        super().__init__(what, f"{holder} ({told})", "look at it, then decide again")
+        super().__init__(what, f"{holder} ({told})", "look at it, then decide again", how="now stands at")
 
 
 class Forbidden(HeadraceError):

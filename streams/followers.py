@@ -6,6 +6,7 @@ The learner's offsets stand in its journal, the keyword worker's with the broker
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from confluent_kafka import ConsumerGroupTopicPartitions, KafkaException
 from confluent_kafka.admin import AdminClient
@@ -16,13 +17,16 @@ from schemas.connections import Connections
 from schemas.errors import Unavailable
 from schemas.journal import StepIntent
 from schemas.topics import EXAMPLES, IMPRESSIONS, STEPS
+from streams.integrity.hold import Hold, after
 from streams.keywords.settings import GROUP
 from streams.lag import Lag, age_s, with_skew
 from streams.runtime.behind import event_time, records_behind, seconds_behind
-from streams.runtime.log import LogReader, Tail
+from streams.runtime.log import TAIL, LogReader, Tail
 
 #: Offsets before a position in which its last record is looked for; between them lie the marks of transactions.
 LOOK = 16
+#: A further look back into the journal takes in so many times more of it.
+FURTHER = 8
 
 
 def followers(connections: Connections, timeout_s: float = 30.0) -> list[Lag]:
@@ -35,9 +39,12 @@ def followers(connections: Connections, timeout_s: float = 30.0) -> list[Lag]:
     reader = LogReader(connections, timeout_s)
     groups = group_offsets(connections, GROUP, IMPRESSIONS.name, timeout_s)
     rows = reading(reader, "keywords", IMPRESSIONS.name, groups)
-    intent = _last_intent(reader)
+    intent, hold = _journal_end(reader)
     if intent is not None:
-        rows += reading(reader, "learner", EXAMPLES.name, intent.offsets, intent.step, age_s(intent.created_ms))
+        learner = reading(reader, "learner", EXAMPLES.name, intent.offsets, intent.step, age_s(intent.created_ms))
+    else:  # held before its first step: it has taken nothing
+        learner = reading(reader, "learner", EXAMPLES.name, dict.fromkeys(range(connections.partitions), 0)) if hold else []
+    rows += [replace(row, hold=hold) for row in learner]
     return with_skew(rows)
 
 
@@ -66,13 +73,22 @@ def _time_before(reader: LogReader, topic: str, partition: int, following: int, 
     return max((event_time(record) for batch in batches for record in batch), default=0)
 
 
-def _last_intent(reader: LogReader) -> StepIntent | None:
-    """What the learner decided last. It reports each step and each gate's decision, so an intent is near the end."""
-    for record in reversed(reader.tails([(STEPS.name, 0)])[STEPS.name, 0].records):
-        entry = decode(STEPS.kind, record.value)
-        if isinstance(entry, StepIntent):
-            return entry
-    return None
+def _journal_end(reader: LogReader) -> tuple[StepIntent | None, Hold | None]:
+    """What the learner decided last, and whether it stands still since. It reports each step and each gate's decision, so an
+    intent is near the end; but a hold is told for each broken window, and then it lies further back.
+    """
+    tail, look = reader.tails([(STEPS.name, 0)])[STEPS.name, 0], TAIL
+    records = tail.records
+    while True:
+        intent, hold = None, None
+        for record in records:
+            entry = decode(STEPS.kind, record.value)
+            intent, hold = entry if isinstance(entry, StepIntent) else intent, after(hold, entry)
+        if intent is not None or tail.end <= look:
+            return intent, hold
+        look *= FURTHER
+        start = max(reader.bounds(STEPS.name, 0)[0], tail.end - look)
+        records = [record for batch in reader.read(STEPS.name, 0, start, tail.end) for record in batch]
 
 
 def group_offsets(connections: Connections, group: str, topic: str, timeout_s: float) -> dict[int, int]:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from schemas.commits import Commit
 from schemas.connections import Connections
 from streams.accounting import standing
+from streams.integrity.hold import Hold
 from streams.runtime.behind import records_behind, seconds_behind
 from streams.runtime.log import LogReader, Tail
 
@@ -21,7 +22,7 @@ class Lag:
     any. ``lag_s`` is event time too, from what was taken last to the newest at the end, of the input where that is most: 0
     when everything was taken. ``skew_s``: the furthest watermark of the agent's partitions less this one. ``sequence`` and ``age_s`` (wall time) are of the
     last commit. ``state_bytes`` is the size of the last dumped state, not compressed; ``since_snapshot`` counts the
-    input records since, which a recovery would replay.
+    input records since, which a recovery would replay. ``hold``: of the learner, while it stands still for a broken log.
     """
 
     agent: str
@@ -35,6 +36,7 @@ class Lag:
     skew_s: float | None = None
     state_bytes: int | None = None
     since_snapshot: int | None = None
+    hold: Hold | None = None
 
 
 def lags(connections: Connections, timeout_s: float = 30.0) -> list[Lag]:

@@ -8,8 +8,6 @@ with testcontainers.
 from __future__ import annotations
 
 import os
-import shutil
-import tempfile
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -21,13 +19,12 @@ from sqlalchemy import create_engine
 
 from headrace.services import start_services
 from headrace.services.lock import hold
-from headrace.services.ports import free_port
 from headrace.supervisor import Supervisor
 from schemas.connections import Connections
 from schemas.errors import Unavailable
 from schemas.topics import TOPICS
 from streams.runtime.log import LogReader
-from tests.postgres import INSTALLED, serve
+from tests.postgres import INSTALLED, running
 
 WHERE_INSTALLED = pytest.mark.skipif(not INSTALLED, reason="needs postgres on the PATH (Debian's package postgresql)")
 
@@ -89,12 +86,8 @@ def connections(kafka: str, redis_url: str, tmp_path: Path) -> Connections:
 @pytest.fixture(scope="session")
 def _postgres() -> Iterator[str]:
     """URL of a PostgreSQL of this session, without a database's name."""
-    folder, port = Path(tempfile.mkdtemp(prefix="headrace-postgres-")), free_port()
-    try:
-        with serve(folder, port, "secret", "host all all 127.0.0.1/32 scram-sha-256"):
-            yield f"postgresql+psycopg://shop:secret@127.0.0.1:{port}/"
-    finally:
-        shutil.rmtree(folder)
+    with running() as url:
+        yield url
 
 
 @pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=WHERE_INSTALLED)])

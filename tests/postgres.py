@@ -1,4 +1,4 @@
-"""A PostgreSQL for tests, from Debian's package where it is installed."""
+"""A PostgreSQL for tests and benchmarks, from Debian's package where it is installed."""
 
 from __future__ import annotations
 
@@ -6,12 +6,26 @@ import os
 import shutil
 import signal
 import subprocess
+import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
+from headrace.services.ports import free_port
+
 INSTALLED = shutil.which("postgres") is not None
+
+
+@contextmanager
+def running() -> Iterator[str]:
+    """URL of a server of its own, without a database's name, until the block ends."""
+    folder, port = Path(tempfile.mkdtemp(prefix="headrace-postgres-")), free_port()
+    try:
+        with serve(folder, port, "secret", "host all all 127.0.0.1/32 scram-sha-256"):
+            yield f"postgresql+psycopg://shop:secret@127.0.0.1:{port}/"
+    finally:
+        shutil.rmtree(folder)
 
 
 @contextmanager

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Annotated
 from urllib.parse import unquote
 
-from fastapi import Request
+from fastapi import Depends, Request
 
 from console.api.office import Office
 from reward.desk.gates import need
@@ -35,6 +36,12 @@ def needs(role: Role) -> Callable[[Request], Actor]:
         return found
 
     return actor
+
+
+#: Who an endpoint lets in: a parameter that is the one who asks.
+Viewer = Annotated[Actor, Depends(needs(Role.VIEWER))]
+Editor = Annotated[Actor, Depends(needs(Role.EDITOR))]
+Approver = Annotated[Actor, Depends(needs(Role.APPROVER))]
 
 
 def _holder(request: Request, office: Office) -> Actor:

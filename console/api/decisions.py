@@ -9,17 +9,15 @@ import msgspec
 from fastapi import APIRouter, Depends, Path, Query
 from fastapi.responses import Response
 
-from console.api.access import needs
-from console.api.described import Number, Reason, Seen, answer, body_of, described
+from console.api.access import Editor, Viewer
+from console.api.described import LAST, Number, Reason, Seen, answer, body_of, described
 from console.api.office import Office
 from reward.desk.wishes import Wish
-from schemas.decisions import DEFAULTS, Acted, Actor, Change, Decision, Role, Standing, State
+from schemas.decisions import DEFAULTS, Acted, Change, Decision, Role, Standing, State
 from schemas.weights import RewardWeights
 
-#: A revision as a parameter: a column of 32 bits.
-Revision = Annotated[int | None, Query(ge=1, le=2**31 - 1)]
-Viewer = Annotated[Actor, Depends(needs(Role.VIEWER))]
-Editor = Annotated[Actor, Depends(needs(Role.EDITOR))]
+#: A revision as a parameter.
+Revision = Annotated[int | None, Query(ge=1, le=LAST)]
 
 
 class DraftBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -105,6 +103,13 @@ def _add_weights(router: APIRouter, office: Office) -> None:
 
 
 def _add_campaigns(router: APIRouter, office: Office) -> None:
+    @router.get(
+        "/api/drafts", summary="Waiting drafts, the defaults' too", tags=["campaigns"],
+        **described(Role.VIEWER, list[Standing]),
+    )  # fmt: skip
+    def drafts(_: Viewer) -> Response:
+        return answer(office.desk.standings([State.DRAFT]))
+
     @router.get(
         "/api/campaigns", summary="Campaigns and where they stand", tags=["campaigns"],
         **described(Role.VIEWER, list[Standing]),

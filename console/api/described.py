@@ -4,22 +4,23 @@ from __future__ import annotations
 
 import json
 from collections.abc import Awaitable, Callable
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Final, TypeVar
 
 import msgspec
 from fastapi import FastAPI, Request
 from fastapi.responses import Response
 from msgspec import Meta
 
-from reward.desk.wishes import taken
+from reward.desk.shapes import taken
 from schemas.decisions import Change, Role
 from schemas.errors import InvalidRequest
 
 #: Larger bodies are refused (bytes).
 LARGEST = 1_000_000
-#: Numbers of versions and revisions: a column of 32 bits.
-Number = Annotated[int, Meta(ge=1, le=2**31 - 1)]
-Seen = Annotated[int, Meta(ge=0, le=2**31 - 1)]
+#: The last number that a version or revision can have: a column of 32 bits.
+LAST: Final = 2**31 - 1
+Number = Annotated[int, Meta(ge=1, le=LAST)]
+Seen = Annotated[int, Meta(ge=0, le=LAST)]
 Reason = Annotated[str, Meta(min_length=1, max_length=500)]
 
 T = TypeVar("T")

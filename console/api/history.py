@@ -8,14 +8,15 @@ import msgspec
 from fastapi import APIRouter, Depends, Path, Query
 from fastapi.responses import Response
 
-from console.api.decisions import Decided, Editor, Viewer, decided
-from console.api.described import Number, Reason, answer, body_of, described
+from console.api.access import Editor, Viewer
+from console.api.decisions import Decided, decided
+from console.api.described import LAST, Number, Reason, answer, body_of, described
 from console.api.office import Office
 from schemas.decisions import AuditEntry, Change, Role
 from schemas.weights import RewardWeights
 
-Version = Annotated[int, Path(ge=1, le=2**31 - 1)]
-Asked = Annotated[int, Query(ge=1, le=2**31 - 1)]
+Version = Annotated[int, Path(ge=1, le=LAST)]
+Asked = Annotated[int, Query(ge=1, le=LAST)]
 Filter = Annotated[str | None, Query(max_length=200)]
 
 
@@ -58,6 +59,6 @@ def routes(office: Office) -> APIRouter:
         since_ms: Annotated[int, Query(ge=0, le=2**53)] = 0,
         limit: Annotated[int, Query(ge=1, le=1000)] = 100,
     ) -> Response:
-        return answer(office.desk.audit(subject, who, action, since_ms, limit))
+        return answer(office.desk.audit((subject,) if subject else (), who, action, since_ms, limit))
 
     return router

@@ -9,12 +9,14 @@ import structlog
 from sqlalchemy import Engine
 
 from reward.desk.desk import Desk
-from reward.desk.looks import Facts, no_catalogue
 from reward.desk.outbox import compare, publish
+from reward.desk.outside import Facts, no_catalogue
 from reward.desk.tokens import Tokens
 from reward.settings import DeskSettings
 from schemas.connections import Connections
+from schemas.decisions import Actor
 from schemas.errors import HeadraceError
+from streams.integrity.releasing import release
 
 log = structlog.get_logger()
 
@@ -34,15 +36,19 @@ class Office:
         facts: Facts = no_catalogue,
     ) -> None:
         self.desk, self.tokens, self.access = Desk(engine, settings, facts), Tokens(engine), access
-        self._engine, self._connections = engine, connections
+        self._engine, self.connections = engine, connections
 
     def publish(self) -> str:
         """Send what is saved; empty, or why it has to wait. Saved it is in any case."""
         try:
-            publish(self._engine, self._connections)
+            publish(self._engine, self.connections)
         except HeadraceError as error:
             return f"saved, not yet published: {error}"
         return ""
+
+    def release(self, window: int, actor: Actor, why: str) -> int:
+        """Let a broken window of the log pass; see `streams.integrity.releasing.release`."""
+        return release(self._engine, self.connections, window, actor, why)
 
     def sweep(self, stop: threading.Event, every_s: float) -> None:
         """Until ``stop``: send what others left in the outbox, and see that the topic ends with the newest version."""
@@ -50,9 +56,9 @@ class Office:
         while True:
             said = ""
             try:
-                publish(self._engine, self._connections)
+                publish(self._engine, self.connections)
                 if looks % COMPARE_EVERY == 0:
-                    compare(self._engine, self._connections)
+                    compare(self._engine, self.connections)
                 looks += 1
             except HeadraceError as error:
                 said = str(error)

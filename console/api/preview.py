@@ -8,20 +8,19 @@ import msgspec
 from fastapi import APIRouter, Depends, Query
 from fastapi.responses import Response
 
-from console.api.access import needs
-from console.api.described import Number, answer, body_of, described
+from console.api.access import Viewer
+from console.api.described import LAST, Number, answer, body_of, described
 from console.api.office import Office
 from reward.desk.wishes import Wish
-from reward.preview.drafts import books
+from reward.preview.drafts import asked_for
 from reward.preview.effect import Effect
 from reward.preview.results import Preview
 from reward.preview.service import Previews
 from schemas.campaigns import Slug
-from schemas.decisions import DEFAULTS, Actor, Role
+from schemas.decisions import DEFAULTS, Role
 from schemas.errors import Unavailable
 
-Viewer = Annotated[Actor, Depends(needs(Role.VIEWER))]
-Version = Annotated[int | None, Query(ge=1, le=2**31 - 1, description="of the weights; default: the active one")]
+Version = Annotated[int | None, Query(ge=1, le=LAST, description="of the weights; default: the active one")]
 
 
 class PreviewBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -45,7 +44,8 @@ def routes(office: Office, previews: Previews | None, control_share: float) -> A
         "/api/preview", summary="What a draft would do", tags=["preview"], **described(Role.VIEWER, Preview, PreviewBody)
     )
     def preview(actor: Viewer, asked: Annotated[PreviewBody, Depends(body_of(PreviewBody))]) -> Response:
-        return answer(ready().preview(*books(office.desk, asked.subject, asked.wish, asked.revision, actor.name)))
+        body = asked_for(office.desk, asked.subject, asked.wish, asked.revision, actor.name)
+        return answer(ready().of_draft(office.desk, body))
 
     @router.get("/api/effect", summary="What a version has done", tags=["preview"], **described(Role.VIEWER, Effect))
     def effect(_: Viewer, version: Version = None) -> Response:

@@ -9,13 +9,11 @@ from fastapi import APIRouter, Depends, Path
 from fastapi.responses import Response
 from msgspec import Meta
 
-from console.api.access import needs
-from console.api.decisions import Viewer
+from console.api.access import Approver, Viewer
 from console.api.described import answer, body_of, described
 from console.api.office import Office
 from schemas.decisions import Actor, Role, Token
 
-Approver = Annotated[Actor, Depends(needs(Role.APPROVER))]
 _NAME = r"^[A-Za-z0-9_.@\-]{1,64}$"
 
 

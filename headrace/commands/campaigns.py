@@ -41,7 +41,7 @@ def show(campaign: Id, run: RunOption = None, json: JsonOption = None) -> None:
     """Show the life of a campaign, and the campaigns that it meets."""
     desk = at(run).desk
     standing, rows = desk.standing(campaign), desk.revisions(campaign)
-    overlaps = desk.overlaps(campaign, desk.book_with(campaign) if standing.draft else None)
+    overlaps = desk.overlaps(campaign, desk.book_with(standing.draft.body) if standing.draft else None)
     deciding.show_revisions(rows, f"Campaign {campaign}: {standing.state}")
     deciding.show_overlaps(overlaps)
     emit({"standing": standing, "revisions": rows, "overlaps": overlaps}, json)
@@ -156,13 +156,15 @@ def diff(
 def audit(
     campaign: Annotated[str | None, typer.Argument(help="Only this campaign.", metavar="ID", show_default=False)] = None,
     who: Annotated[str | None, _some("--who", "Only what this person did.")] = None,
-    action: Annotated[str | None, _some("--action", "Only draft, activate, schedule, end, rollback ...")] = None,
+    action: Annotated[
+        str | None, _some("--action", "Only draft, activate, schedule, end, rollback, release window ...")
+    ] = None,
     limit: Annotated[int, typer.Option("--limit", min=1, help="Newest so many.")] = 50,
     run: RunOption = None,
     json: JsonOption = None,
 ) -> None:
-    """Show who decided what, when and why; of the defaults and tokens too."""
-    entries = at(run).desk.audit(campaign, who, action, limit=limit)
+    """Show who decided what, when and why; of the defaults, tokens and broken windows too."""
+    entries = at(run).desk.audit((campaign,) if campaign else (), who, action, limit=limit)
     deciding.show_audit(entries)
     emit(entries, json)
 

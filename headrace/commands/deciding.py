@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import msgspec
 import typer
+from rich.markup import escape
 from rich.table import Table
 
 from headrace.commands.common import console, emit, open_live_run, open_run
@@ -73,7 +74,7 @@ class At:
 def at(run: Path | None, *, live: bool = False) -> At:
     """The desk of a run; ``live``: what is decided is to be published, so the run must be up."""
     from reward.desk.desk import Desk
-    from reward.desk.looks import catalogue_of
+    from reward.desk.outside import catalogue_of
     from schemas.database import open_database
     from schemas.store import Store
 
@@ -91,6 +92,7 @@ def say(acted: Acted) -> None:
     console.print(f"{made.subject} revision {made.revision}: {made.state}{book}{override}", highlight=False)
     show_changes(acted.changes)
     show_overlaps(acted.overlaps)
+    show_warnings(acted.refusals)
 
 
 def show_changes(changes: Iterable[Change]) -> None:
@@ -114,6 +116,12 @@ def show_overlaps(overlaps: Sequence[Overlap]) -> None:
         won = ", ".join(f"{name}: {winner}" for name, winner in one.wins.items()) or "they set different things"
         table.add_row(f"{one.first} and {one.second}", f"{one.items}", won)
     console.print(table)
+
+
+def show_warnings(warnings: Iterable[str]) -> None:
+    """What to mind, a line each."""
+    for warning in warnings:
+        console.print(f"[yellow]![/] {escape(warning)}", highlight=False)
 
 
 def show_standings(standings: Iterable[Standing], title: str) -> None:

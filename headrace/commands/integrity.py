@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import getpass
-import os
 from collections.abc import Iterable
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.table import Table
 
 from headrace.commands.common import JsonOption, RunOption, console, emit, open_live_run
-from headrace.commands.deciding import TOKEN_VARIABLE, at
+from headrace.commands.deciding import at
 
 if TYPE_CHECKING:
     from schemas.integrity import Check, Verdict
@@ -81,34 +78,17 @@ def show(window: WindowArgument, run: RunOption = None, json: JsonOption = None)
 @app.command()
 def release(
     window: WindowArgument,
-    why: Annotated[str, typer.Option("--why", help="The reason, kept with the verdict.")],
+    why: Annotated[str, typer.Option("--why", help="The reason, kept with the verdict and in the audit.")],
     run: RunOption = None,
     json: JsonOption = None,
 ) -> None:
     """Let a broken window pass: training learns from it, and later windows are held against it. An editor's, or an approver's."""
-    from streams.integrity.reading import release as let_pass
+    from streams.integrity.releasing import release as let_pass
 
-    _, settings = open_live_run(run, kafka_alone=True)
-    start = _start(window)
-    again = let_pass(settings.connections, start, _editor(run), why)
+    here, start = at(run, live=True), _start(window)
+    again = let_pass(here.engine, here.connections, start, here.actor, why)
     console.print(f"released {_time(start)}; {again} examples that had been put aside were sent to the learner again")
     emit({"window": start, "sent_again": again}, json)
-
-
-def _editor(run: Path | None) -> str:
-    """Who releases: the holder of the token in HEADRACE_TOKEN, else the user of this machine.
-
-    Raises:
-        Unauthorised, Forbidden: the token is not good, or a viewer's.
-    """
-    from reward.desk.gates import need
-    from schemas.decisions import Role
-
-    if TOKEN_VARIABLE not in os.environ:
-        return getpass.getuser()  # without a token the desk's database is not asked: Kafka alone is enough
-    actor = at(run).actor
-    need(actor, Role.EDITOR, "release a window")
-    return actor.name
 
 
 def _checks(checks: Iterable[Check], title: str) -> Table:

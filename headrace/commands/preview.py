@@ -97,11 +97,11 @@ def effect_of_campaign(
 
 def _preview(subject: str, wanted: Wish | None, examples: int | None, run: Path | None, json: Path | None) -> None:
     from headrace.preview_tables import preview_tables
-    from reward.preview.drafts import books
+    from reward.preview.drafts import asked_for
 
     previews, _ = _open(run, examples)
     here = deciding.at(run, live=True)
-    found = previews.preview(*books(here.desk, subject, wanted, None, here.actor.name))
+    found = previews.of_draft(here.desk, asked_for(here.desk, subject, wanted, None, here.actor.name))
     _print(preview_tables(found))
     emit(found, json)
 

@@ -9,7 +9,7 @@ import typer
 from headrace.commands import deciding
 from headrace.commands.common import JsonOption, RunOption, console, emit
 from headrace.commands.deciding import ExpectOption, ExpectVersionOption, OverrideOption, WhyOption, at
-from schemas.decisions import DEFAULTS, State
+from schemas.decisions import DEFAULTS, INTEGRITY, State
 from schemas.weights import RewardWeights
 
 app = typer.Typer(help="Show and change the reward weights; a change acts on the next search and the next gradient step.")
@@ -174,8 +174,8 @@ def audit(
     run: RunOption = None,
     json: JsonOption = None,
 ) -> None:
-    """Show who decided what about the weights, when and why."""
-    entries = at(run).desk.audit(DEFAULTS, who, limit=limit)
+    """Show who decided what about the weights, when and why, and who let a broken window of the log pass."""
+    entries = at(run).desk.audit((DEFAULTS, INTEGRITY), who, limit=limit)
     deciding.show_audit(entries)
     emit(entries, json)
 

@@ -15,18 +15,17 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from reward.campaigns.weighing import NAMES
-from reward.desk import diffs, gates, records, steps
+from reward.desk import diffs, gates, records, refusals, steps
 from reward.desk.books import bodies, next_version, over, touched, with_decision, without
 from reward.desk.looks import Looks, found_in
 from reward.desk.meeting import overlaps
-from reward.desk.periods import shown
+from reward.desk.refusals import Verb
 from reward.desk.scopes import check_scope
 from reward.desk.states import standing, state_at
 from reward.desk.wishes import Wish, campaign, wish
 from reward.desk.worth import worthless
-from schemas.campaigns import Campaign
 from schemas.decisions import DEFAULTS, Acted, Actor, Change, Decision, Overlap, Role, State
-from schemas.errors import Conflict, InvalidRequest, StartsInPast, WrongState
+from schemas.errors import Conflict, InvalidRequest, WrongState
 from schemas.weights import RewardWeights
 
 #: Tries of a transaction that others were quicker than.
@@ -39,7 +38,7 @@ class Desk(Looks):
     """Decisions over one database. ``settings``, ``facts`` and ``clock`` as `Looks` takes them."""
 
     def draft(self, subject: str, wanted: Wish, actor: Actor, why: str, expected_revision: int | None = None) -> Acted:
-        """Write a draft, or a new revision of it. Nothing acts yet.
+        """Write a draft, or a new revision of it. Nothing acts yet; what would keep it from acting is told.
 
         Raises:
             InvalidRequest: a guard; each has a class of its own in `schemas.errors`.
@@ -47,7 +46,12 @@ class Desk(Looks):
             Forbidden: a viewer.
         """
         gates.need(actor, Role.EDITOR, "draft")
-        return self._write(lambda session: self._draft(session, subject, wanted, actor, why, expected_revision))
+
+        def written(session: Session) -> Acted:
+            acted = self._draft(session, subject, wanted, actor, why, expected_revision)
+            return msgspec.structs.replace(acted, refusals=self._foreseen(session, acted.decision.body))
+
+        return self._write(written)
 
     def activate(
         self, subject: str, actor: Actor, why: str, expected_revision: int | None = None, override: bool = False
@@ -158,14 +162,14 @@ class Desk(Looks):
         return Acted(made, changes, self._meets(would, subject, now_ms))
 
     def _go_live(
-        self, session: Session, action: str, subject: str, actor: Actor, why: str, expected: int | None, override: bool
+        self, session: Session, action: Verb, subject: str, actor: Actor, why: str, expected: int | None, override: bool
     ) -> Acted:
         now_ms = self._clock()
         rows = found_in(records.decisions(session, subject), subject)
         gates.expect(rows, expected)
         source = steps.source(standing(rows, now_ms), action)
         gates.may_go_live(actor, action, source, override, self.settings)
-        body = self._started(source.body, action, now_ms)
+        body = refusals.started(source.body, action, self._facts, self.settings, now_ms)
         state = State.ACTIVE if action == "activate" else State.SCHEDULED
         old = records.newest_book(session)
         made = steps.revision(subject, rows, source, state, body, actor, why, now_ms)
@@ -224,26 +228,13 @@ class Desk(Looks):
         records.add_decision(session, made)
         records.add_audit(session, action, made, changes)
 
-    def _started(self, body: Campaign, action: str, now_ms: int) -> Campaign:
-        """The body as it goes live, checked once more: time has passed since the draft, and the catalogue may be another."""
-        if action == "schedule" and body.starts_ms <= now_ms:
-            value = shown(body.starts_ms, body.zone) if body.starts_ms else "at once"
-            raise StartsInPast("the start", value, f"later than now, {shown(now_ms, body.zone)}", "activate it instead")
-        if action == "activate":
-            body = msgspec.structs.replace(body, starts_ms=0)
-        gates.not_over(body, now_ms)
-        if body.id != DEFAULTS:
-            check_scope(body, self._facts(), self.settings)
-        return body
-
     def _worth(self, old: RewardWeights, new: RewardWeights, override: bool, now_ms: int) -> bool:
         """Whether the bound on relevance was overridden.
 
         Raises:
             WorthlessRelevance: it is broken and nobody overrides it.
         """
-        facts = self._facts() if old.campaigns or new.campaigns else None
-        found = worthless(old, new, facts, self.settings.min_relevance_share, now_ms)
+        found = worthless(old, new, self._facts, self.settings.min_relevance_share, now_ms)
         if found is not None and not override:
             raise found
         return found is not None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
@@ -18,25 +18,24 @@ _NAMED = ("id", "revision", "starts_ms", "ends_ms")
 
 
 def between(old: Campaign | None, new: Campaign | None) -> tuple[Change, ...]:
-    """Fields that differ between two revisions; None: there is none, so every field that is set differs."""
+    """Fields that differ between two revisions; None: there is none, and the other's fields differ from a campaign's defaults."""
     before, after = (dict(_flat("", _plain(body))) for body in (old, new))
+    if old is None or new is None:
+        before, after = _set(before), _set(after)
     return _compare(before, after)
 
 
 def between_books(old: RewardWeights, new: RewardWeights) -> tuple[Change, ...]:
     """The defaults, and ``campaigns.ID.FIELD`` for what campaigns say."""
-    return _compare(dict(_book(old)), dict(_book(new)))
+    weights = _compare(*({name: getattr(book, name) for name in NAMES} for book in (old, new)))
+    before, after = ({campaign.id: campaign for campaign in book.campaigns} for book in (old, new))
+    told = ((name, between(before.get(name), after.get(name))) for name in sorted(before | after))
+    return (*weights, *(Change(f"campaigns.{name}.{c.field}", c.old, c.new) for name, changes in told for c in changes))
 
 
 def same(old: Campaign | None, new: Campaign | None) -> bool:
     """Whether two revisions want the same."""
-    return not between(old, new)
-
-
-def _book(book: RewardWeights) -> Iterator[tuple[str, Any]]:
-    yield from ((name, getattr(book, name)) for name in NAMES)
-    for campaign in book.campaigns:
-        yield from _flat(f"campaigns.{campaign.id}", _plain(campaign))
+    return (old is None) == (new is None) and not between(old, new)
 
 
 def _plain(body: Campaign | None) -> dict[str, Any]:
@@ -46,7 +45,8 @@ def _plain(body: Campaign | None) -> dict[str, Any]:
     scope, multipliers = (msgspec.structs.asdict(part) for part in (body.scope, body.multipliers))
     times = {"from": body.starts_ms, "to": body.ends_ms}
     told = {name: shown(at_ms, body.zone) if at_ms else None for name, at_ms in times.items()}
-    return plain | told | {"scope": scope, "multipliers": multipliers}
+    called = {"name": body.name if body.name != body.id else None}  # nobody gave it a name
+    return plain | called | told | {"scope": scope, "multipliers": multipliers}
 
 
 def _flat(path: str, value: Any) -> Iterator[tuple[str, Any]]:
@@ -57,6 +57,15 @@ def _flat(path: str, value: Any) -> Iterator[tuple[str, Any]]:
         yield path, ", ".join(value) if isinstance(value, tuple) else value
 
 
+def _set(told: dict[str, Any]) -> dict[str, Any]:
+    """Without the fields that say what a campaign says anyway."""
+    return {name: value for name, value in told.items() if value != _BARE.get(name)}
+
+
 def _compare(before: dict[str, Any], after: dict[str, Any]) -> tuple[Change, ...]:
     names = dict.fromkeys((*before, *after))
     return tuple(Change(n, before.get(n), after.get(n)) for n in names if before.get(n) != after.get(n))
+
+
+#: What a campaign says that says nothing.
+_BARE: Final = dict(_flat("", _plain(Campaign("", 0, "", ""))))

@@ -7,11 +7,10 @@ from collections.abc import Sequence
 from sqlalchemy.orm import Session
 
 from reward.desk import diffs, records
-from reward.desk.periods import Period, check, shown
+from reward.desk.periods import shown
 from reward.settings import DeskSettings
-from schemas.campaigns import Campaign
-from schemas.decisions import Actor, Change, Decision, Role, State
-from schemas.errors import Forbidden, FourEyes, NotFound, Superseded
+from schemas.decisions import DEFAULTS, Actor, Change, Decision, Role, State
+from schemas.errors import Forbidden, FourEyes, InvalidRequest, NotFound, Superseded
 from schemas.weights import RewardWeights
 
 
@@ -23,6 +22,17 @@ def need(actor: Actor, role: Role, verb: str) -> None:
     """
     if not actor.role.may(role):
         raise Forbidden(f"{actor.name} ({actor.role})", verb, f"role {role}", f"ask somebody who is {role}")
+
+
+def reason(why: str) -> str:
+    """Why something is decided, without blanks around it.
+
+    Raises:
+        InvalidRequest: nothing is said.
+    """
+    if not why.strip():
+        raise InvalidRequest("why", why, "a reason", "say why, for those who come after")
+    return why.strip()
 
 
 def may_go_live(actor: Actor, verb: str, source: Decision, override: bool, settings: DeskSettings) -> None:
@@ -74,23 +84,15 @@ def expect(rows: Sequence[Decision], expected: int | None) -> None:
     if seen is not None and seen.state != last.state:
         changes = (Change("state", seen.state, last.state), *changes)
     holder = f"revision {newest} by {last.who} at {shown(last.at_ms)}"
-    raise Superseded(last.subject, holder, last.who, last.at_ms, changes)
+    what = "the decision about the defaults" if last.subject == DEFAULTS else f"campaign {last.subject}"
+    raise Superseded(what, holder, last.who, last.at_ms, changes)
 
 
 def superseded_book(active: RewardWeights, seen: RewardWeights) -> Superseded:
     """The refusal for an editor who looked at another version than the active one."""
     holder = f"version {active.version} by {active.author}"
     holder += f" at {shown(active.created_ms)}" if active.created_ms else ""
-    return Superseded("the active weights", holder, active.author, active.created_ms, diffs.between_books(seen, active))
-
-
-def not_over(body: Campaign, now_ms: int) -> None:
-    """Refuse a period that is over by now.
-
-    Raises:
-        EndsInPast: with its end.
-    """
-    check(Period(body.starts_ms, body.ends_ms), now_ms)
+    return Superseded("the reward", holder, active.author, active.created_ms, diffs.between_books(seen, active))
 
 
 def _drafters(session: Session, version: int) -> set[str]:

@@ -2,52 +2,25 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterable
+from collections.abc import Collection, Iterable
 from itertools import groupby
 
 import msgspec
 from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
-from reward.campaigns.facts import ItemFacts
-from reward.desk import diffs, records
+from reward.desk import diffs, records, refusals
 from reward.desk.books import bodies, over, with_decision
 from reward.desk.meeting import overlaps
+from reward.desk.outside import Clock, Facts, no_catalogue, wall_clock
 from reward.desk.scopes import check_scope
 from reward.desk.states import standing
 from reward.desk.wishes import Wish, campaign
 from reward.settings import DeskSettings
-from schemas.catalogue import Catalogue
+from schemas.campaigns import Campaign
 from schemas.decisions import DEFAULTS, AuditEntry, Change, Decision, Overlap, Standing, State
-from schemas.errors import NotFound, Unavailable
-from schemas.store import Store
+from schemas.errors import NotFound
 from schemas.weights import RewardWeights
-
-Facts = Callable[[], ItemFacts]
-Clock = Callable[[], int]
-
-
-def wall_clock() -> int:
-    """Now, in ms."""
-    return int(time.time() * 1000)
-
-
-def no_catalogue() -> ItemFacts:
-    """In place of a catalogue, where only the defaults are decided."""
-    raise Unavailable("the catalogue", "this desk was opened without one", "open it with the run's store")
-
-
-def catalogue_of(store: Store) -> Facts:
-    """The facts of the run's catalogue, read when they are first asked for and kept."""
-    found: list[ItemFacts] = []
-
-    def facts() -> ItemFacts:
-        if not found:
-            found.append(ItemFacts.of(Catalogue.load(store)))
-        return found[0]
-
-    return facts
 
 
 class Looks:
@@ -135,8 +108,8 @@ class Looks:
             return ()
         return overlaps(book, self._facts(), self._clock(), about)
 
-    def book_with(self, subject: str, revision: int | None = None) -> RewardWeights:
-        """What the active book would become if this revision, or the waiting draft, were activated now.
+    def drafted(self, subject: str, revision: int | None = None) -> Campaign:
+        """What a revision, or the waiting draft, wants.
 
         Raises:
             NotFound: no such revision, or no draft.
@@ -145,10 +118,10 @@ class Looks:
         found = revision_of(rows, revision) if revision is not None else standing(rows, self._clock()).draft
         if found is None:
             raise NotFound("draft", subject, "of a subject with a waiting draft", "draft it first, or name a revision")
-        return with_decision(self.book(), msgspec.structs.replace(found.body, starts_ms=0))
+        return found.body
 
-    def book_wished(self, subject: str, wanted: Wish, who: str) -> RewardWeights:
-        """What the active book would become if this wish were activated now, refused as a draft of it would be.
+    def wished(self, subject: str, wanted: Wish, who: str) -> Campaign:
+        """What a wish wants, refused as a draft of it would be.
 
         Raises:
             InvalidRequest: a guard; each has a class of its own in `schemas.errors`.
@@ -156,19 +129,32 @@ class Looks:
         body = campaign(subject, wanted, who, self._clock())
         if subject != DEFAULTS:
             check_scope(body, self._facts(), self.settings)
-        return with_decision(self.book(), body)
+        return body
+
+    def book_with(self, body: Campaign) -> RewardWeights:
+        """What the active book would become with it: scheduled, if it names a start to come, else activated now."""
+        waits = body.starts_ms > self._clock()
+        return with_decision(self.book(), body if waits else msgspec.structs.replace(body, starts_ms=0))
+
+    def refusals(self, body: Campaign) -> tuple[str, ...]:
+        """What would keep it from going live now, whoever asks (`reward.desk.refusals.foreseen`)."""
+        with Session(self._engine) as session:
+            return self._foreseen(session, body)
+
+    def _foreseen(self, session: Session, body: Campaign) -> tuple[str, ...]:
+        return refusals.foreseen(records.newest_book(session), body, self._facts, self.settings, self._clock())
 
     def audit(
         self,
-        subject: str | None = None,
+        subjects: Collection[str] = (),
         who: str | None = None,
         action: str | None = None,
         since_ms: int = 0,
         limit: int = 100,
     ) -> list[AuditEntry]:
-        """Who did what, the newest first."""
+        """Who did what, the newest first; ``subjects``: only about these."""
         with Session(self._engine) as session:
-            return records.audit(session, subject, who, action, since_ms, limit)
+            return records.audit(session, subjects, who, action, since_ms, limit)
 
 
 def revision_of(rows: list[Decision], revision: int) -> Decision:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Final
 
 import msgspec
@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 
 from schemas.campaigns import Campaign
 from schemas.codec import MAX_RECORD_BYTES, encode
-from schemas.decisions import AuditEntry, Change, Decision, Role, State
+from schemas.decisions import Actor, AuditEntry, Change, Decision, Role, State
 from schemas.errors import InvalidRequest, NotFound
 from schemas.tables import AuditRow, BookRow, DecisionRow, OutboxRow
 from schemas.topics import WEIGHTS
@@ -54,15 +54,25 @@ def add_book(session: Session, made: RewardWeights) -> None:
     Raises:
         InvalidRequest: larger than a record may be.
     """
-    raw = encode(made)
-    if len(raw) > MAX_RECORD_BYTES:
-        bound, remedy = f"at most {MAX_RECORD_BYTES} bytes", "end campaigns, or name fewer queries"
-        raise InvalidRequest("the size of all campaigns", len(raw), bound, remedy)
+    raw = record_of(made)
     session.add(BookRow(
         version=made.version, body=raw.decode(), author=made.author, reason=made.reason, created_ms=made.created_ms
     ))  # fmt: skip
     session.flush()  # of two at once the second fails here, before it has a place in the outbox
     session.add(OutboxRow(topic=WEIGHTS.name, key=KEY, value=raw, created_ms=made.created_ms, sent_ms=0))
+
+
+def record_of(made: RewardWeights) -> bytes:
+    """A version as the topic carries it.
+
+    Raises:
+        InvalidRequest: larger than a record may be.
+    """
+    raw = encode(made)
+    if len(raw) > MAX_RECORD_BYTES:
+        bound, remedy = f"at most {MAX_RECORD_BYTES} bytes", "end campaigns, or name fewer queries"
+        raise InvalidRequest("the size of all campaigns", len(raw), bound, remedy)
+    return raw
 
 
 def decisions(session: Session, subject: str | None = None) -> list[Decision]:
@@ -89,22 +99,34 @@ def add_audit(session: Session, action: str, made: Decision, changes: Iterable[C
     """The line of the audit for a decision."""
     session.add(AuditRow(
         at_ms=made.at_ms, who=made.who, role=made.role, action=action, subject=made.subject, revision=made.revision,
-        book_version=made.book_version, why=made.why, changes=msgspec.json.encode(tuple(changes)).decode(),
+        book_version=made.book_version, why=made.why, changes=_told(changes),
         override=made.override,
+    ))  # fmt: skip
+
+
+def add_line(
+    session: Session, actor: Actor, action: str, subject: str, why: str, at_ms: int, changes: Iterable[Change] = ()
+) -> None:
+    """The line of the audit for what is no decision about weights."""
+    session.add(AuditRow(
+        at_ms=at_ms, who=actor.name, role=actor.role, action=action, subject=subject, revision=0, book_version=0, why=why,
+        changes=_told(changes), override=False,
     ))  # fmt: skip
 
 
 def audit(
     session: Session,
-    subject: str | None = None,
+    subjects: Collection[str] = (),
     who: str | None = None,
     action: str | None = None,
     since_ms: int = 0,
     limit: int = 100,
 ) -> list[AuditEntry]:
-    """Lines of the audit, the newest first."""
+    """Lines of the audit, the newest first; ``subjects``: only of these."""
     asked = select(AuditRow).where(AuditRow.at_ms >= since_ms).order_by(AuditRow.id.desc()).limit(limit)
-    for column, value in ((AuditRow.subject, subject), (AuditRow.who, who), (AuditRow.action, action)):
+    if subjects:
+        asked = asked.where(AuditRow.subject.in_(subjects))
+    for column, value in ((AuditRow.who, who), (AuditRow.action, action)):
         if value is not None:
             asked = asked.where(column == value)
     return [
@@ -119,6 +141,10 @@ def audit(
 def encode_body(body: Campaign) -> str:
     """A body as its column has it."""
     return msgspec.json.encode(body).decode()
+
+
+def _told(changes: Iterable[Change]) -> str:
+    return msgspec.json.encode(tuple(changes)).decode()
 
 
 def _decision(row: DecisionRow) -> Decision:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import msgspec
 
-from reward.desk import diffs
+from reward.desk import diffs, gates
 from reward.desk.books import bodies
 from schemas.campaigns import Campaign
 from schemas.decisions import Actor, Change, Decision, Standing, State
-from schemas.errors import InvalidRequest, WrongState
+from schemas.errors import WrongState
 from schemas.weights import RewardWeights
 
 
@@ -36,12 +36,10 @@ def revision(
     now_ms: int,
 ) -> Decision:
     """The next revision; its body carries its number."""
-    if not why.strip():
-        raise InvalidRequest("why", why, "a reason", "say why, for those who come after")
     number = rows[-1].revision + 1 if rows else 1
     body = msgspec.structs.replace(body, id=subject, revision=number)
     return Decision(
-        subject, number, parent.revision if parent else 0, state, body, actor.name, actor.role, why.strip(), now_ms
+        subject, number, parent.revision if parent else 0, state, body, actor.name, actor.role, gates.reason(why), now_ms
     )
 
 

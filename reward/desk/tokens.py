@@ -12,11 +12,11 @@ from sqlalchemy import Engine, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from reward.desk import gates
-from reward.desk.looks import Clock, wall_clock
+from reward.desk import gates, records
+from reward.desk.outside import Clock, wall_clock
 from schemas.decisions import Actor, Role, Token
 from schemas.errors import Conflict, InvalidRequest, NotFound, Unauthorised
-from schemas.tables import AuditRow, TokenRow
+from schemas.tables import TokenRow
 
 #: Bytes of a secret: 256 bits, so a fast hash is enough.
 BYTES: Final = 32
@@ -46,7 +46,7 @@ class Tokens:
             with Session(self._engine) as session, session.begin():
                 session.add(TokenRow(name=name, role=role, hash=_hash(secret), created_ms=now_ms, revoked_ms=0))
                 session.flush()
-                session.add(_line(actor, "create token", name, f"role {role}", now_ms))
+                records.add_line(session, actor, "create token", name, f"role {role}", now_ms)
         except IntegrityError as error:
             raise Conflict(f"the name {name}", "another token, good or revoked", "choose another name") from error
         return secret
@@ -64,7 +64,7 @@ class Tokens:
                 raise NotFound("token", name, "the name of a token", "look it up with `headrace tokens list`")
             if not row.revoked_ms:
                 row.revoked_ms = self._clock()
-                session.add(_line(actor, "revoke token", name, "revoked", row.revoked_ms))
+                records.add_line(session, actor, "revoke token", name, "revoked", row.revoked_ms)
             return _token(row)
 
     def all(self) -> list[Token]:
@@ -94,10 +94,3 @@ def _hash(secret: str) -> str:
 
 def _token(row: TokenRow) -> Token:
     return Token(row.name, Role(row.role), row.created_ms, row.revoked_ms)
-
-
-def _line(actor: Actor, action: str, name: str, why: str, now_ms: int) -> AuditRow:
-    return AuditRow(
-        at_ms=now_ms, who=actor.name, role=actor.role, action=action, subject=name, revision=0, book_version=0, why=why,
-        changes="[]", override=False,
-    )  # fmt: skip

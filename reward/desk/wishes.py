@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 import msgspec
 import yaml
 
 from reward.campaigns.weighing import NAMES
 from reward.desk.periods import period, shown
+from reward.desk.shapes import taken
 from reward.text import normalise
 from schemas.campaigns import Campaign, Multipliers, Scope
 from schemas.decisions import DEFAULTS
@@ -19,8 +20,6 @@ from schemas.errors import EmptyScope, InvalidRequest, InvalidWeight
 #: Bounds of `schemas.campaigns.Weight` and `Factor`, told with an error of their own.
 WEIGHT: Final = (0.0, 100.0)
 FACTOR: Final = (0.5, 2.0)
-
-T = TypeVar("T")
 
 
 class WishedScope(Scope, frozen=True, forbid_unknown_fields=True):
@@ -87,20 +86,6 @@ _Loader.yaml_implicit_resolvers = {
     first: [rule for rule in rules if rule[0] != "tag:yaml.org,2002:timestamp"]
     for first, rules in yaml.SafeLoader.yaml_implicit_resolvers.items()
 }
-
-
-def taken(fields: Any, kind: type[T]) -> T:
-    """Plain data as a struct.
-
-    Raises:
-        InvalidRequest: an unknown field or a wrong type; it names the place.
-    """
-    try:
-        return msgspec.convert(fields, kind)
-    except msgspec.ValidationError as error:
-        said, _, place = str(error).partition(" - at ")
-        what = place.strip("`").removeprefix("$").removeprefix(".") or kind.__name__.lower()
-        raise InvalidRequest(what, fields, f"of the documented form: {said}", "correct it") from error
 
 
 def wish_of(body: Campaign) -> Wish:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from reward.campaigns.facts import ItemFacts
 from reward.desk.meeting import Effective, effective
+from reward.desk.outside import Facts
 from schemas.errors import WorthlessRelevance
 from schemas.weights import RewardWeights
 
@@ -20,16 +20,15 @@ def relevance_share(found: Effective) -> float:
     return relevant / (relevant + rest) if relevant > 0 else 0.0
 
 
-def worthless(
-    old: RewardWeights, new: RewardWeights, facts: ItemFacts | None, least: float, now_ms: int
-) -> WorthlessRelevance | None:
+def worthless(old: RewardWeights, new: RewardWeights, facts: Facts, least: float, now_ms: int) -> WorthlessRelevance | None:
     """The worst place where relevance falls below ``least`` in ``new``; None: nowhere. Where it was below already, and falls
     no further, somebody has decided so before.
     """
-    before = {ids: relevance_share(found) for ids, found in effective(old, facts, now_ms).items()}
+    around = facts() if old.campaigns or new.campaigns else None
+    before = {ids: relevance_share(found) for ids, found in effective(old, around, now_ms).items()}
     bad = [
         (share, found, ids)
-        for ids, found in effective(new, facts, now_ms).items()
+        for ids, found in effective(new, around, now_ms).items()
         if (share := relevance_share(found)) < min(least, before.get(ids, 1.0))
     ]
     if not bad:

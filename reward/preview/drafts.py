@@ -1,23 +1,22 @@
-"""Which two books a preview compares, and whose effect is asked for."""
+"""Which decision a preview looks at, and whose effect is asked for."""
 
 from __future__ import annotations
 
 from reward.desk.looks import Looks
 from reward.desk.wishes import Wish
+from schemas.campaigns import Campaign
 from schemas.errors import NotFound
 from schemas.weights import RewardWeights
 
 
-def books(
-    desk: Looks, subject: str, wanted: Wish | None, revision: int | None, who: str
-) -> tuple[RewardWeights, RewardWeights]:
-    """The active book, and what it would be with a wish; without one, with a revision of the subject or its waiting draft.
+def asked_for(desk: Looks, subject: str, wanted: Wish | None, revision: int | None, who: str) -> Campaign:
+    """What is asked for: a wish; without one, a revision of the subject or its waiting draft.
 
     Raises:
         InvalidRequest: the wish breaks a bound, or its scope matches nothing.
         NotFound: no such revision, or no draft.
     """
-    return desk.book(), desk.book_with(subject, revision) if wanted is None else desk.book_wished(subject, wanted, who)
+    return desk.drafted(subject, revision) if wanted is None else desk.wished(subject, wanted, who)
 
 
 def book_that_changed(desk: Looks, subject: str) -> RewardWeights:

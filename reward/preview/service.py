@@ -7,12 +7,14 @@ from functools import cached_property
 import msgspec
 
 from reward.campaigns.facts import ItemFacts
+from reward.desk.looks import Looks
 from reward.preview.effect import Effect, effect
 from reward.preview.examined import NewestExamination
 from reward.preview.preview import preview
 from reward.preview.reading import RecentPages, Stored
 from reward.preview.results import Preview
 from reward.settings import RewardSettings
+from schemas.campaigns import Campaign
 from schemas.catalogue import Catalogue
 from schemas.connections import Connections
 from schemas.store import Store
@@ -35,6 +37,15 @@ class Previews:
         self._connections, self._store, self._settings = connections, store, settings
         self._examination = NewestExamination(connections, store, settings.posterior) if expected_interaction else None
         self.recent = RecentPages(connections, settings.preview.examples if count is None else count)
+
+    def of_draft(self, desk: Looks, body: Campaign) -> Preview:
+        """What the desk's book would do with this decision in it; the first warnings are what would keep it from going live.
+
+        Raises:
+            InvalidRequest, Unavailable: as `preview`.
+        """
+        found = self.preview(desk.book(), desk.book_with(body))
+        return msgspec.structs.replace(found, warnings=(*desk.refusals(body), *found.warnings))
 
     def preview(self, current: RewardWeights, draft: RewardWeights, at_ms: int | None = None) -> Preview:
         """The draft against the current book. ``at_ms`` (event time) None: the newest page's time, or the start of what the

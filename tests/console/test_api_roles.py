@@ -36,6 +36,7 @@ ENDPOINTS: tuple[tuple[str, str, Any, Role], ...] = (
     ("POST", "/api/weights/schedule", WHY, Role.EDITOR),
     ("POST", "/api/weights/end", WHY, Role.EDITOR),
     ("GET", "/api/campaigns", None, Role.VIEWER),
+    ("GET", "/api/drafts", None, Role.VIEWER),
     ("GET", "/api/campaigns/{id}/decisions", None, Role.VIEWER),
     ("GET", "/api/campaigns/{id}/diff", None, Role.VIEWER),
     ("PUT", "/api/campaigns/{id}/draft", {"wish": WISH, **WHY}, Role.EDITOR),
@@ -52,6 +53,8 @@ ENDPOINTS: tuple[tuple[str, str, Any, Role], ...] = (
     ("DELETE", "/api/tokens/{name}", None, Role.APPROVER),
     ("POST", "/api/preview", {"wish": {"order": 5}}, Role.VIEWER),
     ("GET", "/api/effect", None, Role.VIEWER),
+    ("GET", "/api/integrity?limit=0", None, Role.VIEWER),
+    ("POST", "/api/integrity/release", {"window": 0}, Role.EDITOR),
     ("GET", "/api/training?last=0", None, Role.VIEWER),
 )  # fmt: skip
 

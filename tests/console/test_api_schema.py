@@ -38,8 +38,8 @@ def test_every_endpoint_answers_as_its_document_says(tmp_path: Path) -> None:
     with listening(app, "off") as url:
         schema = schemathesis.openapi.from_url(f"{url}/openapi.json")
         found = [one.ok() for one in schema.get_all_operations()]
-        asking_a_broker = ("/api/training", "/api/preview", "/api/effect")
-        operations = [one for one in found if one.path not in asking_a_broker]
+        asking_a_broker = ("/api/training", "/api/integrity", "/api/preview", "/api/effect")
+        operations = [one for one in found if not one.path.startswith(asking_a_broker)]
         assert len(operations) >= 24
         for operation in operations:
             drive(operation, headers)

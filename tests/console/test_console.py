@@ -20,10 +20,12 @@ from schemas.connections import Connections
 from schemas.database import open_database
 from schemas.decisions import Actor, Role
 from schemas.documents import documents, render
-from schemas.journal import GateDecision, StepIntent, StepResult
+from schemas.integrity import Check
+from schemas.journal import GateDecision, StepIntent, StepResult, TrainingHold
 from schemas.log import scan
 from schemas.topics import STEPS, TOPICS, WEIGHTS
 from schemas.weights import RewardWeights
+from streams.producing import EventProducer
 from tests.console.served import listening
 
 pytestmark = pytest.mark.services
@@ -85,9 +87,9 @@ def test_a_stale_expectation_is_409_and_changes_nothing(client: Any) -> None:
         ({"changes": {"order": -0.1}}, "order", "0 to 100"),
         ({"changes": {"orders": 1}}, "weight", "relevance, ctr, click, order"),
         ({"changes": {}}, "changes", "at least one of"),
-        ({"changes": {"order": "much"}}, "changes", "Expected `float`"),
+        ({"changes": {"order": "much"}}, "changes.order", "Expected `float`"),
         ({"why": ""}, "why", "length >= 1"),
-        ({"surprise": 1}, "body", "unknown field `surprise`"),
+        ({"surprise": 1}, "surprise", "one of the fields changes, expected_version"),
     ],
 )
 def test_bad_input_names_value_and_bound(client: Any, body: dict[str, Any], named: str, bound: str) -> None:
@@ -157,7 +159,7 @@ def test_training_shows_the_last_finished_steps_and_gate(client: Any, fresh_topi
     intent = StepIntent(9, {}, RewardWeights(), None, 0, 0, 0)
     producer = KafkaProducer(bootstrap_servers=fresh_topics.kafka, acks="all")
     try:
-        assert client.get("/api/training").json() == {"steps": [], "gate": []}
+        assert client.get("/api/training").json() == {"steps": [], "gate": [], "hold": None}
         for record in (*(result(n) for n in range(1, 6)), gate, intent):
             producer.send(STEPS.name, encode(record))
         producer.flush(20)
@@ -171,6 +173,27 @@ def test_training_shows_the_last_finished_steps_and_gate(client: Any, fresh_topi
         producer.close()
     for last in (0, 10_000, "all"):
         assert client.get("/api/training", params={"last": last}).status_code == 422
+
+
+def test_training_says_why_it_stands_still(client: Any, fresh_topics: Connections) -> None:
+    """Since when, for which window and checks, and how to look; until it goes on."""
+    ctr = Check("ctr", 0.5, 0.1, None, 0.2, 900, "look at what clicks so often", True)
+    with EventProducer(fresh_topics) as producer:
+        producer.send(STEPS.name, encode(TrainingHold(7, True, 3_600_000, (ctr,), 5_000)), b"", 0)
+    hold = client.get("/api/training").json()["hold"]
+    assert (hold["since_ms"], hold["step"], hold["window"]) == (5_000, 7, 3_600_000)
+    assert [check["name"] for check in hold["checks"]] == ["ctr"] and hold["look"] == "headrace integrity status"
+    with EventProducer(fresh_topics) as producer:
+        producer.send(STEPS.name, encode(TrainingHold(7, False, 7_200_000, (), 9_000)), b"", 0)
+    assert client.get("/api/training").json()["hold"] is None
+
+
+def test_the_page_asks_only_for_what_there_is(client: httpx.Client) -> None:
+    """Every address in its script is one of the API's; the preview and the drafts are among them."""
+    ways = [re.sub(r"\{\w+\}", "X", path) for path in client.get("/openapi.json").json()["paths"]]
+    asked = {re.sub(r"\$\{\w+\}", "X", path) for path in re.findall(r"[\"`](api/[^\"`?]*)", client.get("/").text)}
+    assert {"api/drafts", "api/preview", "api/weights", "api/campaigns/X"} <= asked
+    assert all(any(f"{way}/".startswith(f"/{path}/") for way in ways) for path in asked), asked
 
 
 def test_the_page_needs_nothing_from_elsewhere(client: Any) -> None:

@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
+import getpass
 import json
 import time
 from collections.abc import Callable
 from pathlib import Path
 
+import httpx
 import msgspec
 import pytest
 from typer.testing import CliRunner
 
+from console.app import create_app
+from console.settings import ConsoleSettings
 from headrace.cli import app
-from headrace.folder import RunFolder
-from headrace.settings import load_settings
 from headrace.shop.sink import partition_of
+from reward.desk.desk import Desk
+from reward.desk.periods import shown
 from reward.desk.tokens import Tokens
 from schemas.codec import decode, encode
 from schemas.connections import Connections
 from schemas.database import open_database
-from schemas.decisions import Actor, Role
+from schemas.decisions import INTEGRITY, Actor, Change, Role
 from schemas.errors import Forbidden, InvalidRequest
 from schemas.events import Click, Impression, Order, Tick
 from schemas.examples import TrainingExample
@@ -28,8 +32,10 @@ from schemas.posteriors import SnapshotPointer
 from schemas.quarantine import Quarantined
 from schemas.topics import EXAMPLES, INPUTS, QUARANTINE, SNAPSHOTS
 from schemas.views import ViewStatus
-from streams.integrity.reading import find, release, verdicts
+from streams.integrity.reading import find, verdicts
+from streams.integrity.releasing import release
 from streams.quarantine import Wanted, listing
+from tests.console.served import listening
 from tests.streams.conftest import Worker, committed, feeder
 from tests.streams.integrity_feed import HOUR, PARTITIONS, START, judged, sent, shop
 
@@ -52,7 +58,8 @@ def example(number: int, ts: int) -> TrainingExample:
 
 
 def command(monkeypatch: pytest.MonkeyPatch, connections: Connections, *words: str) -> str:
-    monkeypatch.setenv("HEADRACE_KAFKA", connections.kafka)
+    for name in ("kafka", "redis", "database", "store"):
+        monkeypatch.setenv(f"HEADRACE_{name.upper()}", getattr(connections, name))
     result = CliRunner().invoke(app, ["integrity", *words], catch_exceptions=False)
     assert result.exit_code == 0
     return result.output
@@ -99,16 +106,17 @@ def test_a_broken_window_is_named_shown_and_released(
         worker.kill()
 
 
-def test_a_viewer_releases_nothing(fresh_topics: Connections, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Who acts is the token's holder; an editor gets as far as the window, which nobody has judged."""
-    folder = RunFolder(tmp_path / "run")
-    folder.create()
-    folder.save(load_settings(**{name: getattr(fresh_topics, name) for name in ("kafka", "redis", "database", "store")}))
-    tokens, root = Tokens(open_database(fresh_topics)), Actor("root", Role.APPROVER)
+def test_a_viewer_releases_nothing(fresh_topics: Connections, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who acts is the token's holder; an editor gets as far as the window, which nobody has judged. Neither
+    leaves a line in the audit."""
+    engine, root = open_database(fresh_topics), Actor("root", Role.APPROVER)
+    tokens = Tokens(engine)
     for role, refusal in ((Role.VIEWER, Forbidden), (Role.EDITOR, InvalidRequest)):
         monkeypatch.setenv("HEADRACE_TOKEN", tokens.create(str(role), role, root))
         with pytest.raises(refusal):
-            command(monkeypatch, fresh_topics, "release", str(BROKEN), "--why", "x", "--run", str(folder.root))
+            command(monkeypatch, fresh_topics, "release", str(BROKEN), "--why", "x")
+    assert Desk(engine).audit((INTEGRITY,)) == []
+    engine.dispose()
 
 
 def told(verdict: Verdict) -> Verdict:
@@ -152,5 +160,30 @@ def let_pass(connections: Connections, tmp_path: Path, monkeypatch: pytest.Monke
     marked = {entry.record.offset: entry.replayed_ms > 0 for entry in listing(connections, 10, Wanted("broken_window"))}
     assert marked == {0: True, 1: False}  # quarantine's own replay would not send it a third time
     assert find(connections, BROKEN).reason == "a sale"
+    over_http(connections)
+    engine = open_database(connections)
     with pytest.raises(InvalidRequest, match="released by"):
-        release(connections, BROKEN, "ann", "again")
+        release(engine, connections, BROKEN, Actor("ann", Role.EDITOR), "again")
+    other, line = Desk(engine).audit((INTEGRITY,))
+    engine.dispose()
+    assert (other.who, other.why) == ("zoe", "the same sale")
+    assert (line.who, line.action, line.why) == (getpass.getuser(), "release window", "a sale")
+    assert line.changes == (Change(f"window {shown(BROKEN)}", "broken", "released"),)
+    for group in ("weights", "campaigns"):
+        file = tmp_path / f"{group}.json"
+        CliRunner().invoke(app, [group, "audit", "--json", str(file)], catch_exceptions=False)
+        assert [one["who"] for one in json.loads(file.read_text())] == [other.who, line.who]
+
+
+def over_http(connections: Connections) -> None:
+    """The other broken window, by somebody at the console; without a reason, or twice, it is refused."""
+    app = create_app(connections, ConsoleSettings(access="open"))
+    with listening(app, "off") as url, httpx.Client(base_url=url, timeout=60.0, trust_env=False) as http:
+        broken = [one["start"] for one in http.get("/api/integrity").json() if one["broken"] and not one["released_by"]]
+        assert broken == [BROKEN + HOUR]
+        headers, body = {"Headrace-Name": "zoe"}, {"window": BROKEN + HOUR, "why": "the same sale"}
+        assert http.post("/api/integrity/release", json=body | {"why": "  "}, headers=headers).status_code == 422
+        done = http.post("/api/integrity/release", json=body, headers=headers)
+        assert done.json() == {"window": BROKEN + HOUR, "sent_again": 0}
+        again = http.post("/api/integrity/release", json=body, headers=headers)
+        assert again.status_code == 422 and "released by zoe" in again.json()["error"]

@@ -22,12 +22,13 @@ from headrace.folder import RunFolder
 from headrace.previewing import previews_of
 from headrace.settings import Settings, load_settings
 from reward.desk.desk import Desk
-from reward.desk.looks import catalogue_of
+from reward.desk.outside import catalogue_of
+from reward.desk.wishes import wish
 from reward.preview.results import Preview
 from schemas.connections import Connections
 from schemas.database import open_database
 from schemas.decisions import Actor, Role
-from schemas.errors import EmptyScope, InvalidRequest, NotFound
+from schemas.errors import EmptyScope, InvalidRequest, NotFound, WorthlessRelevance
 from schemas.store import Store
 from tests.reward import preview_toys
 from tests.reward.preview_toys import Log, Toys
@@ -84,6 +85,25 @@ def test_a_preview_on_the_command_line(run: tuple[RunFolder, Settings], tmp_path
     assert json.loads(file.read_bytes())["rewards"] == of_file["rewards"]
     said("weights", "preview", "order=8", "--examples", 50, "--run", folder.root, "--json", file)
     assert json.loads(file.read_bytes())["pages"] == 50
+
+
+def test_a_preview_says_what_would_keep_a_draft_from_acting(run: tuple[RunFolder, Settings], tmp_path: Path) -> None:
+    """Order 27 leaves relevance 3 of 31: told first, in the words of the refusal, on the command line and over HTTP."""
+    folder, settings = run
+    Log(settings.connections, "held").write(preview_toys.make(100))
+    desk = Desk(open_database(settings.connections), settings.reward.desk, catalogue_of(Store(settings.store)))
+    (told,) = desk.draft("sale", wish({"scope": {"categories": ["lamps"]}, "order": 27}), ANN, "why").refusals
+    shown = said("campaigns", "preview", "sale", "--run", folder.root, "--json", tmp_path / "out.json")
+    assert json.loads((tmp_path / "out.json").read_bytes())["warnings"][0] == told
+    assert told in " ".join(shown.output.split()) and "an approver may override it" in told
+    with pytest.raises(WorthlessRelevance) as caught:
+        desk.activate("sale", ANN, "why")
+    assert told == f"activate would refuse this: {caught.value}"
+    settings = settings.model_copy(update={"console": settings.console.model_copy(update={"access": "open"})})
+    with served(settings) as http:
+        assert http.post("/api/preview", json={"subject": "sale"}).json()["warnings"][0] == told
+        assert http.post("/api/preview", json={"wish": {"order": 5}}).json()["warnings"][:1] != [told]
+        assert [one["subject"] for one in http.get("/api/drafts").json()] == ["sale"]
 
 
 def test_what_cannot_be_previewed_is_told(run: tuple[RunFolder, Settings]) -> None:

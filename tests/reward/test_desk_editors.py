@@ -14,7 +14,9 @@ from tests.reward.desk_toys import ANN, BOB, DAN, EVE, NOW_MS, VIC, AtDesk, shoe
 def test_of_two_who_saw_the_same_version_the_second_is_told_what_the_first_did(at_desk: AtDesk) -> None:
     here = at_desk()
     here.set({"order": 8}, ANN, "first", expected_version=1)
-    with pytest.raises(Superseded, match=r"version 2 by ann at 2026-11-20 12:00:00.*order 4 -> 8") as caught:
+    with pytest.raises(
+        Superseded, match=r"the reward now stands at version 2 by ann at 2026-11-20 12:00:00.*order 4 -> 8"
+    ) as caught:
         here.set({"order": 2}, BOB, "second", expected_version=1)
     assert (caught.value.who, caught.value.at_ms, caught.value.changes) == ("ann", NOW_MS, (Change("order", 4.0, 8.0),))
     with pytest.raises(Superseded):
@@ -28,7 +30,7 @@ def test_of_two_who_edit_a_draft_the_second_is_told(at_desk: AtDesk) -> None:
     with pytest.raises(Superseded, match="revision 1 by ann"):
         here.draft("sale", shoes(), BOB, "new too", expected_revision=0)
     here.draft("sale", shoes(order=6), ANN, "milder", expected_revision=1)
-    with pytest.raises(Superseded, match=r"sale is held by revision 2 by ann .*order 8 -> 6") as caught:
+    with pytest.raises(Superseded, match=r"campaign sale now stands at revision 2 by ann .*order 8 -> 6") as caught:
         here.activate("sale", BOB, "as I saw it", expected_revision=1)
     assert caught.value.changes == (Change("order", 8.0, 6.0),)
     here.activate("sale", BOB, "as it is", expected_revision=2)

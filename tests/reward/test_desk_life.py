@@ -67,7 +67,7 @@ def test_a_draft_beside_what_acts_waits_through_an_end(at_desk: AtDesk) -> None:
     here.activate("sale", ANN, "go")
     here.draft("sale", shoes(order=6), BOB, "milder")
     assert here.diff("sale") == (Change("order", 8.0, 6.0),)
-    assert here.book().campaigns[0].order == 8.0 and here.book_with("sale").campaigns[0].order == 6.0
+    assert here.book().campaigns[0].order == 8.0 and here.book_with(here.drafted("sale")).campaigns[0].order == 6.0
     here.end("sale", ANN, "stop")
     now = here.standing("sale")
     assert now.state == State.ENDED and now.draft is not None and now.draft.revision == 3
@@ -171,7 +171,7 @@ def test_the_audit_has_every_step_with_its_difference(at_desk: AtDesk) -> None:
     ]  # fmt: skip
     assert here.audit()[2].changes == (Change("order", 4.0, 8.0),)
     assert Change("scope.categories", None, "shoes") in here.audit()[0].changes
-    assert [a.who for a in here.audit(subject="sale")] == ["eve", "bob"]
+    assert [a.who for a in here.audit(("sale",))] == ["eve", "bob"]
     assert [a.subject for a in here.audit(who="ann", action="activate")] == ["weights"]
     assert [a.who for a in here.audit(since_ms=NOW_MS + 1)] == ["eve"]
     assert len(here.audit(limit=2)) == 2
