@@ -121,14 +121,14 @@ PEERS = {
 }
 
 
-def speed(at: Stage, sizes: Sizes, repeats: int) -> tuple[list[Row], list[str], float]:
+def speed(at: Stage, ours: System, sizes: Sizes, repeats: int) -> tuple[list[Row], list[str], float]:
     """Rows and notes of the speed cases, and our events a CPU second."""
     runs = Runs(at, sizes)
     there = {case: peer for case, peer in PEERS.items() if case == "chunks" or PEERS_PYTHON.is_file()}
     found: dict[str, list[Run]] = {case: [] for case in ("ours", "plain loop", *there)}
     with ExitStack() as stack:
         each = stack.enter_context(ThreadPoolExecutor(len(there))).map if sizes.side_by_side else map
-        ours, loop = (stack.enter_context(System(name, at.folder)) for name in ("ours", "loop"))
+        loop = stack.enter_context(System("loop", at.folder))
         peers = {
             case: stack.enter_context(System(module, at.folder, None if case == "chunks" else PEERS_PYTHON))
             for case, (module, _) in there.items()
@@ -192,11 +192,10 @@ def memory(at: Stage, views: int) -> list[Row]:
     ]
 
 
-def delay(at: Stage, rate: float, stretch_s: int) -> tuple[list[Row], str]:
+def delay(at: Stage, worker: System, feeder: System, rate: float, stretch_s: int) -> tuple[list[Row], str]:
     """Rows of the latency cases at that rate (events/s), and a note."""
     at.empty()
-    with System("ours", at.folder) as worker, System("feed", at.folder) as feeder:
-        found, sent = latency.delays(at, worker, feeder, rate, stretch_s)
+    found, sent = latency.delays(at, worker, feeder, rate, stretch_s)
     bound = f"bound {MOST_S:g} s"
     rows = [
         row("event to view p99", [(d.p99, MOST_S) for d in found], bound, "s"),
@@ -212,11 +211,12 @@ def main(arguments: Sequence[str] | None = None) -> Result:
     chosen = options.parse_args(arguments)
     configure_logs(level=logging.WARNING)
     sizes = QUICK if chosen.quick else FULL
-    with stage(PARTITIONS) as at, ThreadPoolExecutor(1) as aside:
+    with stage(PARTITIONS) as at, System("ours", at.folder) as ours, ThreadPoolExecutor(1) as aside:
         held = aside.submit(memory, at, sizes.views) if sizes.side_by_side else None
-        rows, notes, full = speed(at, sizes, LEAST_REPEATS)
+        rows, notes, full = speed(at, ours, sizes, LEAST_REPEATS)
         rows += held.result() if held else memory(at, sizes.views)
-        late, note = delay(at, full / 2, sizes.stretch_s)
+        with System("feed", at.folder) as feeder:
+            late, note = delay(at, ours, feeder, full / 2, sizes.stretch_s)
     return finish("attribution", [*rows, *late], chosen, [*notes, note])
 
 

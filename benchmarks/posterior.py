@@ -33,7 +33,7 @@ from trainers.evaluation import paired_bootstrap
 from trainers.identifiers.build import build_identifiers
 
 SEEDS = (7, 8, 9, 10, 11)
-QUICK_VIEWS = 1_500
+QUICK_VIEWS, QUICK_ITEMS = 1_500, 600
 #: Views of a window after the drift in which the calibration error is looked at, and the bound it has to come back under.
 WINDOW, BOUND = 500, 0.02
 SETTINGS = PosteriorSettings()
@@ -43,7 +43,7 @@ class Shop:
     """One shop's history and, by its old search, its live part; predicted and learned."""
 
     def __init__(self, seed: int, views: int | None, encoder: SentenceEncoder) -> None:
-        sizes = {} if views is None else {"history_impressions": views, "live_requests": views}
+        sizes = {} if views is None else {"history_impressions": views, "live_requests": views, "items": QUICK_ITEMS}
         self.world = ShopWorld(ShopSettings(seed=seed, **sizes), NOW_MS)
         self.run = Run(SETTINGS, self._truth, self._prefixes(seed, encoder))
         self.run.whole(self._events())
