@@ -1,6 +1,7 @@
 """Beam search over the catalogue's trie, many requests at once.
 
-Scores are log-probabilities under the whole catalogue's trie. A request's filter limits which branches are followed, but
+Scores are log-probabilities over the whole catalogue's trie (or over the level's or the model's whole vocabulary, on demand);
+they are worked out for the allowed children alone. A request's filter limits which branches are followed, but
 never renormalises: an identifier has the same score with and without it. A branch is followed only while an available
 item lies below it, so a search of width W returns W identifiers whenever that many are available.
 """
@@ -9,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import torch
@@ -18,7 +20,11 @@ from torch import Tensor
 from schemas.errors import InvalidValue
 from trainers.identifiers.trie import Trie
 from trainers.policies.base import DecodeState, EncoderState, Policy, PromptBatch
-from trainers.policies.restricted import TrieTables, check_levels, check_temperature, restricted_logp
+from trainers.policies.restricted import Children, TrieTables, check_levels, check_temperature
+
+#: Over what a code's logits are normalised: the catalogue's children of its prefix (the policy, EQUATIONS 4), its level, or
+#: every token of the model, as transformers' ``prefix_allowed_tokens_fn`` does.
+Scoring = Literal["trie", "level", "vocabulary"]
 
 #: A request's filter: `Trie.node_mask` of its available items; None for no filter.
 NodeMask = Sequence[NDArray[np.bool_]] | None
@@ -42,6 +48,7 @@ def beam_search(
     width: int,
     available: Sequence[NodeMask] | None = None,
     temperature: float = 1.0,
+    scoring: Scoring = "trie",
 ) -> Beams:
     """The best ``width`` identifiers per request. Exact where no level has more than ``width`` available prefixes.
 
@@ -62,29 +69,43 @@ def beam_search(
     score_BR = torch.zeros(len(encoder), 1, device=tables.device)
     sids_BRL = torch.zeros(len(encoder), 1, 0, dtype=torch.int64, device=tables.device)
     state = DecodeState(encoder, 0)
-    for level, size in enumerate(trie.level_sizes):
+    for level in range(trie.levels):
         hidden_BRD, state = policy.advance(state, sids_BRL[..., -1] if level else None)
-        logp_BRK = restricted_logp(policy.level_logits(level, hidden_BRD), tables.bias(level, node_BR), temperature)
-        total_BRK = score_BR[..., None] + logp_BRK
+        children = tables.children(level, node_BR)
+        logp_BRC = _child_logp(policy, level, hidden_BRD, children, temperature, scoring)
+        open_BRC = children.there & (score_BR > -torch.inf)[..., None]
         if available is not None:
-            total_BRK = total_BRK + _filter_bias(trie, level, node_BR, available)
-        keep = min(width, total_BRK[0].numel(), tables.level_nodes(level + 1))
-        score_BR, at_BR = total_BRK.flatten(1).topk(keep, dim=1)
-        parent_BR, code_BR = at_BR // size, at_BR % size
-        child_BR, found_BR = tables.find(level, node_BR.gather(1, parent_BR), code_BR)
-        alive_BR = score_BR > -torch.inf
-        node_BR = torch.where(alive_BR & found_BR, child_BR, 0)
+            open_BRC &= _filtered(level, children.node, available)
+        total_BRC = torch.where(open_BRC, score_BR[..., None] + logp_BRC, -torch.inf)
+        keep = min(width, total_BRC[0].numel())
+        score_BR, at_BR = total_BRC.flatten(1).topk(keep, dim=1)
+        parent_BR = at_BR // total_BRC.shape[-1]
+        node_BR = torch.where(score_BR > -torch.inf, children.node.flatten(1).gather(1, at_BR), 0)
+        code_BR = children.code.flatten(1).gather(1, at_BR)
         sids_BRL = torch.cat([sids_BRL.gather(1, parent_BR[..., None].expand(-1, -1, level)), code_BR[..., None]], dim=2)
         if level + 1 < trie.levels:
             state = state.select(parent_BR)
     return Beams(sids_BRL, score_BR, node_BR, score_BR > -torch.inf)
 
 
-def _filter_bias(trie: Trie, level: int, node_BR: Tensor, available: Sequence[NodeMask]) -> Tensor:
-    """[B, R, K]: -inf on codes below which the request has no available item."""
-    bias_BRK = torch.zeros(*node_BR.shape, trie.level_sizes[level], device=node_BR.device)
+def _child_logp(
+    policy: Policy, level: int, hidden_BRD: Tensor, children: Children, temperature: float, scoring: Scoring
+) -> Tensor:
+    """Log-probability [B, R, C] of the children's codes; what is not there has a number that means nothing."""
+    logits_BRK = policy.level_logits(level, hidden_BRD).float() / temperature
+    logits_BRC = logits_BRK.gather(-1, children.code)
+    if scoring == "trie":
+        among = logits_BRC.masked_fill(~children.there, -torch.inf)
+    else:
+        among = logits_BRK if scoring == "level" else policy.vocabulary_logits(hidden_BRD).float() / temperature
+    return logits_BRC - among.logsumexp(dim=-1, keepdim=True)
+
+
+def _filtered(level: int, node_BRC: Tensor, available: Sequence[NodeMask]) -> Tensor:
+    """[B, R, C]: below which children a request has an available item."""
+    open_BRC = torch.ones(node_BRC.shape, dtype=torch.bool, device=node_BRC.device)
     for row, mask in enumerate(available):
         if mask is not None:
-            allowed_RK = torch.from_numpy(trie.allowed_mask(level, node_BR[row].cpu().numpy(), mask))
-            bias_BRK[row].masked_fill_(~allowed_RK.to(bias_BRK.device), -torch.inf)
-    return bias_BRK
+            there = torch.from_numpy(mask[level + 1]).to(node_BRC.device)
+            open_BRC[row] = there[node_BRC[row].clamp(max=len(there) - 1)]
+    return open_BRC

@@ -1,39 +1,36 @@
-"""The trie of the catalogue's identifiers, as flat arrays: which tokens may follow a prefix, which items end there.
+"""The trie of the catalogue's identifiers: which tokens may follow a prefix, which items end there.
 
-The nodes at depth d are the distinct prefixes of length d, numbered 0.. in lexicographic order; depth 0 holds the root
-alone and depth L the leaves. So the children of a node are a contiguous range of the next depth. ``level`` l (0..L-1) is
-the token that leads from depth l to depth l + 1. Letters: N items, L levels, P prefixes, K the level's codebook size.
+A `Flat` trie of arrays, and beside it the `Changes` since it was built. Both are values: adding or removing items makes a
+new trie that shares the arrays, so a reader never meets a half-made change. Nodes at a depth have numbers of their own trie,
+0 .. `nodes` - 1; the root is 0. Letters: N items, L levels, P prefixes, K the level's codebook size.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from schemas.errors import InvalidValue
+from trainers.identifiers import trie_bits
+from trainers.identifiers.trie_changes import Changes, sorted_place
+from trainers.identifiers.trie_flat import ABSENT, BoolArray, Flat, IntArray, ranges, spans
 
-IntArray = NDArray[np.int64]
-BoolArray = NDArray[np.bool_]
+__all__ = ["ABSENT", "Trie"]
 
-#: An item whose identifier is this in every level is known but not in the trie.
-ABSENT = -1
+#: Share of a depth's nodes up to which a mask climbs node by node.
+_FEW = 1 / 16
 
 
 @dataclass(frozen=True, eq=False)
 class Trie:
-    """Immutable. ``sids_NL`` keeps the catalogue's row order; several items may share a leaf."""
+    """Immutable. Rows are the catalogue's; several items may share a leaf."""
 
-    level_sizes: tuple[int, ...]
-    sids_NL: NDArray[np.int32]
-    leaf_of_item_N: IntArray  #: leaf of every row, -1 where the row is absent
-    child_start: tuple[IntArray, ...]  #: per level: [nodes at depth l + 1]; children of p are start[p]:start[p + 1]
-    codes: tuple[NDArray[np.int32], ...]  #: per level: token of every node at depth l + 1
-    parents: tuple[IntArray, ...]  #: per level: parent (at depth l) of every node at depth l + 1
-    item_start: IntArray  #: [leaves + 1]; items of leaf p are item_rows[start[p]:start[p + 1]]
-    item_rows: IntArray
+    flat: Flat
+    changes: Changes
 
     root = 0
 
@@ -44,59 +41,68 @@ class Trie:
         Raises:
             InvalidValue: a code outside its level, or sizes whose product does not fit 63 bits.
         """
-        sizes = tuple(int(size) for size in level_sizes)
-        sids = np.ascontiguousarray(sids_NL, dtype=np.int32).reshape(-1, len(sizes))
-        present = _check(sids, sizes)
-        rows = np.flatnonzero(present)
-        keys = _pack(sids[rows], sizes)
-        order = np.argsort(keys, kind="stable")  # stable: items of a leaf stay in row order
-        rows, keys = rows[order], keys[order]
-        # A node is the first row of its run of equal prefixes; a prefix is the key without its last levels' digits.
-        below = [1]
-        for size in reversed(sizes):
-            below.append(below[-1] * size)
-        node_of_row = [np.zeros(len(rows), dtype=np.int64)]
-        counts = [1]
-        starts, codes, parents = [], [], []
-        for level in range(len(sizes)):
-            prefix = keys // below[len(sizes) - level - 1]
-            first = np.flatnonzero(np.diff(prefix, prepend=-1))
-            node = np.cumsum(np.diff(prefix, prepend=-1) != 0) - 1
-            parent = node_of_row[-1][first]
-            starts.append(np.searchsorted(parent, np.arange(counts[-1] + 1)))
-            codes.append((prefix[first] % sizes[level]).astype(np.int32))
-            parents.append(parent)
-            node_of_row.append(node)
-            counts.append(len(first))
-        leaf = np.full(len(sids), -1, dtype=np.int64)
-        leaf[rows] = node_of_row[-1]
-        return cls(
-            level_sizes=sizes,
-            sids_NL=sids,
-            leaf_of_item_N=leaf,
-            child_start=tuple(starts),
-            codes=tuple(codes),
-            parents=tuple(parents),
-            item_start=np.searchsorted(node_of_row[-1], np.arange(counts[-1] + 1)),
-            item_rows=rows,
-        )
+        return cls.of(Flat.build(sids_NL, level_sizes))
+
+    @classmethod
+    def of(cls, flat: Flat) -> Trie:
+        """A flat trie as it is."""
+        return cls(flat, Changes.none(len(flat.level_sizes)))
+
+    def changed(self, rows_M: ArrayLike, sids_ML: ArrayLike) -> Trie:
+        """A new trie in which M rows have these identifiers: new rows (N, N + 1, ...), moved ones, removed ones (`ABSENT`).
+
+        Takes time in proportion to the changes since the trie was built; `merged` builds anew.
+
+        Raises:
+            InvalidValue: a row twice, a gap behind the last row, or a code outside its level.
+        """
+        rows = np.asarray(rows_M, dtype=np.int64).reshape(-1)
+        sids = np.asarray(sids_ML, dtype=np.int64).reshape(len(rows), self.levels)
+        fresh = np.sort(rows[rows >= len(self)])
+        if len(rows) and (rows.min() < 0 or not np.array_equal(fresh, len(self) + np.arange(len(fresh)))):
+            bound = f"0 to {len(self) - 1}, or {len(self)} and on without a gap"
+            raise InvalidValue("rows to change", rows.tolist(), bound, "number new items behind the last one")
+        return Trie(self.flat, self.changes.and_then(self.flat, rows, sids))
 
     def extended(self, sids_ML: ArrayLike) -> Trie:
-        """A new trie with M items appended (rows N..N+M-1). Node numbers are the new trie's own."""
-        more = np.asarray(sids_ML, dtype=np.int32).reshape(-1, self.levels)
-        return Trie.build(np.concatenate([self.sids_NL, more]), self.level_sizes)
+        """A new trie with M items appended (rows N..N+M-1)."""
+        sids = np.asarray(sids_ML, dtype=np.int64).reshape(-1, self.levels)
+        return self.changed(np.arange(len(self), len(self) + len(sids)), sids)
+
+    def without(self, rows_M: ArrayLike) -> Trie:
+        """A new trie in which M rows are absent; rows keep their numbers."""
+        rows = np.asarray(rows_M, dtype=np.int64)
+        return self.changed(rows, np.full((len(rows), self.levels), ABSENT))
+
+    def merged(self) -> Trie:
+        """The same identifiers built anew, without changes beside them; itself when there are none."""
+        return Trie.build(self.sids_NL, self.level_sizes) if len(self.changes) else self
 
     def __len__(self) -> int:
-        return len(self.sids_NL)
+        return max(len(self.flat.leaf_N), int(self.changes.rows_M[-1]) + 1 if len(self.changes) else 0)
+
+    @property
+    def level_sizes(self) -> tuple[int, ...]:
+        """K of every level."""
+        return self.flat.level_sizes
 
     @property
     def levels(self) -> int:
         """L, the length of an identifier."""
         return len(self.level_sizes)
 
+    @property
+    def empty(self) -> bool:
+        """Whether no item is in it."""
+        return self.nodes(self.levels) == len(self.changes.dead[-1])
+
     def nodes(self, depth: int) -> int:
-        """How many distinct prefixes of this length there are."""
-        return 1 if depth == 0 else len(self.codes[depth - 1])
+        """How many node numbers there are at a depth: its distinct prefixes, and those that lost their last item."""
+        return self.flat.nodes(depth) + (len(self.changes.keys[depth - 1]) if depth else 0)
+
+    def packed_mask(self, level: int, nodes_P: ArrayLike) -> NDArray[np.uint8]:
+        """Which tokens of ``level`` may follow, as bits: uint8 [P, ceil(K / 8)], the first code in the lowest bit."""
+        return trie_bits.packed_mask(self.flat, self.changes, level, np.asarray(nodes_P, dtype=np.int64))
 
     def allowed_mask(self, level: int, nodes_P: ArrayLike, available: Sequence[BoolArray] | None = None) -> BoolArray:
         """Which tokens of ``level`` may follow: bool [P, K_level] for nodes at depth ``level``.
@@ -104,17 +110,40 @@ class Trie:
         ``available`` (from `node_mask`) further keeps only children with an available item below.
         """
         nodes = np.asarray(nodes_P, dtype=np.int64)
+        size = self.level_sizes[level]
+        if available is None:
+            return np.unpackbits(self.packed_mask(level, nodes), axis=1, count=size, bitorder="little").view(np.bool_)
         owner, child = self.children(level, nodes)
-        if available is not None:
-            keep = available[level + 1][child]
-            owner, child = owner[keep], child[keep]
-        mask = np.zeros((len(nodes), self.level_sizes[level]), dtype=np.bool_)
-        mask[owner, self.codes[level][child]] = True
+        keep = available[level + 1][child]
+        mask = np.zeros((len(nodes), size), dtype=np.bool_)
+        mask[owner[keep], self.codes_of(level, child[keep])] = True
         return mask
 
     def children(self, level: int, nodes_P: ArrayLike) -> tuple[IntArray, IntArray]:
         """All children of P nodes at depth ``level``, flat: (index into ``nodes_P``, child at depth ``level`` + 1)."""
-        return _ranges(self.child_start[level], np.asarray(nodes_P, dtype=np.int64))
+        nodes, base = np.asarray(nodes_P, dtype=np.int64), self.flat.nodes(level)
+        if not len(self.changes):
+            return ranges(self.flat.starts[level], nodes)
+        inside = np.flatnonzero(nodes < base)
+        owner, child = ranges(self.flat.starts[level], nodes[inside])
+        alive = ~sorted_place(self.changes.dead[level], child)[1]
+        parents = self.changes.keys[level] // self.level_sizes[level]
+        low = np.searchsorted(parents, nodes)
+        further, at = spans(low, np.searchsorted(parents, nodes, side="right") - low)
+        owner, child = (
+            np.concatenate([inside[owner[alive]], further]),
+            np.concatenate([child[alive], self.flat.nodes(level + 1) + at]),
+        )
+        order = np.argsort(owner, kind="stable")
+        return owner[order], child[order]
+
+    def codes_of(self, level: int, children_P: IntArray) -> IntArray:
+        """The tokens of ``level`` that lead to P nodes at depth ``level`` + 1."""
+        base = self.flat.nodes(level + 1)
+        codes = self.flat.codes[level][np.minimum(children_P, base - 1)].astype(np.int64) if base else children_P.copy()
+        further = children_P >= base
+        codes[further] = self.changes.keys[level][children_P[further] - base] % self.level_sizes[level]
+        return codes
 
     def child(self, level: int, nodes_P: ArrayLike, codes_P: ArrayLike) -> IntArray:
         """The nodes [P] at depth ``level`` + 1 reached from P nodes by P tokens.
@@ -131,12 +160,15 @@ class Trie:
 
     def find_child(self, level: int, nodes_P: ArrayLike, codes_P: ArrayLike) -> tuple[IntArray, BoolArray]:
         """As `child`, but (nodes [P], found [P]); a node that was not found is 0."""
-        size = self.level_sizes[level]
-        codes = np.asarray(codes_P, dtype=np.int64)
-        wanted = np.asarray(nodes_P, dtype=np.int64) * size + codes
-        keys = self.parents[level] * size + self.codes[level]
-        at = np.minimum(np.searchsorted(keys, wanted), max(len(keys) - 1, 0))
-        found = (codes >= 0) & (codes < size) & (keys[at] == wanted) if len(keys) else np.zeros(len(wanted), np.bool_)
+        nodes, codes = np.asarray(nodes_P, dtype=np.int64), np.asarray(codes_P, dtype=np.int64)
+        base, size = self.flat.nodes(level), self.level_sizes[level]
+        at, found = self.flat.find(level, np.minimum(nodes, max(base - 1, 0)), codes)
+        found &= nodes < base
+        if len(self.changes):
+            found &= ~sorted_place(self.changes.dead[level], at)[1]
+            further, more = sorted_place(self.changes.keys[level], nodes * size + codes)
+            more &= (codes >= 0) & (codes < size)
+            at, found = np.where(more, self.flat.nodes(level + 1) + further, at), found | more
         return np.where(found, at, 0), found
 
     def path(self, sids_PL: ArrayLike) -> IntArray:
@@ -154,8 +186,7 @@ class Trie:
     def contains(self, sids_PL: ArrayLike) -> BoolArray:
         """Whether each of P identifiers belongs to an item."""
         sids = np.asarray(sids_PL, dtype=np.int64).reshape(-1, self.levels)
-        node = np.zeros(len(sids), dtype=np.int64)
-        inside = np.ones(len(sids), dtype=np.bool_)
+        node, inside = np.zeros(len(sids), dtype=np.int64), np.ones(len(sids), dtype=np.bool_)
         for level in range(self.levels):
             node, found = self.find_child(level, node, sids[:, level])
             inside &= found
@@ -163,53 +194,78 @@ class Trie:
 
     def items(self, leaf: int) -> IntArray:
         """Rows of the items at one leaf, ascending."""
-        return self.item_rows[self.item_start[leaf] : self.item_start[leaf + 1]]
+        return self.items_of([leaf])[1]
 
     def items_of(self, leaves_P: ArrayLike) -> tuple[IntArray, IntArray]:
         """Items of P leaves, flat: (index into ``leaves_P``, row)."""
-        owner, at = _ranges(self.item_start, np.asarray(leaves_P, dtype=np.int64))
-        return owner, self.item_rows[at]
+        leaves, base, changes = np.asarray(leaves_P, dtype=np.int64), self.flat.nodes(self.levels), self.changes
+        inside = np.flatnonzero(leaves < base)
+        owner, at = ranges(self.flat.item_start, leaves[inside])
+        owner, rows = inside[owner], self.flat.item_rows[at].astype(np.int64)
+        if not len(changes):
+            return owner, rows
+        stay = ~changes.place(rows)[1]
+        moved = changes.leaf_M[changes.leaf_order_M]
+        low = np.searchsorted(moved, leaves)
+        further, at = spans(low, np.searchsorted(moved, leaves, side="right") - low)
+        owner = np.concatenate([owner[stay], further])
+        rows = np.concatenate([rows[stay], changes.rows_M[changes.leaf_order_M[at]]])
+        order = np.lexsort((rows, owner))
+        return owner[order], rows[order]
+
+    def leaf_of(self, rows_P: ArrayLike) -> IntArray:
+        """The leaf of each of P rows, -1 where the row is absent."""
+        rows = np.asarray(rows_P, dtype=np.int64)
+        if not len(self.changes):
+            return self.flat.leaf_N[rows].astype(np.int64)
+        place, changed = self.changes.place(rows)
+        base = self.flat.leaf_N[np.minimum(rows, len(self.flat.leaf_N) - 1)] if len(self.flat.leaf_N) else rows
+        return np.where(changed, self.changes.leaf_M[place], base).astype(np.int64)
+
+    @cached_property
+    def leaf_of_item_N(self) -> IntArray:
+        """`leaf_of` every row."""
+        return self.leaf_of(np.arange(len(self)))
+
+    @cached_property
+    def sids_NL(self) -> NDArray[np.int32]:
+        """Identifiers of all rows, int32; `ABSENT` in every level of a row that is not in the trie."""
+        sids = np.full((len(self), self.levels), ABSENT, dtype=np.int32)
+        rows = np.flatnonzero(self.flat.leaf_N >= 0)
+        sids[rows] = self.flat.leaf_sids()[self.flat.leaf_N[rows]]
+        sids[self.changes.rows_M] = self.changes.sids_ML
+        return sids
 
     def node_mask(self, item_mask_N: ArrayLike) -> list[BoolArray]:
         """Which nodes have an available item below: L + 1 bool arrays, entry d for the nodes at depth d."""
         available = np.asarray(item_mask_N, dtype=np.bool_)
-        if available.shape != self.leaf_of_item_N.shape:
-            raise InvalidValue("item mask's shape", available.shape, str(self.leaf_of_item_N.shape), "pass one flag a row")
+        if available.shape != (len(self),):
+            raise InvalidValue("item mask's shape", available.shape, str((len(self),)), "pass one flag a row")
+        return self.node_mask_of(np.flatnonzero(available))
+
+    def node_mask_of(self, rows_P: ArrayLike) -> list[BoolArray]:
+        """As `node_mask`, for the rows that are available; few rows touch little memory, however large the trie."""
         masks = [np.zeros(self.nodes(depth), dtype=np.bool_) for depth in range(self.levels + 1)]
-        leaves = self.leaf_of_item_N[available]
-        masks[-1][leaves[leaves >= 0]] = True
+        leaves = self.leaf_of(rows_P)
+        on = leaves[leaves >= 0]
+        masks[-1][on] = True
         for level in reversed(range(self.levels)):
-            masks[level][self.parents[level][masks[level + 1]]] = True
+            on = self._climb(level, on, masks[level + 1], masks[level])
         return masks
 
+    def _climb(self, level: int, on: IntArray, below: BoolArray, above: BoolArray) -> IntArray:
+        """Mark in ``above`` the parents of the nodes that are ``on`` in ``below``; returns them."""
+        base = self.flat.nodes(level + 1)
+        if not base or len(on) < _FEW * base:
+            parents = np.unique(self._parents(level, on))
+            above[parents] = True
+            return parents
+        above[: self.flat.nodes(level)] = np.logical_or.reduceat(below[:base], self.flat.starts[level][:-1])
+        above[self._parents(level, base + np.flatnonzero(below[base:]))] = True
+        return np.flatnonzero(above)
 
-def _check(sids: NDArray[np.int32], sizes: tuple[int, ...]) -> BoolArray:
-    """Which rows are present; raises on codes out of range."""
-    product = 1
-    for size in sizes:
-        product *= size
-    if not sizes or min(sizes) < 1 or product >= 2**63:
-        raise InvalidValue("level sizes", sizes, "at least 1 each, with a product below 2**63", "use smaller codebooks")
-    present: BoolArray = ~(sids == ABSENT).all(axis=1)
-    wrong = present[:, None] & ((sids < 0) | (sids >= np.asarray(sizes)))
-    if wrong.any():
-        row = int(np.flatnonzero(wrong.any(axis=1))[0])
-        raise InvalidValue(f"identifier of row {row}", sids[row].tolist(), f"codes below {sizes}", "check the codebook")
-    return present
-
-
-def _pack(sids: NDArray[np.int32], sizes: tuple[int, ...]) -> IntArray:
-    """Each identifier as one integer, so that integer order is lexicographic order."""
-    key = np.zeros(len(sids), dtype=np.int64)
-    for level, size in enumerate(sizes):
-        key = key * size + sids[:, level]
-    return key
-
-
-def _ranges(start: IntArray, nodes: IntArray) -> tuple[IntArray, IntArray]:
-    """The ranges start[n]:start[n + 1] of P nodes, flat, with the index of each entry's owner."""
-    low = start[nodes]
-    count = start[nodes + 1] - low
-    owner = np.repeat(np.arange(len(nodes)), count)
-    offset = np.arange(len(owner)) - np.repeat(np.cumsum(count) - count, count)
-    return owner, low[owner] + offset
+    def _parents(self, level: int, nodes_P: IntArray) -> IntArray:
+        """The nodes at depth ``level`` above P nodes one deeper."""
+        further = nodes_P - self.flat.nodes(level + 1)
+        keys = self.changes.keys[level][further[further >= 0]]
+        return np.concatenate([self.flat.parent(level + 1, nodes_P[further < 0]), keys // self.level_sizes[level]])

@@ -1,15 +1,15 @@
 """The policy's distribution: a level's logits renormalised over the children that the catalogue's trie allows.
 
 `TrieTables` is the trie as tensors. Where a level's mask table is small it is kept whole; beyond `TABLE_LIMIT` entries
-the masks of the prefixes at hand are made when they are needed.
+the masks of the prefixes at hand are made when they are needed. Whoever needs the allowed codes alone asks for `children`.
 """
 
 from __future__ import annotations
 
 import weakref
 from collections.abc import Sequence
+from typing import NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -22,20 +22,28 @@ TABLE_LIMIT = 1 << 22
 _tables: weakref.WeakKeyDictionary[Trie, dict[torch.device, TrieTables]] = weakref.WeakKeyDictionary()
 
 
+class Children(NamedTuple):
+    """The children of nodes of any shape, in a further axis of C places, as many as the largest family has."""
+
+    node: Tensor  #: int64 [..., C], one level down; some other node where not ``there``
+    code: Tensor  #: int64 [..., C]
+    there: Tensor  #: bool [..., C], False past the last child
+
+
 class TrieTables:
-    """Masks and children of one trie on one device. Nodes are int64 tensors of any shape."""
+    """Masks and children of one trie on one device. Nodes are int64 tensors of any shape.
+
+    On the processor these are the trie's own arrays, not copies, so that a mapped trie stays shared.
+    """
 
     def __init__(self, trie: Trie, device: torch.device) -> None:
         # No reference to the trie: it is the weak key under which these tables are kept.
         self.device = device
         self.level_sizes = trie.level_sizes
-        self.child_start = [torch.from_numpy(start).to(device) for start in trie.child_start]
-        self.codes = [torch.from_numpy(codes.astype(np.int64)).to(device) for codes in trie.codes]
-        # Children are numbered in the order of (parent, code), so these keys ascend and a child is found by bisection.
-        self.keys = [
-            torch.from_numpy(parents * size + codes).to(device)
-            for parents, size, codes in zip(trie.parents, trie.level_sizes, trie.codes, strict=True)
-        ]
+        self._start = [torch.from_numpy(start).to(device) for start in trie.flat.starts]
+        self._codes = [torch.from_numpy(codes).to(device) for codes in trie.flat.codes]
+        self._keys = [torch.from_numpy(keys).to(device) for keys in trie.changes.keys]
+        self._dead = [torch.from_numpy(dead).to(device) for dead in trie.changes.dead]
         self._bias: list[Tensor | None] = [None] * trie.levels
 
     @classmethod
@@ -45,7 +53,7 @@ class TrieTables:
         Raises:
             InvalidValue: the trie is empty.
         """
-        if trie.nodes(trie.levels) == 0:
+        if trie.empty:
             raise InvalidValue("identifiers in the trie", 0, "at least 1", "build it from a catalogue that has items")
         made = _tables.setdefault(trie, {})
         if device not in made:
@@ -61,6 +69,22 @@ class TrieTables:
             table = self._bias_of(level, torch.arange(self.level_nodes(level), device=self.device))
             self._bias[level] = table
         return table[nodes]
+
+    def children(self, level: int, nodes: Tensor) -> Children:
+        """What may follow nodes at depth ``level``."""
+        base, codes = len(self._start[level]) - 1, self._codes[level]
+        inside = nodes.clamp(max=base)  # the range behind the last node is empty
+        low = self._start[level][inside].long()
+        count = self._start[level][(inside + 1).clamp_(max=base)].long() - low
+        place = torch.arange(int(count.max()) if count.numel() else 0, device=self.device)
+        child, there = low[..., None] + place, place < count[..., None]
+        code = codes[child.clamp(max=max(len(codes) - 1, 0))].long()
+        if len(self._dead[level]):
+            there &= ~_among(self._dead[level], child)
+        if not len(self._keys[level]):
+            return Children(child, code, there)
+        further = self._further(level, nodes)
+        return Children(*(torch.cat([ours, more], dim=-1) for ours, more in zip((child, code, there), further, strict=True)))
 
     def child(self, level: int, nodes: Tensor, codes: Tensor) -> Tensor:
         """Nodes one level down.
@@ -81,10 +105,26 @@ class TrieTables:
 
     def find(self, level: int, nodes: Tensor, codes: Tensor) -> tuple[Tensor, Tensor]:
         """As `child`, without the error: (nodes, whether they exist); a node that does not is some other one."""
-        keys, size = self.keys[level], self.level_sizes[level]
-        wanted = nodes * size + codes
-        at = torch.searchsorted(keys, wanted).clamp_(max=len(keys) - 1)
-        return at, (keys[at] == wanted) & (codes >= 0) & (codes < size)
+        start, known = self._start[level], self._codes[level]
+        base, last = len(start) - 1, max(len(known) - 1, 0)
+        inside = nodes.clamp(max=base)
+        low, end = start[inside].long(), start[(inside + 1).clamp_(max=base)].long()
+        high = end
+        # Bisection within each node's children: keys to search all nodes at once are eight bytes a node.
+        for _ in range(int((end - low).max()).bit_length() if len(known) and low.numel() else 0):
+            middle = (low + high) >> 1
+            right = (low < high) & (known[middle.clamp(max=last)] < codes)
+            low, high = torch.where(right, middle + 1, low), torch.where(right, high, middle)
+        at, found = low.clamp(max=last), low < end
+        found &= known[at] == codes
+        if len(self._dead[level]):
+            found &= ~_among(self._dead[level], at)
+        if len(self._keys[level]):
+            wanted = nodes * self.level_sizes[level] + codes
+            more = _among(self._keys[level], wanted) & (codes >= 0) & (codes < self.level_sizes[level])
+            at = torch.where(more, len(known) + torch.searchsorted(self._keys[level], wanted), at)
+            found |= more
+        return at, found
 
     def path(self, sids: Tensor) -> Tensor:
         """[..., L] identifiers to [..., L + 1] nodes, column d at depth d."""
@@ -94,19 +134,29 @@ class TrieTables:
         return torch.stack(nodes, dim=-1)
 
     def level_nodes(self, depth: int) -> int:
-        """How many prefixes of this length there are."""
-        return 1 if depth == 0 else len(self.keys[depth - 1])
+        """How many node numbers there are at a depth (`Trie.nodes`)."""
+        return 1 if depth == 0 else len(self._codes[depth - 1]) + len(self._keys[depth - 1])
+
+    def _further(self, level: int, nodes: Tensor) -> Children:
+        """Children that the trie got since it was built."""
+        size, keys = self.level_sizes[level], self._keys[level]
+        low = torch.searchsorted(keys, nodes * size)
+        count = torch.searchsorted(keys, nodes * size + size) - low
+        place = torch.arange(int(count.max()) if count.numel() else 0, device=self.device)
+        at = low[..., None] + place
+        return Children(len(self._codes[level]) + at, keys[at.clamp(max=len(keys) - 1)] % size, place < count[..., None])
 
     def _bias_of(self, level: int, nodes: Tensor) -> Tensor:
-        flat = nodes.reshape(-1)
-        distinct, inverse = torch.unique(flat, return_inverse=True)
-        low, high = self.child_start[level][distinct], self.child_start[level][distinct + 1]
-        count = high - low
-        owner = torch.repeat_interleave(torch.arange(len(distinct), device=self.device), count)
-        child = torch.arange(len(owner), device=self.device) + (low - (count.cumsum(0) - count))[owner]
-        bias = torch.full((len(distinct), self.level_sizes[level]), -torch.inf, device=self.device)
-        bias[owner, self.codes[level][child]] = 0.0
-        return bias[inverse].reshape(*nodes.shape, -1)
+        _, code, there = self.children(level, nodes)
+        size = self.level_sizes[level]
+        # What is not there is marked one past the last code, and cut off.
+        bias = torch.full((*nodes.shape, size + 1), -torch.inf, device=self.device)
+        return bias.scatter_(-1, torch.where(there, code, size), 0.0)[..., :size]
+
+
+def _among(ascending: Tensor, values: Tensor) -> Tensor:
+    """Whether each value is in a sorted list that is not empty."""
+    return ascending[torch.searchsorted(ascending, values).clamp_(max=len(ascending) - 1)] == values
 
 
 def restricted_logp(logits: Tensor, bias: Tensor, temperature: float) -> Tensor:
