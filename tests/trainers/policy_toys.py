@@ -108,21 +108,26 @@ def transformers_twin(policy: BartPolicy) -> BartForConditionalGeneration:
     return twin.to(policy.dense.weight.dtype).train(policy.training)
 
 
+def twin_inputs(twin: BartForConditionalGeneration, policy: BartPolicy, prompts: PromptBatch) -> dict[str, Tensor]:
+    """The prompts as transformers' model reads them: embedded, with the dense query vector in its slot."""
+    shared = twin.model.shared(prompts.tokens_BS)
+    slot = torch.zeros_like(shared)
+    slot[:, 0] = prompts.dense_BE.to(shared.dtype) @ policy.dense.weight.T
+    return {"inputs_embeds": shared + slot, "attention_mask": prompts.mask_BS.long()}
+
+
 def full_logits(
     policy: BartPolicy, prompts: PromptBatch, sids_BGL: Tensor, twin: BartForConditionalGeneration | None = None
 ) -> Tensor:
     """logits_BGLV by transformers' own forward: every rollout its own row, encoder and all, the whole vocabulary."""
     twin = twin or transformers_twin(policy)
     rows, per_prompt, levels = sids_BGL.shape
-    shared = twin.model.shared(prompts.tokens_BS)
-    slot = torch.zeros_like(shared)
-    slot[:, 0] = prompts.dense_BE.to(shared.dtype) @ policy.dense.weight.T
+    inputs = twin_inputs(twin, policy, prompts)
     start = torch.tensor(policy.tokenizer.level_start)
     given = (sids_BGL + start).reshape(rows * per_prompt, levels)[:, :-1]
     bos = torch.full((len(given), 1), policy.tokenizer.bos)
     out = twin(
-        inputs_embeds=(shared + slot).repeat_interleave(per_prompt, dim=0),
-        attention_mask=prompts.mask_BS.long().repeat_interleave(per_prompt, dim=0),
+        **{name: value.repeat_interleave(per_prompt, dim=0) for name, value in inputs.items()},
         decoder_input_ids=torch.cat([bos, given], dim=1),
         use_cache=False,
     )

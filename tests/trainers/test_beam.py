@@ -1,6 +1,8 @@
-"""Beam search against enumeration of the whole trie, with and without filters."""
+"""Beam search against brute force over all items, with and without filters, in every scoring."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,106 +12,106 @@ from hypothesis import strategies as st
 
 from schemas.errors import InvalidValue
 from tests.trainers import policy_toys as toys
+from tests.trainers.table_policy import TablePolicy, normaliser
 from trainers.beam import Beams, beam_search
 from trainers.identifiers.trie import Trie
-from trainers.policies.bart import BartPolicy
-from trainers.policies.base import PromptBatch
 
 torch.set_num_threads(1)
 POLICY = toys.toy_policy()
 PROMPTS = toys.toy_prompts(POLICY)
-WIDE = 4 * 3 * 3 * 2 * 2  # as many beams as there are identifiers: nothing is ever cut
+SIZES = (3, 2, 20)
+TABLE: Any = TablePolicy(SIZES)
+WIDE = 3 * 2 * 20  # as many beams as there are identifiers: nothing is ever cut
+Sid = tuple[int, ...]
 
-catalogues = st.lists(st.tuples(*(st.integers(0, k - 1) for k in toys.SIZES)), min_size=1, max_size=30)
+catalogues = st.lists(st.tuples(*(st.integers(0, k - 1) for k in SIZES)), min_size=1, max_size=30)
+scorings = st.sampled_from(["trie", "level", "vocabulary"])
 
 
-def found(beams: Beams, row: int) -> list[tuple[int, ...]]:
+def found(beams: Beams, row: int) -> list[Sid]:
     """Valid identifiers of one request, best first."""
     valid = beams.valid_BW[row]
     assert not bool(valid[int(valid.sum()) :].any()), "valid ones come first"
     return [tuple(sid) for sid in beams.sids_BWL[row][valid].tolist()]
 
 
-def slow_beam(
-    policy: BartPolicy, prompts: PromptBatch, row: int, catalogue: list[tuple[int, ...]], width: int, keep: set[int]
-) -> list:
-    """Textbook beam search of one prompt over the catalogue, following only branches with an available item."""
-    alone = prompts.rows(torch.tensor([row]))
-    beams: list[tuple[float, tuple[int, ...]]] = [(0.0, ())]
-    for level in range(5):
+def brute(prompt: int, catalogue: list[Sid], width: int, keep: set[Sid], scoring: str) -> list[tuple[float, Sid]]:
+    """Textbook beam search: all prefixes, by looking at every item; only those with an available item are followed."""
+    beams: list[tuple[float, Sid]] = [(0.0, ())]
+    for level in range(len(SIZES)):
         longer = []
         for score, prefix in beams:
-            members = [n for n, sid in enumerate(catalogue) if sid[:level] == prefix]
-            for code in {catalogue[n][level] for n in members}:
-                below = [n for n in members if catalogue[n][level] == code]
-                if any(n in keep for n in below):
-                    sids = torch.tensor(catalogue[below[0]])[None, None]
-                    logp = toys.slow_logprobs(policy, alone, sids, catalogue)[0, 0, level]
-                    longer.append((score + float(logp.detach()), (*prefix, code)))
+            allowed = sorted({sid[level] for sid in catalogue if sid[:level] == prefix})
+            left = normaliser(TABLE, prompt, prefix, allowed, scoring)
+            for code in allowed:
+                if any(sid[: level + 1] == (*prefix, code) for sid in keep):
+                    longer.append((score + TABLE._logit(prompt, prefix, code) - left, (*prefix, code)))
         beams = sorted(longer, reverse=True)[:width]
     return beams
 
 
-@settings(max_examples=25, deadline=None)
-@given(catalogues, st.data())
-def test_a_wide_beam_is_the_enumeration_of_what_is_available(catalogue: list[tuple[int, ...]], data: st.DataObject) -> None:
-    """Same identifiers, same scores, same order; the filter's scores are those without it, never renormalised."""
-    trie = Trie.build(np.array(catalogue), toys.SIZES)
-    filters = [
-        data.draw(st.none() | st.lists(st.booleans(), min_size=len(catalogue), max_size=len(catalogue))) for _ in range(3)
-    ]
+@settings(max_examples=80, deadline=None)
+@given(catalogues, catalogues, st.integers(1, WIDE), scorings, st.data())
+def test_a_search_is_the_textbook_search_and_never_runs_short(
+    catalogue: list[Sid], more: list[Sid], width: int, scoring: Any, data: st.DataObject
+) -> None:
+    """Same identifiers, scores and order, for requests of different filters in one batch, over a trie that has changed.
+
+    Never an unavailable item; k of them whenever k exist. A width that cuts nothing gives the enumeration of what is there.
+    """
+    gone = data.draw(st.lists(st.integers(0, len(catalogue) - 1), max_size=10, unique=True))
+    rows = [None if n in gone else sid for n, sid in enumerate(catalogue)] + more
+    there = [sid for sid in rows if sid is not None]
+    trie = Trie.build(np.array(catalogue), SIZES).without(gone).extended(more)
+    filters = [data.draw(st.none() | st.lists(st.booleans(), min_size=len(rows), max_size=len(rows))) for _ in range(3)]
     masks = [None if flags is None else trie.node_mask(np.array(flags)) for flags in filters]
+    beams = beam_search(TABLE, TABLE.prompts(3), trie, width, masks, scoring=scoring)
+    for prompt, flags in enumerate(filters):
+        keep = {sid for n, sid in enumerate(rows) if sid is not None and (flags is None or flags[n])}
+        sids = found(beams, prompt)
+        assert set(sids) <= keep
+        assert len(sids) == len(set(sids)) == min(width, len(keep))
+        expected = brute(prompt, there, width, keep, scoring)
+        scores = beams.score_BW[prompt][: len(sids)].tolist()
+        assert scores == pytest.approx([score for score, _ in expected], abs=1e-4)
+        near = [abs(a - b) < 1e-4 for a, b in zip(scores, scores[1:], strict=False)]
+        if not any(near):
+            assert sids == [sid for _, sid in expected]
+        leaves = beams.leaf_BW[prompt][: len(sids)].tolist()
+        assert [trie.path([sid])[0, -1] for sid in sids] == leaves
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_the_policys_scores_are_transformers_own_renormalised_over_the_catalogue(seed: int) -> None:
+    """A real policy, a filter, every identifier: the score is the slow reading's, filtered or not."""
+    sids = toys.toy_sids(seed)
+    catalogue, trie = sorted({tuple(s) for s in sids.tolist()}), Trie.build(sids, toys.SIZES)
+    flags = np.random.default_rng(seed).random(len(sids)) < 0.5
     with torch.no_grad():
         score_BN = toys.enumerate_scores(POLICY, PROMPTS, catalogue)
-    distinct = sorted(set(catalogue))
-    beams = beam_search(POLICY, PROMPTS, trie, WIDE, masks)
-    for row, flags in enumerate(filters):
-        open_sids = {sid for n, sid in enumerate(catalogue) if flags is None or flags[n]}
-        expected = {sid: float(score) for sid, score in zip(distinct, score_BN[row], strict=True) if sid in open_sids}
-        sids = found(beams, row)
-        assert set(sids) == open_sids
-        assert len(sids) == len(open_sids)
-        scores = beams.score_BW[row][: len(sids)].tolist()
+    beams = beam_search(POLICY, PROMPTS, trie, len(sids), [None, trie.node_mask(flags), None])
+    for row, keep in enumerate([set(catalogue), {tuple(s) for s in sids[flags].tolist()}, set(catalogue)]):
+        scores = beams.score_BW[row][beams.valid_BW[row]].tolist()
         assert scores == sorted(scores, reverse=True)
-        assert scores == pytest.approx([expected[sid] for sid in sids], abs=1e-4)
-        leaves = beams.leaf_BW[row][: len(sids)].tolist()
-        assert all(sid == catalogue[trie.items(leaf)[0]] for sid, leaf in zip(sids, leaves, strict=True))
+        expected = {sid: float(score) for sid, score in zip(catalogue, score_BN[row], strict=True) if sid in keep}
+        assert dict(zip(found(beams, row), scores, strict=True)) == pytest.approx(expected, abs=1e-4)
 
 
-@settings(max_examples=12, deadline=None)
-@given(catalogues, st.integers(1, 6), st.data())
-def test_a_narrow_beam_is_the_textbook_search_and_never_runs_short(
-    catalogue: list[tuple[int, ...]], width: int, data: st.DataObject
-) -> None:
-    trie = Trie.build(np.array(catalogue), toys.SIZES)
-    flags = data.draw(st.lists(st.booleans(), min_size=len(catalogue), max_size=len(catalogue)))
-    beams = beam_search(POLICY, PROMPTS, trie, width, [None, trie.node_mask(np.array(flags)), None])
-    for row, keep in enumerate(
-        [set(range(len(catalogue))), {n for n, flag in enumerate(flags) if flag}, set(range(len(catalogue)))]
-    ):
-        available = {catalogue[n] for n in keep}
-        sids = found(beams, row)
-        assert len(sids) == min(width, len(available))
-        assert set(sids) <= available
-        expected = slow_beam(POLICY, PROMPTS, row, catalogue, width, keep)
-        assert beams.score_BW[row][: len(sids)].tolist() == pytest.approx([score for score, _ in expected], abs=1e-4)
+def test_renormalising_over_the_filter_would_rank_wrongly() -> None:
+    """The trap. Of ten items the first code 0 has nine, with even chances, and code 1 one; the model is 3 : 1 for code 0.
 
-
-def test_scoring_inside_the_filter_would_rank_wrongly() -> None:
-    """The ranking trap: renormalised over two candidates, an only child costs nothing. Ours keeps the catalogue's score."""
-    catalogue = [tuple(sid) for sid in toys.toy_sids().tolist()]
-    trie = Trie.build(np.array(catalogue), toys.SIZES)
-    keep = np.zeros(len(catalogue), dtype=bool)
-    keep[[0, 5]] = True
-    whole = beam_search(POLICY, PROMPTS, trie, WIDE)
-    part = beam_search(POLICY, PROMPTS, trie, WIDE, [trie.node_mask(keep)] * 3)
-    small = beam_search(POLICY, PROMPTS, Trie.build(np.array(catalogue)[keep], toys.SIZES), WIDE)
-    for row in range(3):
-        everywhere = dict(zip(found(whole, row), whole.score_BW[row].tolist(), strict=False))
-        for sid, score in zip(found(part, row), part.score_BW[row].tolist(), strict=False):
-            assert score == pytest.approx(everywhere[sid], abs=1e-5)
-        assert float(small.score_BW[row].exp().sum()) == pytest.approx(1.0, abs=1e-5)
-        assert float(part.score_BW[row].exp().sum()) < 0.9
+    By the catalogue, item (0, 0) has 3/4 * 1/9 = 1/12 and (1, 0) has 1/4. Filtered to these two, a search that renormalises
+    makes both only children: 3/4 against 1/4, and the worse one leads. Ours keeps the catalogue's numbers and order.
+    """
+    policy: Any = TablePolicy((2, 9), lambda _, prefix, code: 0.0 if prefix or code else float(np.log(3)))
+    catalogue = [(0, code) for code in range(9)] + [(1, 0)]
+    trie, keep = Trie.build(np.array(catalogue), (2, 9)), [0, 9]
+    ours = beam_search(policy, policy.prompts(1), trie, 2, [trie.node_mask_of(keep)])
+    assert found(ours, 0) == [(1, 0), (0, 0)]
+    assert ours.score_BW[0].exp().tolist() == pytest.approx([1 / 4, 1 / 12])
+    inside = beam_search(policy, policy.prompts(1), Trie.build(np.array(catalogue)[keep], (2, 9)), 2)
+    assert found(inside, 0) == [(0, 0), (1, 0)]
+    assert inside.score_BW[0].exp().tolist() == pytest.approx([3 / 4, 1 / 4])
 
 
 def test_a_filter_that_leaves_nothing_returns_nothing() -> None:
@@ -133,6 +135,8 @@ def test_what_cannot_be_searched_raises() -> None:
         beam_search(POLICY, PROMPTS, toys.toy_trie(), 0)
     with pytest.raises(InvalidValue, match="number of filters is 1"):
         beam_search(POLICY, PROMPTS, toys.toy_trie(), 4, [None])
+    with pytest.raises(InvalidValue, match="identifiers in the trie is 0"):
+        beam_search(POLICY, PROMPTS, toys.toy_trie().without(np.arange(24)), 4)
 
 
 def test_a_search_and_a_gradient_share_the_trie() -> None:
