@@ -127,7 +127,6 @@ def main(arguments: Sequence[str] | None = None) -> Result:
     rows = [row(f"{amount} build", [(ours, theirs * times) for ours, theirs in build], peer, "s")]
     trie = Trie.build(sids_NL, sizes)
     asked = sids_NL[np.random.default_rng(2).integers(0, chosen.sids, PREFIXES)]
-    del as_lists, sids_NL
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "a.trie"
         save(trie, path)
@@ -138,7 +137,9 @@ def main(arguments: Sequence[str] | None = None) -> Result:
         rows += change_rows(trie, amount, build)
         masks = [seconds(lambda n=n: trie.node_mask_of(np.arange(0, len(trie), len(trie) // n))) for n in (2_000, len(trie))]
     note = f"level sizes {'/'.join(map(str, sizes))}, {trie.nodes(trie.levels)} leaves, one thread; all masks agree."
-    filters = "A request's filter over the whole trie: {:.1f} ms for 2,000 items, {:.0f} ms for all.".format(*(1e3 * m for m in masks))
+    filters = "A request's filter over the whole trie: {:.1f} ms for 2,000 items, {:.0f} ms for all.".format(
+        *(1e3 * m for m in masks)
+    )
     return finish("trie", rows, chosen, [note, filters])
 
 

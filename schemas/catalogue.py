@@ -16,7 +16,7 @@ from schemas.errors import InvalidData
 from schemas.store import Store
 
 #: Columns of ``items.parquet``. ``available_from`` is event time in ms, 0 for always.
-#: A column ``margin`` may come on top.
+#: Columns ``margin`` and ``in_stock`` may come on top.
 COLUMNS = ("item_id", "title", "category", "brand", "price", "available_from")
 
 
@@ -36,6 +36,7 @@ class Catalogue:
     available_from_N: NDArray[np.int64]
     attributes: tuple[dict[str, str], ...] = field(repr=False)
     margins_N: NDArray[np.float32] | None = None  #: part of the price, 0 to 1; NaN: not known of this item; None: of none
+    in_stock_N: NDArray[np.bool_] | None = None  #: None: the catalogue does not say
 
     def __len__(self) -> int:
         return len(self.items)
@@ -58,6 +59,8 @@ class Catalogue:
         }
         if self.margins_N is not None:
             columns["margin"] = self.margins_N
+        if self.in_stock_N is not None:
+            columns["in_stock"] = self.in_stock_N
         table = pa.table(columns)
         buffer = io.BytesIO()
         pq.write_table(table, buffer, compression="zstd")
@@ -87,4 +90,5 @@ class Catalogue:
             available_from_N=table.column("available_from").to_numpy().astype(np.int64),
             attributes=tuple(dict(pairs or ()) for pairs in pairs_N),
             margins_N=table.column("margin").to_numpy().astype(np.float32) if "margin" in table.column_names else None,
+            in_stock_N=table.column("in_stock").to_numpy().astype(np.bool_) if "in_stock" in table.column_names else None,
         )

@@ -26,6 +26,7 @@ from schemas.events import Click
 from schemas.failures import handle_failures
 from schemas.store import Store
 from schemas.tracing import span, trace_id
+from serving.filters import Filter
 from serving.requests import ID_LIMIT, SearchRequest, check, check_click
 from serving.server import SearchServer
 from serving.settings import ServingSettings
@@ -72,6 +73,12 @@ def _add_search(app: FastAPI, server: SearchServer, settings: ServingSettings) -
         session: Annotated[str, Query(description="id of the session")] = "",
         segment: Annotated[str, Query(description="the user's segment, for campaigns")] = "",
         market: Annotated[str, Query(description="the user's market, for campaigns")] = "",
+        category: Annotated[tuple[str, ...], Query(description="only items of these categories, one a parameter")] = (),
+        min_price: Annotated[float | None, Query(description="only items that cost this or more")] = None,
+        max_price: Annotated[float | None, Query(description="only items that cost this or less")] = None,
+        in_stock: Annotated[bool, Query(description="only items that are in stock")] = False,
+        ban: Annotated[str, Query(description="an operator's: never these items, comma separated")] = "",
+        pin: Annotated[str, Query(description="an operator's: these items first, comma separated, in this order")] = "",
         x_headrace_time: Annotated[int | None, Header()] = None,
     ) -> Response:
         begin = time.perf_counter()
@@ -81,14 +88,15 @@ def _add_search(app: FastAPI, server: SearchServer, settings: ServingSettings) -
             user=user,
             query=q,
             k=settings.default_k if k is None else k,
-            items=tuple(dict.fromkeys(filter(None, items.split(",")))),
+            items=_ids("items", items),
             session=session,
             trace=request.state.trace,
             segment=segment,
             market=market,
+            filter=Filter(
+                tuple(dict.fromkeys(category)), min_price, max_price, in_stock, _ids("ban", ban), _ids("pin", pin)
+            ),
         )
-        if items and not asked.items:
-            raise InvalidRequest("items", items, "ids separated by commas", "leave it out for no filter")
         check(asked, settings)
         answer = await server.search(asked)
         took_ms = round((time.perf_counter() - begin) * 1000, 3)
@@ -158,6 +166,14 @@ def _named(request: Request) -> Iterator[None]:
         request.state.request_id, request.state.trace = name, traceparent
         with structlog.contextvars.bound_contextvars(request_id=shown, trace_id=trace_id(traceparent)):
             yield
+
+
+def _ids(name: str, listed: str) -> tuple[str, ...]:
+    """The ids of a list, each once."""
+    ids = tuple(dict.fromkeys(filter(None, listed.split(","))))
+    if listed and not ids:
+        raise InvalidRequest(name, listed, "ids separated by commas", "leave it out for no filter")
+    return ids
 
 
 def _time(header: int | None, settings: ServingSettings) -> int:

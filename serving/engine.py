@@ -9,10 +9,10 @@ Letters: B requests, W beam width, C candidates of a request, N items, L levels.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from reward.composite import serving_terms
@@ -24,7 +24,8 @@ from schemas.checkpoints import Absorbed
 from schemas.errors import Incompatible
 from schemas.events import ItemAdded
 from schemas.weights import RewardWeights
-from serving.exploration import draw, gumbel
+from serving.exploration import Draw, draw, gumbel
+from serving.limits import Limits, limits_of
 from serving.ordering import Ordering
 from serving.pools import PoolSink, pool_of
 from serving.requests import AnsweredItem, Scores, SearchAnswer, SearchRequest
@@ -47,14 +48,12 @@ class Relevance(Protocol):
         """Tier and confidence [C] of catalogue rows."""
 
 
-@dataclass(frozen=True)
-class Limits:
-    """What one request may be shown. ``nodes`` None: everything; ``reason`` set: nothing, and why."""
+class Pool(NamedTuple):
+    """What a page is drawn from: C items and their log-probabilities, the first ``pinned`` of them as an operator put them."""
 
-    nodes: list[NDArray[np.bool_]] | None = None
-    rows: IntArray | None = None  #: the filter's known items
-    reason: str = ""
-    notes: tuple[str, ...] = ()
+    rows_C: IntArray
+    logp_C: FloatArray
+    pinned: int = 0
 
 
 class Page(NamedTuple):
@@ -149,15 +148,15 @@ class SearchEngine:
         page was drawn from.
         """
         ordering = weights if isinstance(weights, Ordering) else self.ordering(weights)
-        limits = [self._limits(request) for request in batch]
+        limits = [limits_of(self.shelf, request) for request in batch]
         asked = [n for n, limit in enumerate(limits) if not limit.reason]
         beams = self._search([batch[n] for n in asked], [limits[n].nodes for n in asked]) if asked else None
         answers = []
         for n, (request, limit) in enumerate(zip(batch, limits, strict=True)):
             page = Page()
             if beams is not None and not limit.reason:
-                rows_C, logp_C = self._pool(beams, asked.index(n), request, limit)
-                page = self._page(request, rows_C, logp_C, ordering, snapshot, pools)
+                pool = self._pool(beams, asked.index(n), request, limit)
+                page = self._page(request, pool, ordering, snapshot, pools)
             answers.append(
                 SearchAnswer(
                     request_id=request.request_id,
@@ -183,31 +182,14 @@ class SearchEngine:
             self.settings, self.score, checkpoint=checkpoint, absorbed=absorbed, shelf=shelf,
         )  # fmt: skip
 
-    def _limits(self, request: SearchRequest) -> Limits:
-        """Availability at the request's time and its filter, as a mask over the trie's nodes."""
-        if not request.items:
-            nodes = self.shelf.nodes_at(request.ts)
-            if nodes is not None and not nodes[0].any():
-                return Limits(reason="no item of the catalogue is available at the request's time")
-            return Limits(nodes)
-        row = self.shelf.catalogue.row
-        known = np.array(sorted({row[item] for item in request.items if item in row}), dtype=np.int64)
-        unknown = sum(item not in row for item in request.items)
-        notes = (f"{unknown} of {len(request.items)} items in the filter are not in the catalogue",) if unknown else ()
-        rows = known[self.shelf.here(known, request.ts)]
-        if not len(rows):
-            why = "is in the catalogue" if not len(known) else "is available at the request's time"
-            return Limits(reason=f"none of the {len(request.items)} items in the filter {why}", notes=notes)
-        return Limits(self.shelf.nodes_of(rows), rows, notes=notes)
-
     def _search(self, requests: Sequence[SearchRequest], masks: Sequence[NodeMask]) -> Beams:
-        contexts = [PromptContext(r.query, r.recent_queries, r.recent_items) for r in requests]
         width = max(self.settings.beam, *(request.k for request in requests))
         available = None if all(mask is None for mask in masks) else masks
-        return beam_search(self.policy, self.prompts(contexts), self.shelf.trie, width, available, self.settings.temperature)
+        prompts = self.prompts([_context(request) for request in requests])
+        return beam_search(self.policy, prompts, self.shelf.trie, width, available, self.settings.temperature)
 
-    def _pool(self, beams: Beams, at: int, request: SearchRequest, limits: Limits) -> tuple[IntArray, FloatArray]:
-        """Rows [C] and log-probabilities [C] of the items at the found leaves that may be shown.
+    def _pool(self, beams: Beams, at: int, request: SearchRequest, limits: Limits) -> Pool:
+        """The items at the found leaves that may be shown, behind the pinned ones.
 
         A beam that was widened for another request of the batch is cut, so that a request's pool is its own.
         """
@@ -216,31 +198,41 @@ class SearchEngine:
         leaf_W = beams.leaf_BW[at, :width].numpy()[valid_W]
         logp_W = beams.score_BW[at, :width].numpy()[valid_W].astype(np.float64)
         owner_C, rows_C = self.shelf.trie.items_of(leaf_W)
-        keep_C = self.shelf.here(rows_C, request.ts)
-        if limits.rows is not None:
-            keep_C &= np.isin(rows_C, limits.rows)
-        return rows_C[keep_C], logp_W[owner_C[keep_C]]
+        keep_C = self.shelf.here(rows_C, request.ts) if limits.passing_N is None else limits.passing_N[rows_C]
+        if not limits.pinned:
+            return Pool(rows_C[keep_C], logp_W[owner_C[keep_C]])
+        pinned_P = np.array(limits.pinned, dtype=np.int64)
+        keep_C &= ~np.isin(rows_C, pinned_P)
+        logp_C = np.concatenate([self._logp(request, pinned_P), logp_W[owner_C[keep_C]]])
+        return Pool(np.concatenate([pinned_P, rows_C[keep_C]]), logp_C, len(pinned_P))
+
+    @torch.no_grad()
+    def _logp(self, request: SearchRequest, rows_P: IntArray) -> FloatArray:
+        """Log-probability [P] of items that no beam need have found, scored as the beam scores."""
+        sids_1PL = torch.from_numpy(self.shelf.trie.sids_NL[rows_P].astype(np.int64))[None]
+        prompts = self.prompts([_context(request)])
+        logp_1PL = self.policy.logprobs(prompts, sids_1PL, self.shelf.trie, self.settings.temperature)
+        logp_P: FloatArray = logp_1PL[0].sum(dim=-1).numpy().astype(np.float64)
+        return logp_P
 
     def _page(
         self,
         request: SearchRequest,
-        rows_C: IntArray,
-        logp_C: FloatArray,
+        pool: Pool,
         ordering: Ordering,
         snapshot: PosteriorSnapshot,
         pools: PoolSink | None,
     ) -> Page:
         """The drawn page."""
-        shelf = self.shelf
+        shelf, rows_C, logp_C = self.shelf, pool.rows_C, pool.logp_C
         items = [shelf.catalogue.items[row] for row in rows_C]
         tier_C, _ = self._relevance.tiers(request.query, rows_C)
         ctr_C = snapshot.ctr(normalise(request.query), items).mean_N
         (wished, excess), campaigns = ordering.of(request, rows_C)
         terms_C5 = serving_terms(logp_C, tier_C, ctr_C, wished, self.score, excess)
-        total_C = terms_C5.sum(axis=-1)
-        noise_C = gumbel(self.settings.seed, request.request_id, shelf.keys_N[rows_C])
-        drawn = draw(total_C, request.k, self.settings.exploration, noise_C)
-        if pools is not None and pools.wants(request.request_id):
+        drawn = self._draw(request, pool, terms_C5.sum(axis=-1))
+        # Places that nobody drew say nothing about other weights: such a page has no pool.
+        if pools is not None and not pool.pinned and pools.wants(request.request_id):
             about = self.settings.exploration, self.checkpoint, ordering.version(request)
             pools.keep(request.user, pool_of(request, items, (logp_C, tier_C, ctr_C), excess, *about))
         page = tuple(
@@ -255,6 +247,21 @@ class SearchEngine:
             for position, (c, logp) in enumerate(zip(drawn.order_k, drawn.logp_k, strict=True), start=1)
         )
         return Page(page, float(drawn.logp_k.sum()), campaigns, drawn.support)
+
+    def _draw(self, request: SearchRequest, pool: Pool, total_C: FloatArray) -> Draw:
+        """The pinned items as they are, certain and without a rival; behind them a draw from the others."""
+        pinned, others = np.arange(pool.pinned), slice(pool.pinned, None)
+        noise_C = gumbel(self.settings.seed, request.request_id, self.shelf.keys_N[pool.rows_C[others]])
+        drawn = draw(total_C[others], request.k - pool.pinned, self.settings.exploration, noise_C)
+        return Draw(
+            np.concatenate([pinned, pool.pinned + drawn.order_k]),
+            np.concatenate([np.zeros(pool.pinned), drawn.logp_k]),
+            pool.pinned + drawn.support,
+        )
+
+
+def _context(request: SearchRequest) -> PromptContext:
+    return PromptContext(request.query, request.recent_queries, request.recent_items)
 
 
 def _scores(terms: list[float], tier: int, ctr: float) -> Scores:

@@ -34,7 +34,8 @@ class Replies:
         Raises:
             Conflict: the id was used for another search.
         """
-        asked = (request.user, request.query, request.k, request.items, request.session, request.segment, request.market)
+        about = (request.session, request.segment, request.market)
+        asked = (request.user, request.query, request.k, request.items, request.filter, *about)
         reply = self._known.get(request.request_id)
         if reply is None:
             reply = self._known[request.request_id] = Reply(asked)

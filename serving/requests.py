@@ -6,6 +6,7 @@ import msgspec
 
 from schemas.errors import InvalidRequest
 from schemas.events import Click, Impression, ShownItem
+from serving.filters import Filter, check_filter
 from serving.settings import ServingSettings
 
 #: Bound of ids on the wire (`schemas.events.Id`), characters.
@@ -19,7 +20,7 @@ TINY = 5e-324
 
 
 class SearchRequest(msgspec.Struct, frozen=True):
-    """One search. ``ts`` is event time (ms); ``items`` empty: no filter; recent things come newest first."""
+    """One search. ``ts`` is event time (ms); ``items`` empty: any; recent things come newest first."""
 
     request_id: str
     ts: int
@@ -33,6 +34,7 @@ class SearchRequest(msgspec.Struct, frozen=True):
     trace: str = ""  #: W3C traceparent that the page's impression carries on
     segment: str = ""  #: what the shop says of its user: campaigns may ask for it
     market: str = ""
+    filter: Filter = Filter()  #: what limits the page beside ``items``
 
 
 class Scores(msgspec.Struct, frozen=True):
@@ -118,6 +120,7 @@ def check(request: SearchRequest, settings: ServingSettings) -> None:
         raise InvalidRequest("k", request.k, f"1 to {settings.max_k}", remedy)
     if len(request.items) > settings.max_filter:
         raise InvalidRequest("items", len(request.items), f"at most {settings.max_filter} ids", "send a shorter filter")
+    check_filter(request.filter, request.k, settings.max_filter)
     _time(request.ts)
 
 

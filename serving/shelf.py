@@ -6,9 +6,10 @@ Immutable: adding an item makes a new shelf that shares what did not change. Let
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,11 +19,15 @@ from schemas.catalogue import Catalogue
 from schemas.errors import Incompatible
 from schemas.events import ItemAdded
 from serving.exploration import KeyArray, item_keys
+from serving.filters import Facets
 from trainers.identifiers.trie import Trie
 
 BoolArray = NDArray[np.bool_]
-#: Node masks kept: time moves on, so few are asked for again.
-MASKS = 8
+Made = TypeVar("Made")
+#: Masks kept, of a time or of a filter; at 10 million items one is 40 MB.
+KEPT = 16
+#: Changes beside the trie's arrays after which it is built anew: each further one costs time in proportion to them.
+MERGE = 1_000
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,7 +38,7 @@ class Shelf:
     trie: Trie
     codebook_version: str
     keys_N: KeyArray  #: 64-bit key of every item, for the exploration noise
-    _masks: OrderedDict[int, list[BoolArray]] = field(default_factory=OrderedDict, repr=False)
+    _kept: OrderedDict[Hashable, Any] = field(default_factory=OrderedDict, repr=False)
 
     @classmethod
     def of(cls, catalogue: Catalogue, trie: Trie, codebook_version: str) -> Shelf:
@@ -56,25 +61,29 @@ class Shelf:
 
     def here(self, rows: NDArray[np.int64], ts: int) -> BoolArray:
         """Which of these rows can be shown at event time ``ts``."""
-        mask: BoolArray = (self.catalogue.available_from_N[rows] <= ts) & (self.trie.leaf_of_item_N[rows] >= 0)
+        mask: BoolArray = (self.catalogue.available_from_N[rows] <= ts) & (self.trie.leaf_of(rows) >= 0)
         return mask
+
+    def arrived(self, ts: int) -> int:
+        """How many items have come by ``ts``: while it stays, so does what can be shown."""
+        return int(np.searchsorted(self._arrivals, ts, side="right"))
 
     def nodes_at(self, ts: int) -> list[BoolArray] | None:
         """The trie's node mask of all items there at ``ts``; None when every item is."""
-        count = int(np.searchsorted(self._arrivals, ts, side="right"))
+        count = self.arrived(ts)
         if count == len(self._arrivals):
             return None
-        if count not in self._masks:
-            self._masks[count] = self.trie.node_mask(self.catalogue.available_from_N <= ts)
-            if len(self._masks) > MASKS:
-                self._masks.popitem(last=False)
-        return self._masks[count]
+        return self.kept(count, lambda: self.trie.node_mask(self.catalogue.available_from_N <= ts))
 
-    def nodes_of(self, rows: NDArray[np.int64]) -> list[BoolArray]:
-        """The trie's node mask of some rows."""
-        mask_N = np.zeros(len(self.catalogue), dtype=np.bool_)
-        mask_N[rows] = True
-        return self.trie.node_mask(mask_N)
+    def kept(self, key: Hashable, make: Callable[[], Made]) -> Made:
+        """What was made of this shelf under this key, one of the last few."""
+        if key not in self._kept:
+            self._kept[key] = make()
+            if len(self._kept) > KEPT:
+                self._kept.popitem(last=False)
+        self._kept.move_to_end(key)
+        made: Made = self._kept[key]
+        return made
 
     def with_items(self, added: Sequence[ItemAdded]) -> Shelf:
         """The shelf after these events; what it knows already with the same identifier changes nothing.
@@ -94,18 +103,21 @@ class Shelf:
         if not changed:
             return self
         fresh = [event for item, event in changed.items() if item not in self.catalogue.row]
-        sids_NL = self.trie.sids_NL.copy()
-        for item, event in changed.items():
-            if (row := self._row(item)) is not None:
-                sids_NL[row] = event.sid
-        more_ML = np.array([event.sid for event in fresh], dtype=np.int32).reshape(len(fresh), self.trie.levels)
+        known = [event for item, event in changed.items() if item in self.catalogue.row]
+        rows = [self.catalogue.row[event.item] for event in known] + list(range(len(self.trie), len(self.trie) + len(fresh)))
+        trie = self.trie.changed(rows, [event.sid for event in [*known, *fresh]])
         return replace(
             self,
             catalogue=_appended(self.catalogue, fresh),
-            trie=Trie.build(np.concatenate([sids_NL, more_ML]), self.trie.level_sizes),
+            trie=trie if len(trie.changes) <= MERGE else trie.merged(),
             keys_N=np.concatenate([self.keys_N, item_keys([event.item for event in fresh])]),
-            _masks=OrderedDict(),
+            _kept=OrderedDict(),
         )
+
+    @cached_property
+    def facets(self) -> Facets:
+        """What filters ask of the items."""
+        return Facets(self.catalogue)
 
     @cached_property
     def facts(self) -> ItemFacts:
@@ -136,5 +148,6 @@ def _appended(catalogue: Catalogue, added: Sequence[ItemAdded]) -> Catalogue:
         prices_N=np.concatenate([catalogue.prices_N, np.zeros(len(added), dtype=np.float32)]),
         available_from_N=np.concatenate([catalogue.available_from_N, np.array([e.ts for e in added], dtype=np.int64)]),
         attributes=catalogue.attributes + ({},) * len(added),
+        in_stock_N=None if catalogue.in_stock_N is None else np.append(catalogue.in_stock_N, np.ones(len(added), np.bool_)),
         margins_N=None if catalogue.margins_N is None else np.append(catalogue.margins_N, [np.float32("nan")] * len(added)),
     )

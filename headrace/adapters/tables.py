@@ -22,6 +22,7 @@ ITEMS = {
     "type": Column("text", required=False),
     "price": Column("number", required=False),
     "margin": Column("number", required=False),
+    "in_stock": Column("flag", required=False),
     "attrs": Column("text", required=False),
     # derived columns of the published sets
     "brand_guess": Column("text", required=False),
@@ -83,6 +84,7 @@ def read_items(folder: Path) -> tuple[Catalogue, dict[str, RawId]]:
         prices_N=np.array(table.get("price") or np.zeros(n), dtype=np.float32),
         available_from_N=np.zeros(n, dtype=np.int64),
         margins_N=_margins(path, table.get("margin")),
+        in_stock_N=None if table.get("in_stock") is None else np.array(table["in_stock"], dtype=np.bool_),
         attributes=tuple(
             _attributes(path, row, text, brand, type_)
             for row, (text, brand, type_) in enumerate(zip(packed, brands, types, strict=True), start=1)

@@ -36,6 +36,18 @@ BAD = [
     ({"ts": 10**15}, "X-Headrace-Time", "0 to"),
     ({"items": ",,"}, "items", "separated by commas"),
     ({"items": ",".join(map(str, range(2_001)))}, "items", "at most 2000"),
+    ({"ban": ","}, "ban", "separated by commas"),
+    ({"ban": ",".join(map(str, range(2_001)))}, "ban", "at most 2000"),
+    ({"category": ["lamps", ""]}, "category", "a category's name"),
+    ({"category": [f"c{n}" for n in range(2_001)]}, "category", "at most 2000"),
+    ({"min_price": -1}, "min_price", "at least 0"),
+    ({"max_price": "nan"}, "max_price", "finite"),
+    ({"max_price": "inf"}, "max_price", "finite"),
+    ({"max_price": "cheap"}, "max_price", "valid number"),
+    ({"min_price": 5, "max_price": 4}, "min_price", "at most max_price, 4"),
+    ({"in_stock": "perhaps"}, "in_stock", "valid boolean"),
+    ({"pin": "a,b,c", "k": 2}, "pin", "at most k, 2"),
+    ({"pin": "a,b", "ban": "b"}, "pin", "not banned"),
 ]
 
 
@@ -51,8 +63,10 @@ def test_bad_input_names_the_bound_and_is_not_logged(serve: Serve, shop: Shop, f
             assert body["what"] == what and bound in body["bound"], (bad, body)
             assert body["remedy"] and "Traceback" not in response.text
         empty = server.search(**good, items="no-such-item").json()
+        dear = server.search(**good, min_price=1e9, in_stock="true").json()
         odd = server.search(**(good | {"q": "!?% \x00 <a_3>"}))
     assert empty["items"] == [] and "none of the 1 items" in empty["reason"]
+    assert dear["items"] == [] and "no item of the catalogue that is available costs 1e+09 to inf" in dear["reason"]
     assert odd.status_code == 200 and len(odd.json()["items"]) == 10
     assert [i.query for _, i in impressions(fresh_topics)] == ["!?% \x00 <a_3>"]
 

@@ -50,7 +50,9 @@ class TablePolicy:
     def vocabulary_logits(self, hidden: Tensor) -> Tensor:
         """Every level's codes after the prefix, and text tokens of logit 0."""
         text = torch.zeros(*hidden.shape[:2], TEXT)
-        return torch.cat([text, *(self.level_logits(level, hidden) for level in range(len(self.tokenizer.level_sizes)))], dim=-1)
+        return torch.cat(
+            [text, *(self.level_logits(level, hidden) for level in range(len(self.tokenizer.level_sizes)))], dim=-1
+        )
 
 
 def normaliser(policy: TablePolicy, prompt: int, prefix: Sequence[int], allowed: Sequence[int], scoring: str) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -74,8 +75,7 @@ def test_a_search_is_the_textbook_search_and_never_runs_short(
         expected = brute(prompt, there, width, keep, scoring)
         scores = beams.score_BW[prompt][: len(sids)].tolist()
         assert scores == pytest.approx([score for score, _ in expected], abs=1e-4)
-        near = [abs(a - b) < 1e-4 for a, b in zip(scores, scores[1:], strict=False)]
-        if not any(near):
+        if all(a - b > 1e-4 for a, b in pairwise(scores)):
             assert sids == [sid for _, sid in expected]
         leaves = beams.leaf_BW[prompt][: len(sids)].tolist()
         assert [trie.path([sid])[0, -1] for sid in sids] == leaves

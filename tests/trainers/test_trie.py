@@ -39,7 +39,9 @@ def walk(trie: Trie, node: dict | list, depth: int, number: int, mask: NDArray[n
         allowed = trie.allowed_mask(depth, [number])[0]
         assert set(np.flatnonzero(allowed).tolist()) == set(node)
         owner, child = trie.children(depth, [number, number])
-        assert trie.codes_of(depth, child).tolist() == [code for _ in range(2) for code in trie.codes_of(depth, child[owner == 0])]
+        assert trie.codes_of(depth, child).tolist() == [
+            code for _ in range(2) for code in trie.codes_of(depth, child[owner == 0])
+        ]
         below = {
             code: walk(trie, under, depth + 1, int(trie.child(depth, [number], [code])[0]), mask, masks)
             for code, under in node.items()
@@ -72,7 +74,9 @@ def test_agrees_with_nested_dictionaries(sids: list[Sid | None], random: object)
     mask = np.array([random.random() < 0.4 for _ in sids], dtype=bool)  # type: ignore[attr-defined]
     trie = Trie.build(np.array(sids, dtype=np.int32).reshape(-1, 3), SIZES)
     agree(trie, sids, mask)
-    assert [trie.nodes(depth) for depth in range(4)] == [len({s[:depth] for s in [*sids, *[()] * (depth == 0)]}) for depth in range(4)]
+    assert [trie.nodes(depth) for depth in range(4)] == [
+        len({s[:depth] for s in [*sids, *[()] * (depth == 0)]}) for depth in range(4)
+    ]
 
 
 changes = st.lists(
@@ -116,9 +120,13 @@ def test_masks_of_a_large_trie_with_changes() -> None:
     rng = np.random.default_rng(4)
     sizes = (20, 40, 300)
     sids = np.stack([np.minimum(rng.geometric(8 / k, 3_000) - 1, k - 1) for k in sizes], axis=1)
-    trie = Trie.build(sids, sizes).without(rng.permutation(3_000)[:1_500]).extended(np.stack([rng.integers(0, k, 200) for k in sizes], axis=1))
+    trie = (
+        Trie.build(sids, sizes)
+        .without(rng.permutation(3_000)[:1_500])
+        .extended(np.stack([rng.integers(0, k, 200) for k in sizes], axis=1))
+    )
     there = trie.sids_NL[trie.sids_NL[:, 0] >= 0]
-    assert all(0 < len(crowded) for crowded in trie.flat.crowded)
+    assert all(len(crowded) > 0 for crowded in trie.flat.crowded)
     assert len(trie.flat.crowded[2]) < trie.flat.nodes(2)
     nodes_PL = trie.path(there)
     for level, size in enumerate(sizes):
@@ -182,7 +190,7 @@ def test_bad_codes_and_missing_children_are_errors() -> None:
         trie.child(0, [0], [2])
     with pytest.raises(InvalidValue, match="mask"):
         trie.node_mask([True, False])
-    with pytest.raises(InvalidValue, match="row 1 is .*codes below"):
+    with pytest.raises(InvalidValue, match=r"row 1 is .*codes below"):
         trie.extended([[0, 2, 0]])
     with pytest.raises(InvalidValue, match="without a gap"):
         trie.changed([2], [[0, 0, 0]])

@@ -137,6 +137,12 @@ class Trie:
         order = np.argsort(owner, kind="stable")
         return owner[order], child[order]
 
+    def parents(self, level: int, nodes_P: IntArray) -> IntArray:
+        """The nodes at depth ``level`` above P nodes one deeper."""
+        further = nodes_P - self.flat.nodes(level + 1)
+        keys = self.changes.keys[level][further[further >= 0]]
+        return np.concatenate([self.flat.parent(level + 1, nodes_P[further < 0]), keys // self.level_sizes[level]])
+
     def codes_of(self, level: int, children_P: IntArray) -> IntArray:
         """The tokens of ``level`` that lead to P nodes at depth ``level`` + 1."""
         base = self.flat.nodes(level + 1)
@@ -257,15 +263,9 @@ class Trie:
         """Mark in ``above`` the parents of the nodes that are ``on`` in ``below``; returns them."""
         base = self.flat.nodes(level + 1)
         if not base or len(on) < _FEW * base:
-            parents = np.unique(self._parents(level, on))
+            parents = np.unique(self.parents(level, on))
             above[parents] = True
             return parents
         above[: self.flat.nodes(level)] = np.logical_or.reduceat(below[:base], self.flat.starts[level][:-1])
-        above[self._parents(level, base + np.flatnonzero(below[base:]))] = True
+        above[self.parents(level, base + np.flatnonzero(below[base:]))] = True
         return np.flatnonzero(above)
-
-    def _parents(self, level: int, nodes_P: IntArray) -> IntArray:
-        """The nodes at depth ``level`` above P nodes one deeper."""
-        further = nodes_P - self.flat.nodes(level + 1)
-        keys = self.changes.keys[level][further[further >= 0]]
-        return np.concatenate([self.flat.parent(level + 1, nodes_P[further < 0]), keys // self.level_sizes[level]])

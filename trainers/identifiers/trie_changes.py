@@ -10,7 +10,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from schemas.errors import InvalidValue
 from trainers.identifiers.trie_flat import ABSENT, BoolArray, Flat, IntArray

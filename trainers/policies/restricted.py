@@ -10,6 +10,7 @@ import weakref
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -45,6 +46,12 @@ class TrieTables:
         self._keys = [torch.from_numpy(keys).to(device) for keys in trie.changes.keys]
         self._dead = [torch.from_numpy(dead).to(device) for dead in trie.changes.dead]
         self._bias: list[Tensor | None] = [None] * trie.levels
+        # Per depth the nodes above further leaves, one entry a leaf: what `leaves` adds to a node's own range.
+        grown = np.arange(trie.flat.nodes(trie.levels), trie.nodes(trie.levels))
+        self._grown = [torch.from_numpy(grown).to(device)]
+        for level in reversed(range(trie.levels)):
+            grown = np.sort(trie.parents(level, grown))
+            self._grown.insert(0, torch.from_numpy(grown).to(device))
 
     @classmethod
     def of(cls, trie: Trie, device: torch.device) -> TrieTables:
@@ -72,7 +79,7 @@ class TrieTables:
 
     def children(self, level: int, nodes: Tensor) -> Children:
         """What may follow nodes at depth ``level``."""
-        base, codes = len(self._start[level]) - 1, self._codes[level]
+        base, codes = self._base(level), self._codes[level]
         inside = nodes.clamp(max=base)  # the range behind the last node is empty
         low = self._start[level][inside].long()
         count = self._start[level][(inside + 1).clamp_(max=base)].long() - low
@@ -85,6 +92,22 @@ class TrieTables:
             return Children(child, code, there)
         further = self._further(level, nodes)
         return Children(*(torch.cat([ours, more], dim=-1) for ours, more in zip((child, code, there), further, strict=True)))
+
+    def first_child(self, level: int, nodes: Tensor) -> tuple[Tensor, Tensor]:
+        """(child, its code) of nodes at depth ``level``: their first, and of those with one leaf below the only one."""
+        children = self.children(level, nodes)
+        at = children.there.to(torch.uint8).argmax(dim=-1, keepdim=True)
+        return children.node.gather(-1, at)[..., 0], children.code.gather(-1, at)[..., 0]
+
+    def leaves(self, depth: int, nodes: Tensor) -> Tensor:
+        """How many identifiers lie below nodes at ``depth``."""
+        low = nodes.clamp(max=self._base(depth))
+        high = (low + (nodes < self._base(depth))).long()
+        for start in self._start[depth:]:
+            low, high = start[low].long(), start[high].long()
+        dead, grown = self._dead[-1], self._grown[depth]
+        lost = _place(dead, high) - _place(dead, low)
+        return high - low - lost + _place(grown, nodes, right=True) - _place(grown, nodes)
 
     def child(self, level: int, nodes: Tensor, codes: Tensor) -> Tensor:
         """Nodes one level down.
@@ -106,7 +129,7 @@ class TrieTables:
     def find(self, level: int, nodes: Tensor, codes: Tensor) -> tuple[Tensor, Tensor]:
         """As `child`, without the error: (nodes, whether they exist); a node that does not is some other one."""
         start, known = self._start[level], self._codes[level]
-        base, last = len(start) - 1, max(len(known) - 1, 0)
+        base, last = self._base(level), max(len(known) - 1, 0)
         inside = nodes.clamp(max=base)
         low, end = start[inside].long(), start[(inside + 1).clamp_(max=base)].long()
         high = end
@@ -122,7 +145,7 @@ class TrieTables:
         if len(self._keys[level]):
             wanted = nodes * self.level_sizes[level] + codes
             more = _among(self._keys[level], wanted) & (codes >= 0) & (codes < self.level_sizes[level])
-            at = torch.where(more, len(known) + torch.searchsorted(self._keys[level], wanted), at)
+            at = torch.where(more, len(known) + _place(self._keys[level], wanted), at)
             found |= more
         return at, found
 
@@ -135,13 +158,17 @@ class TrieTables:
 
     def level_nodes(self, depth: int) -> int:
         """How many node numbers there are at a depth (`Trie.nodes`)."""
-        return 1 if depth == 0 else len(self._codes[depth - 1]) + len(self._keys[depth - 1])
+        return self._base(depth) + (len(self._keys[depth - 1]) if depth else 0)
+
+    def _base(self, depth: int) -> int:
+        """Node numbers at a depth that the flat trie has; further ones were added since."""
+        return len(self._codes[depth - 1]) if depth else 1
 
     def _further(self, level: int, nodes: Tensor) -> Children:
         """Children that the trie got since it was built."""
         size, keys = self.level_sizes[level], self._keys[level]
-        low = torch.searchsorted(keys, nodes * size)
-        count = torch.searchsorted(keys, nodes * size + size) - low
+        low = _place(keys, nodes * size)
+        count = _place(keys, nodes * size + size) - low
         place = torch.arange(int(count.max()) if count.numel() else 0, device=self.device)
         at = low[..., None] + place
         return Children(len(self._codes[level]) + at, keys[at.clamp(max=len(keys) - 1)] % size, place < count[..., None])
@@ -154,9 +181,13 @@ class TrieTables:
         return bias.scatter_(-1, torch.where(there, code, size), 0.0)[..., :size]
 
 
+def _place(ascending: Tensor, values: Tensor, right: bool = False) -> Tensor:
+    return torch.searchsorted(ascending, values.contiguous(), right=right)  # of a view torch warns, and copies it anyway
+
+
 def _among(ascending: Tensor, values: Tensor) -> Tensor:
     """Whether each value is in a sorted list that is not empty."""
-    return ascending[torch.searchsorted(ascending, values).clamp_(max=len(ascending) - 1)] == values
+    return ascending[_place(ascending, values).clamp_(max=len(ascending) - 1)] == values
 
 
 def restricted_logp(logits: Tensor, bias: Tensor, temperature: float) -> Tensor:
