@@ -34,11 +34,11 @@ class Replayed:
     All rows are alike: two beams whose scores differ in the last bit may then change places, and the searches still agree.
     """
 
-    def __init__(self, sizes: Sequence[int], width: int, seed: int) -> None:
+    def __init__(self, sizes: Sequence[int], width: int, text: int, seed: int) -> None:
         generator = torch.Generator().manual_seed(seed)
-        starts = [TEXT + sum(sizes[:level]) for level in range(len(sizes))]
+        starts = [text + sum(sizes[:level]) for level in range(len(sizes))]
         self.tokenizer: Any = SimpleNamespace(level_sizes=tuple(sizes), level_start=tuple(starts))
-        logits_11V = 2 * torch.randn(1, 1, TEXT + sum(sizes), generator=generator)
+        logits_11V = 2 * torch.randn(1, 1, text + sum(sizes), generator=generator)
         self.logits_1WV = logits_11V.repeat(1, width, 1)
 
     def advance(self, state: DecodeState, codes_BR: Tensor | None) -> tuple[Tensor, DecodeState]:
@@ -59,11 +59,11 @@ class Replayed:
 class Case:
     """One trie, one width, both searches."""
 
-    def __init__(self, sids: int, width: int, seed: int = 1) -> None:
+    def __init__(self, sids: int, width: int, text: int = TEXT, seed: int = 1) -> None:
         sizes = adapted_sizes(sids)
         sids_NL = make_sids(sids, sizes, seed)
         self.trie, self.width = Trie.build(sids_NL, sizes), width
-        self.policy: Any = Replayed(sizes, width, seed)
+        self.policy: Any = Replayed(sizes, width, text, seed)
         self._starts = self.policy.tokenizer.level_start
         self._root = nested((sids_NL + np.asarray(self._starts)).tolist())
         self._encoder = EncoderState((), (), torch.zeros(1, 1, 1, 1))
@@ -112,15 +112,16 @@ def main(arguments: Sequence[str] | None = None) -> Result:
     """Measure, print, write."""
     options = parser("beam", __doc__)
     options.add_argument("--sids", type=int, default=200_000, help="identifiers in the trie")
+    options.add_argument("--text", type=int, default=TEXT, help="text tokens of the vocabulary")
     chosen = options.parse_args(arguments)
     repeats, rows = 5 if chosen.quick else 11, list[Row]()
     for width in (512, 50):
-        case = Case(chosen.sids, width)
+        case = Case(chosen.sids, width, chosen.text)
         case.check()
         for scoring, told in (("trie", ""), ("vocabulary", ", scored over the vocabulary")):
             pairs = paired_times(lambda case=case, scoring=scoring: case.ours(scoring), case.peer, repeats, calls=3)
             rows.append(row(f"beam {width}{told}", scaled(pairs, 1e3), PEER, "ms"))
-    note = f"{short(chosen.sids)} identifiers, vocabulary {TEXT} + {sum(case.trie.level_sizes)}, fp32, one thread; both find the same."
+    note = f"{short(chosen.sids)} identifiers, vocabulary {chosen.text} + {sum(case.trie.level_sizes)}, fp32, one thread; both find the same."
     return finish("beam", rows, chosen, [note])
 
 

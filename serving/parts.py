@@ -20,6 +20,8 @@ from serving.engine import SearchEngine
 from serving.settings import EngineSettings
 from trainers import checkpoints
 from trainers.identifiers.build import Identifiers
+from trainers.identifiers.trie import Trie
+from trainers.identifiers.trie_file import shared
 from trainers.policies import load_policy
 from trainers.policies.base import Policy
 
@@ -32,6 +34,7 @@ class Parts:
     reward: RewardSettings
     catalogue: Catalogue
     identifiers: Identifiers
+    trie: Trie  #: of the identifiers, mapped: the servers of a machine share its pages
     relevance: RelevanceScorer
     encoder: SentenceEncoder
 
@@ -45,11 +48,13 @@ class Parts:
         if not (artefacts.identifiers and artefacts.relevance):
             raise Unavailable("the run's artefacts", str(artefacts), "prepare the run with `headrace prepare`")
         catalogue, encoder = Catalogue.load(store), _encoder(settings)
+        identifiers = Identifiers.load(store, artefacts.identifiers)
         return cls(
             store=store,
             reward=settings,
             catalogue=catalogue,
-            identifiers=Identifiers.load(store, artefacts.identifiers),
+            identifiers=identifiers,
+            trie=shared(store, identifiers.version, lambda: identifiers.trie),
             relevance=RelevanceScorer.load(store, artefacts.relevance, catalogue, encoder),
             encoder=encoder,
         )
@@ -77,7 +82,7 @@ class Parts:
             Incompatible: the policy was trained with other identifiers.
         """
         return SearchEngine(
-            policy, self.identifiers.trie, self.catalogue, self.identifiers, self.relevance, self.encoder,
+            policy, self.trie, self.catalogue, self.identifiers, self.relevance, self.encoder,
             settings, reward.serving, checkpoint=manifest.checkpoint, absorbed=manifest.absorbed,
         )  # fmt: skip
 

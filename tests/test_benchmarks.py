@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks import advantages, attribution, common, preview, replay_files, trie
+from benchmarks import advantages, attribution, beam, common, preview, replay_files, trie
 from benchmarks.attribution_peers import loop, rules, workload
 from benchmarks.attribution_peers.stage import Stage
 from benchmarks.attribution_peers.systems import System
@@ -45,8 +45,20 @@ def test_advantages(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
 def test_trie(tmp_path: Path) -> None:
     file = tmp_path / "trie.json"
     trie.main(["--quick", "--sids", "3000", "--json", str(file)])
-    masks = [f"allowed mask, 4096 prefixes, level {level} of 5" for level in range(1, 6)]
-    assert checked(file, "trie") == [*masks, "build, 3k SIDs"]
+    masks = [f"4096 prefixes, level {level} of 5" for level in range(1, 6)]
+    assert checked(file, "trie") == ["3k build", "3k memory", *masks, "3k add one item", "3k remove one item"]
+
+
+def test_beam(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both searches find the same, also where the first level has fewer codes than there are beams; a difference is an error."""
+    file = tmp_path / "beam.json"
+    beam.main(["--quick", "--sids", "2000", "--text", "300", "--json", str(file)])
+    cases = [f"beam {width}{scored}" for width in (512, 50) for scored in ("", ", scored over the vocabulary")]
+    assert checked(file, "beam") == cases
+    case = beam.Case(2_000, 64, text=300)
+    monkeypatch.setattr(case, "peer", beam.Case(2_000, 64, text=300, seed=2).peer)
+    with pytest.raises(AssertionError, match="the two searches differ"):
+        case.check()
 
 
 def test_the_loop_by_hand() -> None:

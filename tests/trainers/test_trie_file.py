@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from schemas.errors import Corrupt, Incompatible, Unavailable
+from schemas.store import Store
 from trainers.identifiers.trie import Trie
-from trainers.identifiers.trie_file import open_trie, save
+from trainers.identifiers.trie_file import open_trie, save, shared
 
 SIZES = (8, 16, 300)
 
@@ -56,3 +57,21 @@ def test_an_altered_file_is_refused(tmp_path: Path) -> None:
         open_trie(path, "v2")
     with pytest.raises(Unavailable, match="no such file"):
         open_trie(tmp_path / "b.trie")
+
+
+@pytest.mark.parametrize("url", ["{}", "memory://{}"], ids=["folder", "object store"])
+def test_the_first_to_ask_writes_it_for_the_others(tmp_path: Path, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is made once, lies in the store, and one that was altered there is not used."""
+    monkeypatch.setenv("HEADRACE_CACHE", str(tmp_path / "cache"))
+    store, made = Store(url.format(tmp_path / "store")), list[Trie]()
+
+    def make() -> Trie:
+        made.append(trie_of(5))
+        return made[-1]
+
+    first, second = shared(store, "v1", make), shared(store, "v1", make)
+    assert len(made) == 1 and np.array_equal(first.sids_NL, second.sids_NL)
+    file = store.local_file("identifiers/v1/items.trie")
+    file.write_bytes(file.read_bytes()[:-1] + b"\x07")
+    with pytest.raises(Corrupt, match=r"items\.trie .*body's digest"):
+        shared(store, "v1", make)

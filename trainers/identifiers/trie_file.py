@@ -9,7 +9,9 @@ from __future__ import annotations
 import hashlib
 import mmap
 import os
+import tempfile
 import uuid
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
@@ -18,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from schemas.errors import Corrupt, Incompatible, Unavailable
+from schemas.store import Store
 from trainers.identifiers.trie import Trie
 from trainers.identifiers.trie_flat import Flat
 
@@ -46,6 +49,23 @@ class Head(msgspec.Struct, frozen=True):
     body: int
     digest: str
     places: tuple[Place, ...]
+
+
+def shared(store: Store, version: str, make: Callable[[], Trie]) -> Trie:
+    """The mapped trie of the identifiers of this version, made and written by whoever asks first.
+
+    Raises:
+        Corrupt, Incompatible: the file in the store is altered, or of other identifiers.
+    """
+    path = f"identifiers/{version}/items.trie"
+    if not store.exists(path):
+        if store.local is not None:
+            save(make(), store.local / path, version)
+        else:
+            with tempfile.TemporaryDirectory() as folder:
+                save(make(), Path(folder) / "items.trie", version)
+                store.write(path, (Path(folder) / "items.trie").read_bytes())
+    return open_trie(store.local_file(path), version)
 
 
 def save(trie: Trie, path: Path, source: str = "") -> None:
