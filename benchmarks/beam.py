@@ -78,14 +78,12 @@ class Case:
         """The same, of log-probabilities over the whole vocabulary, which is what transformers scores by."""
         score_R, ids_RT = torch.zeros(1), torch.zeros(1, 0, dtype=torch.int64)
         for _ in self.trie.level_sizes:
-            rows = len(score_R)
-            processor = PrefixConstrainedLogitsProcessor(self._allowed, num_beams=rows)
-            logp_RV = torch.log_softmax(self.policy.logits_1WV[0, :rows], dim=-1)
+            processor = PrefixConstrainedLogitsProcessor(self._allowed, num_beams=len(score_R))
+            logp_RV = torch.log_softmax(self.policy.logits_1WV[0, : len(score_R)], dim=-1)
             total_RV = processor(ids_RT, logp_RV) + score_R[:, None]
-            score_R, at_R = total_RV.flatten().topk(self.width)
-            if rows == 1:  # the first level may have fewer codes than there are beams
-                score_R = score_R[score_R > -torch.inf]
-                at_R = at_R[: len(score_R)]
+            score_R, at_R = total_RV.flatten().topk(min(self.width, total_RV.numel()))
+            alive_R = score_R > -torch.inf  # the first levels may have fewer codes than there are beams
+            score_R, at_R = score_R[alive_R], at_R[alive_R]
             ids_RT = torch.cat([ids_RT[at_R // total_RV.shape[1]], (at_R % total_RV.shape[1])[:, None]], dim=1)
         return score_R, ids_RT - torch.tensor(self._starts)
 
