@@ -44,19 +44,19 @@ def limits_of(shelf: Shelf, request: SearchRequest) -> Limits:
 def _narrowed(shelf: Shelf, request: SearchRequest) -> Limits:
     """One condition after the other; the first that leaves nothing is the reason."""
     row, notes = shelf.catalogue.row, list(shelf.facets.notes(request.filter))
-    passing_N, nobody = np.ones(len(shelf.catalogue), dtype=np.bool_), "no item of the catalogue"
+    rows, nobody = np.arange(len(shelf.catalogue)), "no item of the catalogue"
     if request.items:
-        known = [row[item] for item in request.items if item in row]
-        if len(known) < len(request.items):
-            unknown = len(request.items) - len(known)
+        rows = np.array([row[item] for item in request.items if item in row], dtype=np.int64)
+        unknown, nobody = len(request.items) - len(rows), f"none of the {len(request.items)} items in the filter"
+        if unknown:
             notes.insert(0, f"{unknown} of {len(request.items)} items in the filter are not in the catalogue")
-        passing_N[:], nobody = False, f"none of the {len(request.items)} items in the filter"
-        passing_N[known] = True
-    if not passing_N.any():
+    if not len(rows):
         return Limits(reason=f"{nobody} is in the catalogue", notes=tuple(notes))
-    passing_N &= shelf.here(np.arange(len(passing_N)), request.ts)
-    if not passing_N.any():
+    rows = rows[shelf.here(rows, request.ts)]
+    if not len(rows):
         return Limits(reason=f"{nobody} is available at the request's time", notes=tuple(notes))
+    passing_N = np.zeros(len(shelf.catalogue), dtype=np.bool_)
+    passing_N[rows] = True
     met = list[str]()
     for told, mask_N in shelf.facets.steps(request.filter):
         passing_N &= mask_N

@@ -17,8 +17,10 @@ from headrace.adapters.folder import FolderWorld
 from headrace.adapters.opening import open_world
 from headrace.shop.settings import DAY_MS, FolderSettings, ShopSettings
 from headrace.world import Request
+from schemas.catalogue import Catalogue
 from schemas.errors import InvalidData, InvalidSetting, InvalidValue
 from schemas.events import Click, Impression, Order, Return
+from schemas.store import Store
 
 START = 1_704_067_200_000
 NOW = 1_790_000_000_000
@@ -135,6 +137,18 @@ def test_margins_segments_and_markets_are_taken_where_they_are(tmp_path):
     with pytest.raises(InvalidData, match="margin") as caught:
         _open(_write(tmp_path / "wrong", items={**ITEMS, "margin": [0.5, 1.5, *[0.0] * (rows - 2)]}), WHOLE)
     assert caught.value.row == 2
+
+
+def test_the_stock_is_taken_where_it_is_and_lies_in_the_catalogue(tmp_path):
+    """A column of the items, written and read with the catalogue; without it nothing is known of any item's stock."""
+    stock = [n % 2 == 0 for n in range(len(ITEMS["item_id"]))]
+    world = _open(_write(tmp_path / "with", items={**ITEMS, "in_stock": stock}), WHOLE)
+    store = Store(str(tmp_path / "store"))
+    world.catalogue.save(store)
+    assert Catalogue.load(store).in_stock_N.tolist() == world.catalogue.in_stock_N.tolist() == stock
+    assert _open(_write(tmp_path / "without"), WHOLE).catalogue.in_stock_N is None
+    with pytest.raises(InvalidData, match="in_stock"):
+        _open(_write(tmp_path / "wrong", items={**ITEMS, "in_stock": ["yes"] * len(stock)}), WHOLE)
 
 
 def test_held_out_queries_are_not_among_the_judgments_but_their_tiers_are_known(tmp_path):
