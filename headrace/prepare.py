@@ -124,25 +124,26 @@ def _warm_start(
     relevance: str,
     tell: Tell,
 ) -> tuple[str, dict[str, float]]:
-    from trainers.policies.bart import BartPolicy
-    from trainers.policies.prompts import PromptBuilder
-    from trainers.policies.tokenizer import PromptTokenizer
+    from trainers.policies.backbones import new_policy
+    from trainers.policies.prompts import PromptBuilder, centroids_of
     from trainers.state import Versions, save_warm_start
     from trainers.warm_start import warm_start
 
     sources, trainers = supervised_pairs(world, identifiers), settings.trainers
     save_pairs(store, identifiers.version, sources, SHARES)
     texts = [*world.catalogue.titles, *(pair.context.query for pair in sources["clicks"])]
-    tokenizer = PromptTokenizer.train(texts, identifiers.level_sizes, trainers.policy.text_vocabulary)
-    centroids = [identifiers.codebook.centroids(level) for level in range(len(identifiers.level_sizes))]
-    policy = BartPolicy.create(trainers.policy, tokenizer, identifiers.version, encoder.dim, settings.seed, centroids)
+    policy = new_policy(
+        trainers.policy, texts, identifiers.level_sizes, identifiers.version, encoder.dim, settings.seed,
+        centroids_of(identifiers),
+    )  # fmt: skip
     row, sids_NL = world.catalogue.row, identifiers.sids_NL
-    builder = PromptBuilder(
-        tokenizer,
-        identifiers.query_sids,
+    builder = PromptBuilder.of(
+        policy.tokenizer,
+        policy.settings.prompt,
+        identifiers,
         encoder,
         lambda item: sids_NL[row[item]].tolist() if item in row else None,
-        trainers.policy.prompt,
+        world.catalogue,
     )
     report = warm_start(
         policy,

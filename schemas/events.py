@@ -50,6 +50,7 @@ class Impression(msgspec.Struct, frozen=True, gc=False, tag_field="type", tag="i
     #: Summed over the positions: how many candidates had a chance of `SUPPORT_FLOOR` or more to stand there, given the items
     #: above; 0: not known. Against it the propensities are checked (`streams.integrity.checks.Draws`).
     support: Annotated[int, Meta(ge=0, le=1_000_000)] = 0
+    recent_orders: tuple[str, ...] = ()  #: the user's ordered items before this request, newest first
     v: int = 1
 
 

@@ -48,4 +48,5 @@ class TrainingExample(msgspec.Struct, frozen=True, tag_field="type", tag="exampl
     calibrator_version: int = 0  #: calibrator within that snapshot; 0: none yet
     segment: str = ""  #: what the shop said of its user
     market: str = ""
+    recent_orders: tuple[str, ...] = ()
     v: int = 1

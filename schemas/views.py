@@ -51,4 +51,5 @@ class View(msgspec.Struct, frozen=True, gc=False, tag_field="type", tag="view"):
     segment: str = ""
     market: str = ""
     support: int = 0  #: the impression's
+    recent_orders: tuple[str, ...] = ()
     v: int = 1

@@ -34,7 +34,8 @@ from serving.shelf import Shelf
 from trainers.beam import Beams, NodeMask, beam_search
 from trainers.identifiers.build import Identifiers
 from trainers.identifiers.trie import Trie
-from trainers.policies.base import Policy, PromptBatch, PromptContext
+from trainers.policies.base import Policy, PromptBatch, PromptContext, context_of
+from trainers.policies.lexical import LexicalIndex
 from trainers.policies.prompts import Encoder, PromptBuilder
 
 IntArray = NDArray[np.int64]
@@ -82,8 +83,10 @@ class SearchEngine:
         checkpoint: str = "",
         absorbed: Sequence[Absorbed] = (),
         shelf: Shelf | None = None,
+        lexical: LexicalIndex | None = None,
     ) -> None:
-        """``absorbed``: the checkpoint's; ``shelf`` spares the work of making one from trie and catalogue.
+        """``absorbed``: the checkpoint's; ``shelf`` spares the work of making one from trie and catalogue; ``lexical`` is
+        the index of the catalogue that the run was prepared with, made here when the prompt needs it.
 
         Raises:
             Incompatible: the policy was trained with other identifiers.
@@ -98,8 +101,8 @@ class SearchEngine:
         self.shelf = shelf or Shelf.of(catalogue, trie, identifiers.version)
         self.score = score or ServingScoreSettings()
         self._identifiers, self._relevance, self._encoder = identifiers, relevance, encoder
-        self._prompts = PromptBuilder(
-            policy.tokenizer, identifiers.query_sids, encoder, self.shelf.sid_of, policy.settings.prompt
+        self._prompts = PromptBuilder.of(
+            policy.tokenizer, policy.settings.prompt, identifiers, encoder, self.shelf.sid_of, catalogue, lexical
         )
 
     def with_policy(self, policy: Policy, checkpoint: str, absorbed: Sequence[Absorbed] = ()) -> SearchEngine:
@@ -180,12 +183,13 @@ class SearchEngine:
         return SearchEngine(
             policy, shelf.trie, shelf.catalogue, self._identifiers, relevance, self._encoder,
             self.settings, self.score, checkpoint=checkpoint, absorbed=absorbed, shelf=shelf,
+            lexical=self._prompts.lexical,
         )  # fmt: skip
 
     def _search(self, requests: Sequence[SearchRequest], masks: Sequence[NodeMask]) -> Beams:
         width = max(self.settings.beam, *(request.k for request in requests))
         available = None if all(mask is None for mask in masks) else masks
-        prompts = self.prompts([_context(request) for request in requests])
+        prompts = self.prompts([context_of(request) for request in requests])
         return beam_search(self.policy, prompts, self.shelf.trie, width, available, self.settings.temperature)
 
     def _pool(self, beams: Beams, at: int, request: SearchRequest, limits: Limits) -> Pool:
@@ -210,7 +214,7 @@ class SearchEngine:
     def _logp(self, request: SearchRequest, rows_P: IntArray) -> FloatArray:
         """Log-probability [P] of items that no beam need have found, scored as the beam scores."""
         sids_1PL = torch.from_numpy(self.shelf.trie.sids_NL[rows_P].astype(np.int64))[None]
-        prompts = self.prompts([_context(request)])
+        prompts = self.prompts([context_of(request)])
         logp_1PL = self.policy.logprobs(prompts, sids_1PL, self.shelf.trie, self.settings.temperature)
         logp_P: FloatArray = logp_1PL[0].sum(dim=-1).numpy().astype(np.float64)
         return logp_P
@@ -258,10 +262,6 @@ class SearchEngine:
             np.concatenate([np.zeros(pool.pinned), drawn.logp_k]),
             pool.pinned + drawn.support,
         )
-
-
-def _context(request: SearchRequest) -> PromptContext:
-    return PromptContext(request.query, request.recent_queries, request.recent_items)
 
 
 def _scores(terms: list[float], tier: int, ctr: float) -> Scores:

@@ -1,6 +1,7 @@
-"""What a user did lately, in Redis: recent queries, written at each search; recent clicked items, from the clicks.
+"""What a user did lately, in Redis: recent queries, written at each search; recent clicked and ordered items, from the log.
 
-Two sorted sets a user, scored by event time. Adding is idempotent (the later time wins), so records that are read twice
+What a search finds here goes into its prompt and into its impression, and from there, unchanged, to the learner's prompt.
+Three sorted sets a user, scored by event time. Adding is idempotent (the later time wins), so records that are read twice
 or late change nothing, and a search sees only what lies before its own time.
 """
 
@@ -15,7 +16,7 @@ from redis.exceptions import RedisError
 from schemas.admission import redis_trouble
 from schemas.clients import redis_async, redis_client
 from schemas.connections import Connections
-from schemas.events import Click
+from schemas.events import Click, Order
 from serving.settings import ServingSettings
 
 #: Kept beyond what a request takes: later clicks than the request's time may already be there.
@@ -27,6 +28,11 @@ class Recent(NamedTuple):
 
     queries: tuple[str, ...] = ()
     items: tuple[str, ...] = ()
+    orders: tuple[str, ...] = ()
+
+    def fields(self) -> dict[str, tuple[str, ...]]:
+        """Under the names that requests and impressions have for them."""
+        return {"recent_queries": self.queries, "recent_items": self.items, "recent_orders": self.orders}
 
 
 class History:
@@ -48,10 +54,11 @@ class History:
             async with self._redis.pipeline(transaction=False) as pipe:
                 pipe.zrevrangebyscore(_key(self._settings, user, "q"), top, "-inf", 0, engine.recent_queries)
                 pipe.zrevrangebyscore(_key(self._settings, user, "i"), top, "-inf", 0, engine.recent_items)
-                queries, items = await pipe.execute()
+                pipe.zrevrangebyscore(_key(self._settings, user, "o"), top, "-inf", 0, engine.recent_orders)
+                queries, items, orders = await pipe.execute()
         except (RedisError, OSError) as error:
             raise redis_trouble("user history in Redis", error) from error
-        return Recent(tuple(q.decode() for q in queries), tuple(i.decode() for i in items))
+        return Recent(*(tuple(member.decode() for member in members) for members in (queries, items, orders)))
 
     async def asked(self, user: str, query: str, ts: int) -> None:
         """Remember a query.
@@ -78,23 +85,25 @@ class History:
         await self._redis.connection_pool.disconnect()
 
 
-class ClickWriter:
-    """The clicks' side: synchronous, for the consumer's thread."""
+class HistoryWriter:
+    """The side of clicks and orders: synchronous, for the consumer's thread."""
 
     def __init__(self, connections: Connections, settings: ServingSettings) -> None:
         self._settings = settings
         self._redis = redis_client(connections, socket_timeout=5.0, socket_connect_timeout=2.0)
 
-    def clicked(self, clicks: list[Click]) -> None:
-        """Remember clicked items; repeating it is harmless.
+    def write(self, events: list[Click | Order]) -> None:
+        """Remember clicked and ordered items; repeating it is harmless. What is returned was ordered all the same.
 
         Raises:
             Unavailable: Redis does not answer; nothing or a part is written, call again.
         """
         try:
             pipe = self._redis.pipeline(transaction=False)
-            for click in clicks:
-                _remember(pipe, self._settings, click.user, "i", click.item, click.ts, self._settings.engine.recent_items)
+            engine = self._settings.engine
+            for event in events:
+                kind, keep = ("i", engine.recent_items) if isinstance(event, Click) else ("o", engine.recent_orders)
+                _remember(pipe, self._settings, event.user, kind, event.item, event.ts, keep)
             pipe.execute()
         except (RedisError, OSError) as error:
             raise redis_trouble("user history in Redis", error) from error

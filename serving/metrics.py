@@ -31,9 +31,10 @@ class Metrics:
         self.snapshot = Gauge("headrace_served_snapshot_version", "posterior snapshot in use", registry=self.registry)
         self.items = Gauge("headrace_served_items", "items in catalogue and trie", registry=self.registry)
         self.clicks = Counter("headrace_history_clicks", "clicks written into user histories", registry=self.registry)
+        self.orders = Counter("headrace_history_orders", "orders written into user histories", registry=self.registry)
         self.unreadable = Counter(
             "headrace_history_unreadable_records",
-            "records of the clicks' topic passed over",
+            "records of the topics of clicks and orders passed over",
             ["reason"],
             registry=self.registry,
         )

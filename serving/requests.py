@@ -35,6 +35,7 @@ class SearchRequest(msgspec.Struct, frozen=True):
     segment: str = ""  #: what the shop says of its user: campaigns may ask for it
     market: str = ""
     filter: Filter = Filter()  #: what limits the page beside ``items``
+    recent_orders: tuple[str, ...] = ()
 
 
 class Scores(msgspec.Struct, frozen=True):
@@ -98,6 +99,7 @@ def impression(request: SearchRequest, answer: SearchAnswer) -> Impression:
         segment=request.segment,
         market=request.market,
         support=answer.support,
+        recent_orders=request.recent_orders,
     )
 
 

@@ -103,7 +103,7 @@ class SearchServer:
         async with reply.lock:
             if reply.request is None or reply.answer is None:
                 recent, notes = await self._recent(request)
-                reply.request = msgspec.structs.replace(request, recent_queries=recent.queries, recent_items=recent.items)
+                reply.request = msgspec.structs.replace(request, **recent.fields())
                 answer = await self._batcher.ask(reply.request)
                 reply.answer = msgspec.structs.replace(answer, notes=answer.notes + notes)
             if reply.answer.items and not reply.logged:

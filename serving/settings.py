@@ -23,6 +23,7 @@ class EngineSettings(BaseModel):
     seed: int = Field(0, ge=0, le=2**63 - 1, description="of the exploration noise, together with request and item")
     recent_queries: int = Field(5, ge=0, le=100, description="recent queries that a request brings along, newest first")
     recent_items: int = Field(10, ge=0, le=100, description="recent clicked items that a request brings along")
+    recent_orders: int = Field(10, ge=0, le=100, description="recent ordered items that a request brings along")
 
 
 class ServingSettings(BaseModel):

@@ -10,12 +10,11 @@ import zstandard
 from schemas.errors import Corrupt
 from schemas.store import Store
 from trainers.pairs import Pair, PairSampler
-from trainers.policies.base import PromptContext
 
 
 class _Source(msgspec.Struct, frozen=True):
     share: float
-    pairs: list[tuple[str, tuple[str, ...], tuple[str, ...], tuple[int, ...]]]
+    pairs: list[Pair]
 
 
 def path_of(identifiers: str) -> str:
@@ -25,12 +24,7 @@ def path_of(identifiers: str) -> str:
 
 def save_pairs(store: Store, identifiers: str, sources: Mapping[str, Sequence[Pair]], shares: Mapping[str, float]) -> str:
     """Write the sources of pairs with their shares; returns the sha256."""
-    plain = {
-        name: _Source(
-            shares[name], [(p.context.query, p.context.recent_queries, p.context.recent_items, p.sid) for p in pairs]
-        )
-        for name, pairs in sorted(sources.items())
-    }
+    plain = {name: _Source(shares[name], list(pairs)) for name, pairs in sorted(sources.items())}
     return store.write(path_of(identifiers), zstandard.ZstdCompressor().compress(msgspec.msgpack.encode(plain)))
 
 
@@ -48,5 +42,5 @@ def load_sampler(store: Store, identifiers: str, seed: int) -> PairSampler:
         plain = msgspec.msgpack.decode(zstandard.ZstdDecompressor().decompress(data), type=dict[str, _Source])
     except (msgspec.DecodeError, zstandard.ZstdError) as error:
         raise Corrupt(f"{store.url}/{path}", str(error), "run the warm start again") from error
-    sources = {name: [Pair(PromptContext(*row[:3]), row[3]) for row in source.pairs] for name, source in plain.items()}
+    sources = {name: source.pairs for name, source in plain.items()}
     return PairSampler(sources, {name: source.share for name, source in plain.items()}, seed)

@@ -15,7 +15,7 @@ import numpy as np
 from schemas.catalogue import Catalogue
 from schemas.errors import InvalidValue
 from schemas.events import Click, Impression
-from trainers.policies.base import PromptContext
+from trainers.policies.base import PromptContext, context_of
 
 SidOf = Callable[[str], Sequence[int] | None]  #: identifier of an item, None where it has none
 
@@ -61,7 +61,7 @@ def click_pairs(events: Iterable[object], sid_of: SidOf) -> list[Pair]:
             if page is None or sid is None or (page.request_id, event.item) in seen:
                 continue
             seen.add((page.request_id, event.item))
-            pairs.append(Pair(PromptContext(page.query, page.recent_queries, page.recent_items), tuple(map(int, sid))))
+            pairs.append(Pair(context_of(page), tuple(map(int, sid))))
     return pairs
 
 
@@ -71,7 +71,7 @@ def title_pairs(catalogue: Catalogue, sid_of: SidOf, until_ms: int | None = None
     for row, (item, title) in enumerate(zip(catalogue.items, catalogue.titles, strict=True)):
         sid = sid_of(item)
         if sid is not None and (until_ms is None or catalogue.available_from_N[row] <= until_ms):
-            pairs.append(Pair(PromptContext(title), tuple(map(int, sid))))
+            pairs.append(Pair(PromptContext(title, ts=until_ms or 0), tuple(map(int, sid))))
     return pairs
 
 

@@ -24,7 +24,7 @@ from trainers.identifiers.trie import Trie
 from trainers.losses import sft_loss
 from trainers.objective import group_loss
 from trainers.pairs import PairSampler
-from trainers.policies.base import EncoderState, Policy, PromptBatch, PromptContext
+from trainers.policies.base import EncoderState, Policy, PromptBatch, context_of
 from trainers.policies.prompts import PromptBuilder
 from trainers.rewards import ClickRates, RewardModel
 from trainers.rollout import Rollouts, sample
@@ -119,7 +119,7 @@ def take_step(
 def prompts_of(builder: PromptBuilder, views: Sequence[TrainingExample]) -> PromptBatch:
     """The prompts of page views."""
     look_up(builder, [view.query for view in views])
-    return builder.build([PromptContext(view.query, view.recent_queries, view.recent_items) for view in views])
+    return builder.build([context_of(view) for view in views])
 
 
 def look_up(builder: PromptBuilder, queries: Sequence[str]) -> None:

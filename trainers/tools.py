@@ -63,7 +63,7 @@ def open_tools(
     return Tools(
         catalogue=catalogue,
         trie=trie,
-        builder=PromptBuilder(policy.tokenizer, identifiers.query_sids, encoder, sid_of, policy.settings.prompt),
+        builder=PromptBuilder.of(policy.tokenizer, policy.settings.prompt, identifiers, encoder, sid_of, catalogue),
         rewards=RewardModel(catalogue, trie, scorer, expected=expected),
         rates=Snapshots(store, reward.posterior),
         pairs=load_sampler(store, artefacts.identifiers, settings.seed) if mixed else None,

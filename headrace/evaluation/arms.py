@@ -24,7 +24,7 @@ from schemas.weights import RewardWeights
 from serving.engine import SearchEngine
 from serving.parts import Parts, open_checkpoint
 from serving.requests import SearchRequest
-from trainers.policies.base import PromptContext
+from trainers.policies.base import context_of
 from trainers.validity import valid_sid_rate
 
 #: Requests answered in one pass.
@@ -74,7 +74,7 @@ class Offline:
         chosen = [
             impressions[n] for n in np.linspace(0, len(impressions) - 1, min(VALID_PROMPTS, len(impressions)), dtype=int)
         ]
-        contexts = [PromptContext(i.query, i.recent_queries, i.recent_items) for i in chosen]
+        contexts = [context_of(i) for i in chosen]
         return valid_sid_rate(engine.policy, engine.prompts(contexts), self.parts.identifiers.trie)
 
     def _snapshot(self, version: int) -> PosteriorSnapshot:
@@ -96,4 +96,5 @@ def _request(impression: Impression, k: int) -> SearchRequest:
         impression.recent_items,
         segment=impression.segment,
         market=impression.market,
+        recent_orders=impression.recent_orders,
     )

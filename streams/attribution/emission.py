@@ -37,6 +37,7 @@ class _Page(msgspec.Struct, gc=False):
     segment: Raw = _TEXT
     market: Raw = _TEXT
     support: int = 0
+    recent_orders: Raw = _LIST
 
 
 class RawView(msgspec.Struct, gc=False, tag_field="type", tag="view"):
@@ -62,6 +63,7 @@ class RawView(msgspec.Struct, gc=False, tag_field="type", tag="view"):
     segment: Raw
     market: Raw
     support: int
+    recent_orders: Raw
     v: int = msgspec.structs.fields(View)[-1].default
 
 
@@ -124,7 +126,7 @@ def emit(view: OpenView, status: str, emitted_at: int) -> Output:
         f"{view.request_id}:{status}:{revision}", view.request_id, status, revision, view.ts, emitted_at,
         view.user, page.query, items, page.session, page.recent_queries, page.recent_items, page.candidates,
         page.checkpoint, page.weights_version, page.snapshot_version, page.trace, page.segment, page.market,
-        page.support,
+        page.support, page.recent_orders,
     )  # fmt: skip
     return Output(VIEWS.name, view.user.encode(), _encode(record))
 

@@ -44,8 +44,8 @@ def taken_back(view: View | TrainingExample) -> bool:
 
 def _page(view: View | TrainingExample) -> tuple[Any, ...]:
     return (
-        view.ts, view.user, view.query, view.recent_queries, view.recent_items, view.candidates, view.checkpoint,
-        view.weights_version, view.segment, view.market,
+        view.ts, view.user, view.query, view.recent_queries, view.recent_items, view.recent_orders, view.candidates,
+        view.checkpoint, view.weights_version, view.segment, view.market,
     )  # fmt: skip
 
 

@@ -162,6 +162,7 @@ class RewardingCore:
             calibrator_version=snapshot.calibrator.version,
             segment=view.segment,
             market=view.market,
+            recent_orders=view.recent_orders,
         )
         self._outputs.append(Output(EXAMPLES.name, view.user.encode(), encode(example)))
         self._add_to("examples")

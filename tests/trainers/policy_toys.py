@@ -15,16 +15,17 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from trainers.identifiers.trie import Trie
-from trainers.policies.bart import BartPolicy
-from trainers.policies.bart_modules import TIED
+from trainers.policies.backbones import BACKBONES, backbone
 from trainers.policies.base import PromptBatch, PromptContext
+from trainers.policies.levels import LevelPolicy
 from trainers.policies.prompts import PromptBuilder
-from trainers.policies.settings import PolicySettings, PromptSettings
+from trainers.policies.settings import PolicySettings
 from trainers.policies.tokenizer import PromptTokenizer
 
 if TYPE_CHECKING:
-    from transformers.models.bart.modeling_bart import BartForConditionalGeneration
+    from transformers import PreTrainedModel
 
+NAMES = tuple(BACKBONES)  #: what every list of checks runs over
 SIZES = (4, 3, 3, 2, 2)
 WIDTH = 8  # of the toy sentence embedding
 COLOURS = ("red", "blue", "green", "black")
@@ -59,21 +60,30 @@ def toy_tokenizer() -> PromptTokenizer:
     return PromptTokenizer.train(TEXTS, SIZES, 320)
 
 
-def toy_policy(seed: int = 3, **changes: object) -> BartPolicy:
-    return BartPolicy.create(toy_settings(**changes), toy_tokenizer(), "cb1", WIDTH, seed)
+def toy_policy(seed: int = 3, /, name: str = "bart", **changes: object) -> LevelPolicy:
+    """Two heads of Qwen3 share one of keys and values."""
+    settings = toy_settings(**{"backbone": name, "kv_heads": 2 if name == "qwen3" else 0} | changes)
+    return backbone(name, "toy").create(settings, toy_tokenizer(), "cb1", WIDTH, seed)
 
 
-def toy_builder(policy: BartPolicy, sids: dict[str, Sequence[int]] | None = None) -> PromptBuilder:
+def toy_centroids() -> list[NDArray[np.float32]]:
+    """Per level [K, E]."""
+    rng = np.random.default_rng(4)
+    return [rng.normal(size=(size, WIDTH)).astype(np.float32) for size in SIZES]
+
+
+def toy_builder(policy: LevelPolicy, sids: dict[str, Sequence[int]] | None = None) -> PromptBuilder:
     known = sids if sids is not None else {"i1": (1, 2, 0, 1, 0), "i2": (3, 0, 2, 0, 1)}
-    return PromptBuilder(policy.tokenizer, query_sids, HashEncoder(), known.get, PromptSettings())
+    settings = policy.settings.prompt
+    return PromptBuilder(policy.tokenizer, query_sids, HashEncoder(), known.get, settings, toy_centroids())
 
 
-def toy_prompts(policy: BartPolicy) -> PromptBatch:
+def toy_prompts(policy: LevelPolicy) -> PromptBatch:
     """Three prompts of different lengths."""
     return toy_builder(policy).build(
         [
             PromptContext("red lamp"),
-            PromptContext("blue chair number 4", ("green rug",), ("i1", "i2")),
+            PromptContext("blue chair number 4", ("green rug",), ("i1", "i2"), ("i1",)),
             PromptContext("rug", ("red lamp", "black lamp"), ("i2",)),
         ]
     )
@@ -93,54 +103,57 @@ def children(sids: Sequence[Sequence[int]], prefix: Sequence[int]) -> list[int]:
     return sorted({int(sid[len(prefix)]) for sid in sids if list(sid[: len(prefix)]) == list(prefix)})
 
 
-def transformers_twin(policy: BartPolicy) -> BartForConditionalGeneration:
+def transformers_twin(policy: LevelPolicy) -> PreTrainedModel:
     """transformers' own model with this policy's weights. Imported here: a learner process of the tests has no use for it,
     and would start seconds later."""
-    from transformers.models.bart.configuration_bart import BartConfig
-    from transformers.models.bart.modeling_bart import BartForConditionalGeneration
+    from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSeq2SeqLM
 
     with tempfile.TemporaryDirectory() as folder:
         policy.model.shape.save(Path(folder))
-        twin = BartForConditionalGeneration(BartConfig.from_pretrained(folder))
+        config = AutoConfig.from_pretrained(folder)
+    twin = (AutoModelForSeq2SeqLM if policy.backbone == "bart" else AutoModelForCausalLM).from_config(config)
     report = twin.load_state_dict(policy.model.state_dict(), strict=False)
-    assert set(report.missing_keys) <= set(TIED)
+    assert set(report.missing_keys) <= set(policy.model.repeated)
     assert not report.unexpected_keys
     return twin.to(policy.dense.weight.dtype).train(policy.training)
 
 
-def twin_inputs(twin: BartForConditionalGeneration, policy: BartPolicy, prompts: PromptBatch) -> dict[str, Tensor]:
-    """The prompts as transformers' model reads them: embedded, with the dense query vector in its slot."""
-    shared = twin.model.shared(prompts.tokens_BS)
-    slot = torch.zeros_like(shared)
-    slot[:, 0] = prompts.dense_BE.to(shared.dtype) @ policy.dense.weight.T
-    return {"inputs_embeds": shared + slot, "attention_mask": prompts.mask_BS.long()}
-
-
-def full_logits(
-    policy: BartPolicy, prompts: PromptBatch, sids_BGL: Tensor, twin: BartForConditionalGeneration | None = None
-) -> Tensor:
-    """logits_BGLV by transformers' own forward: every rollout its own row, encoder and all, the whole vocabulary."""
+def full_logits(policy: LevelPolicy, prompts: PromptBatch, sids_BGL: Tensor, twin: PreTrainedModel | None = None) -> Tensor:
+    """logits_BGLV by transformers' own forward: every rollout its own row without padding, prompt and all, the whole
+    vocabulary. The logits of level l stand at the token before its code."""
     twin = twin or transformers_twin(policy)
-    rows, per_prompt, levels = sids_BGL.shape
-    inputs = twin_inputs(twin, policy, prompts)
-    start = torch.tensor(policy.tokenizer.level_start)
-    given = (sids_BGL + start).reshape(rows * per_prompt, levels)[:, :-1]
-    bos = torch.full((len(given), 1), policy.tokenizer.bos)
-    out = twin(
-        **{name: value.repeat_interleave(per_prompt, dim=0) for name, value in inputs.items()},
-        decoder_input_ids=torch.cat([bos, given], dim=1),
-        use_cache=False,
-    )
-    return out.logits.view(rows, per_prompt, levels, -1)
+    levels = sids_BGL.shape[2]
+    table, start = twin.get_input_embeddings(), torch.tensor(policy.tokenizer.level_start)
+    found = []
+    for row, sids_GL in enumerate(sids_BGL):
+        alone = prompts.rows(torch.tensor([row]))
+        embedded_GSD = (table(alone.tokens_BS) + toy_slots(policy, alone)).expand(len(sids_GL), -1, -1)
+        tokens_GL = torch.cat([torch.full((len(sids_GL), 1), policy.tokenizer.bos), (sids_GL + start)[:, :-1]], dim=1)
+        if policy.backbone == "bart":
+            found.append(twin(inputs_embeds=embedded_GSD, decoder_input_ids=tokens_GL, use_cache=False).logits)
+        else:
+            whole = torch.cat([embedded_GSD, table(tokens_GL)], dim=1)
+            found.append(twin(inputs_embeds=whole, use_cache=False).logits[:, -levels:])
+    return torch.stack(found)
+
+
+def toy_slots(policy: LevelPolicy, prompts: PromptBatch) -> Tensor:
+    """[1, S, D]: what vectors add to one prompt's embeddings, slot by slot."""
+    slots = [prompts.dense_BE[0].to(policy.dense.weight.dtype) @ policy.dense.weight.T]
+    if prompts.history_BJE is not None:
+        for kind, vector in enumerate(prompts.history_BJE[0].to(policy.dense.weight.dtype)):
+            slots.append(policy.dense.history[kind] @ vector)
+    rest = [torch.zeros_like(slots[0])] * (prompts.tokens_BS.shape[1] - len(slots))
+    return torch.stack(slots + rest)[None]
 
 
 def slow_logprobs(
-    policy: BartPolicy,
+    policy: LevelPolicy,
     prompts: PromptBatch,
     sids_BGL: Tensor,
     catalogue: Sequence[Sequence[int]],
     temperature: float = 1.0,
-    twin: BartForConditionalGeneration | None = None,
+    twin: PreTrainedModel | None = None,
 ) -> Tensor:
     """logp_BGL: whole-vocabulary logits, cut to the allowed children one by one, normalised there."""
     logits_BGLV = full_logits(policy, prompts, sids_BGL, twin) / temperature
@@ -154,7 +167,7 @@ def slow_logprobs(
     return torch.stack(result).view(sids_BGL.shape)
 
 
-def enumerate_scores(policy: BartPolicy, prompts: PromptBatch, catalogue: Sequence[Sequence[int]]) -> Tensor:
+def enumerate_scores(policy: LevelPolicy, prompts: PromptBatch, catalogue: Sequence[Sequence[int]]) -> Tensor:
     """score_BN: log-probability of every distinct identifier of the catalogue (in sorted order), by the slow reading."""
     distinct = sorted({tuple(int(c) for c in sid) for sid in catalogue})
     sids_BNL = torch.tensor(distinct).expand(len(prompts), -1, -1)

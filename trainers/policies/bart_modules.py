@@ -47,6 +47,11 @@ class BartShape:
     activation_function: str = "gelu"
     scale_embedding: bool = False
 
+    @property
+    def positions(self) -> int:
+        """Most tokens of a prompt."""
+        return self.max_position_embeddings
+
     def save(self, folder: Path) -> None:
         """Write config.json."""
         fixed: dict[str, Any] = {
@@ -137,6 +142,7 @@ class BartModel(nn.Module):
     """All parameters, fresh ones drawn from torch's generator."""
 
     final_logits_bias: Tensor
+    repeated = TIED
 
     def __init__(self, shape: BartShape) -> None:
         super().__init__()

@@ -21,20 +21,50 @@ from trainers.policies.tokenizer import PromptTokenizer
 
 @dataclass(frozen=True)
 class PromptContext:
-    """What a request knows about itself. Recent queries and items come newest first."""
+    """What a request knows about itself. Recent queries, clicked items and ordered items come newest first.
+
+    ``ts`` is its event time (ms); 0: it has none, and every item counts as available.
+    """
 
     query: str
     recent_queries: tuple[str, ...] = ()
     recent_items: tuple[str, ...] = ()
+    recent_orders: tuple[str, ...] = ()
+    ts: int = 0
+
+
+class Asked(Protocol):
+    """Whatever a search is known by: a request, its impression, its view, its training example."""
+
+    @property
+    def query(self) -> str: ...
+
+    @property
+    def ts(self) -> int: ...
+
+    @property
+    def recent_queries(self) -> tuple[str, ...]: ...
+
+    @property
+    def recent_items(self) -> tuple[str, ...]: ...
+
+    @property
+    def recent_orders(self) -> tuple[str, ...]: ...
+
+
+def context_of(asked: Asked) -> PromptContext:
+    """The one way from a search to its prompt, so that what the server saw is what the learner learns from."""
+    return PromptContext(asked.query, asked.recent_queries, asked.recent_items, asked.recent_orders, asked.ts)
 
 
 @dataclass(frozen=True)
 class PromptBatch:
-    """B prompts, padded on the right. Token 0 of a row is the slot that carries the dense query vector."""
+    """B prompts, padded on the right. The first tokens of a row are slots (`trainers.policies.slots`): vectors enter there."""
 
     tokens_BS: Tensor  #: int64
     mask_BS: Tensor  #: bool, False on padding
     dense_BE: Tensor  #: float32, unit rows: the query's sentence embedding
+    history_BJE: Tensor | None = None  #: float32, the user's long history, where the policy has slots for it
 
     def __len__(self) -> int:
         return len(self.tokens_BS)
@@ -43,16 +73,21 @@ class PromptBatch:
         """The prompts at these positions, cut to their own longest."""
         mask_PS = self.mask_BS[index_P]
         width = int(mask_PS.sum(dim=1).max())
-        return PromptBatch(self.tokens_BS[index_P, :width], mask_PS[:, :width], self.dense_BE[index_P])
+        history = None if self.history_BJE is None else self.history_BJE[index_P]
+        return PromptBatch(self.tokens_BS[index_P, :width], mask_PS[:, :width], self.dense_BE[index_P], history)
 
     def to(self, device: torch.device | str) -> PromptBatch:
         """The same prompts on another device."""
-        return PromptBatch(self.tokens_BS.to(device), self.mask_BS.to(device), self.dense_BE.to(device))
+        history = None if self.history_BJE is None else self.history_BJE.to(device)
+        return PromptBatch(self.tokens_BS.to(device), self.mask_BS.to(device), self.dense_BE.to(device), history)
 
 
 @dataclass(frozen=True)
 class EncoderState:
-    """What all rows of a prompt share: keys and values of the prompt for every decoder layer."""
+    """What all rows of a prompt share: keys and values of the prompt for every layer that writes.
+
+    Those of the cross-attention in an encoder-decoder, of the prompt's segment in a decoder-only model.
+    """
 
     keys_BHSC: tuple[Tensor, ...]
     values_BHSC: tuple[Tensor, ...]
@@ -60,6 +95,11 @@ class EncoderState:
 
     def __len__(self) -> int:
         return len(self.bias_B11S)
+
+    @property
+    def lengths_B(self) -> Tensor:
+        """Tokens of each prompt, int64."""
+        return (self.bias_B11S == 0).sum(dim=(1, 2, 3))
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from schemas.errors import Corrupt, Incompatible, Unavailable
+from schemas.errors import Corrupt, Unavailable
 from trainers.policies.settings import PolicySettings
 
 if TYPE_CHECKING:
@@ -40,12 +40,10 @@ def load(folder: Path) -> Policy:
     Raises:
         Unavailable, Corrupt, Incompatible: as `trainers.policies.load_policy`.
     """
-    about = load_about(folder)
-    if about.backbone != "bart":
-        raise Incompatible(f"backbone of {folder}", "bart", about.backbone, "use a version of Headrace that knows it")
-    from trainers.policies.bart import BartPolicy
+    from trainers.policies.backbones import backbone
 
-    return BartPolicy.load(folder, about)
+    about = load_about(folder)
+    return backbone(about.backbone, f"backbone of {folder}").load(folder, about)
 
 
 def load_about(folder: Path) -> About:

@@ -1,7 +1,7 @@
 """Where embeddings start: identifiers at their centroids, in the space the dense query vector is projected into.
 
-One random orthogonal projection E -> D serves both, so that before any training a query vector already points at the
-identifiers whose items it resembles.
+One random orthogonal projection E -> D serves query, history and identifiers, so that before any training a query vector
+already points at the identifiers whose items it resembles.
 """
 
 from __future__ import annotations
@@ -14,26 +14,38 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from schemas.errors import InvalidValue
+from trainers.policies.slots import Slots
 from trainers.policies.tokenizer import PromptTokenizer
 
+Centroids = Sequence[NDArray[np.float32]] | None  #: per level [K, E]
 
-def fresh_embeddings(
-    shared_VD: Tensor,
-    dense_DE: Tensor,
+
+def fresh_projection(dense: Slots, std: float) -> None:
+    """Fill the projections in place, drawing from torch's generator; history starts with the query's.
+
+    A unit vector's image has entries of size ``std``: a slot starts as loud as a token.
+    """
+    torch.nn.init.orthogonal_(dense.weight)
+    dense.weight.mul_(std * dense.in_features**0.5)
+    if dense.history is not None:
+        dense.history.copy_(dense.weight.expand_as(dense.history))
+
+
+def identifiers_at_centroids(
+    table_VD: Tensor,
+    dense: Slots,
     tokenizer: PromptTokenizer,
     std: float,
-    centroids: Sequence[NDArray[np.float32]] | None,
+    centroids: Centroids,
+    mean_D: Tensor | None = None,
 ) -> None:
-    """Fill the projection and, where centroids are given, the identifier rows, in place; draws from torch's generator.
+    """Fill the identifiers' rows of an embedding or output matrix in place; without centroids they stay as they are.
 
-    Every level keeps its own geometry and gets ``std`` as the root mean square of its entries.
+    Every level keeps its own geometry and gets ``std`` as the root mean square of its entries, around ``mean_D`` (none: 0).
 
     Raises:
         InvalidValue: the centroids do not have one row for every code of every level.
     """
-    # A unit vector's image has entries of this size: the slot starts as loud as a token.
-    torch.nn.init.orthogonal_(dense_DE)
-    dense_DE.mul_(std * dense_DE.shape[1] ** 0.5)
     if centroids is None:
         return
     found = tuple(len(level) for level in centroids)
@@ -43,9 +55,9 @@ def fresh_embeddings(
         )
     for start, centroid_KE in zip(tokenizer.level_start, centroids, strict=True):
         points_KE = torch.from_numpy(np.ascontiguousarray(centroid_KE, dtype=np.float32))
-        if points_KE.shape[1] == dense_DE.shape[1]:
-            rows_KD = points_KE @ dense_DE.T
+        if points_KE.shape[1] == dense.in_features:
+            rows_KD = points_KE @ dense.weight.T
         else:
-            rows_KD = points_KE @ torch.nn.init.orthogonal_(torch.empty(points_KE.shape[1], dense_DE.shape[0]))
+            rows_KD = points_KE @ torch.nn.init.orthogonal_(torch.empty(points_KE.shape[1], dense.out_features))
         size = rows_KD.square().mean().sqrt().clamp_min(1e-12)
-        shared_VD[start : start + len(rows_KD)] = rows_KD * (std / size)
+        table_VD[start : start + len(rows_KD)] = rows_KD * (std / size) + (0.0 if mean_D is None else mean_D)

@@ -1,7 +1,8 @@
 """From what a request knows to a `PromptBatch`; one builder serves the learner, the server and the evaluation.
 
-A prompt reads: dense slot, the query's own identifier, the query's pieces, the recent items as identifiers, the recent
-queries' pieces, each after a separator, end. What a query alone decides is remembered, because queries come back.
+A prompt reads: slots of the vectors, the query's own identifier, the query's pieces, the lexical items as identifiers (with
+a separator), the recent items as identifiers, the recent queries' pieces, each after a separator, end. Every part has a limit of its own, so the query is never pushed out.
+What a query alone decides is remembered, because queries come back. Letters as in `trainers.policies.base`.
 """
 
 from __future__ import annotations
@@ -15,17 +16,20 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 
+from schemas.catalogue import Catalogue
 from schemas.errors import InvalidValue
+from trainers.identifiers.build import Identifiers
 from trainers.policies.base import PromptBatch, PromptContext
+from trainers.policies.lexical import LexicalIndex
+from trainers.policies.long_history import LongHistory, SidOf
 from trainers.policies.settings import PromptSettings
+from trainers.policies.slots import KINDS
 from trainers.policies.tokenizer import PromptTokenizer
 
 T = TypeVar("T")
 
 #: Identifiers of queries: (texts, emb_ND) -> codes [N, L].
 QuerySids = Callable[[Sequence[str], NDArray[np.float32]], ArrayLike]
-#: The identifier of an item, or None where the item has none (unknown, or removed): such an item is left out.
-SidOf = Callable[[str], Sequence[int] | None]
 
 
 class Encoder(Protocol):
@@ -42,18 +46,51 @@ class QueryPieces:
     tokens: tuple[int, ...]  #: its text
     sid: tuple[int, ...]  #: its identifier, as tokens
     dense_E: NDArray[np.float32]
+    lexical: tuple[tuple[str, int], ...]  #: as `LexicalIndex.best` has them
 
 
 class PromptBuilder:
     """Builds prompts; not to be shared between threads."""
 
     def __init__(
-        self, tokenizer: PromptTokenizer, query_sids: QuerySids, encoder: Encoder, sid_of: SidOf, settings: PromptSettings
+        self,
+        tokenizer: PromptTokenizer,
+        query_sids: QuerySids,
+        encoder: Encoder,
+        sid_of: SidOf,
+        settings: PromptSettings,
+        centroids: Sequence[NDArray[np.float32]] | None = None,
+        lexical: LexicalIndex | None = None,
     ) -> None:
+        """``centroids`` are the codebook's, per level [K, E]; they and ``lexical`` are needed where the settings ask for them.
+
+        Raises:
+            InvalidValue: the settings ask for the long history or lexical items, and what they need is not there.
+        """
+        if settings.lexical_items and lexical is None:
+            raise InvalidValue("index of the lexical items", None, "one over the catalogue", "pass it to the prompt builder")
         self.tokenizer, self.encoder, self.settings = tokenizer, encoder, settings
         self._query_sids, self._sid_of = query_sids, sid_of
+        self.lexical = lexical
+        self._history = LongHistory(centroids, sid_of) if settings.long_history else None
         self._known: OrderedDict[str, QueryPieces] = OrderedDict()
         self._recent: OrderedDict[str, tuple[int, ...]] = OrderedDict()
+
+    @classmethod
+    def of(
+        cls,
+        tokenizer: PromptTokenizer,
+        settings: PromptSettings,
+        identifiers: Identifiers,
+        encoder: Encoder,
+        sid_of: SidOf,
+        catalogue: Catalogue,
+        lexical: LexicalIndex | None = None,
+    ) -> PromptBuilder:
+        """Over a run's artefacts; ``catalogue`` is the one it was prepared with, unless its index is there already."""
+        if settings.lexical_items and lexical is None:
+            lexical = LexicalIndex.of(catalogue)
+        return cls(tokenizer, identifiers.query_sids, encoder, sid_of, settings, centroids_of(identifiers), lexical)
 
     def build(self, contexts: Sequence[PromptContext]) -> PromptBatch:
         """B contexts to one padded batch.
@@ -71,7 +108,11 @@ class PromptBuilder:
         lengths_B = np.fromiter(map(len, rows), dtype=np.int64, count=len(rows))
         mask_BS = np.arange(tokens_BS.shape[1]) < lengths_B[:, None]
         dense_BE = np.stack([piece.dense_E for piece in pieces])
-        return PromptBatch(torch.from_numpy(tokens_BS), torch.from_numpy(mask_BS), torch.from_numpy(dense_BE))
+        history_BJE = None
+        if self._history is not None:
+            first = [piece.sid[0] - self.tokenizer.level_start[0] for piece in pieces]
+            history_BJE = torch.from_numpy(self._history.vectors(contexts, first))
+        return PromptBatch(torch.from_numpy(tokens_BS), torch.from_numpy(mask_BS), torch.from_numpy(dense_BE), history_BJE)
 
     def pieces(self, queries: Sequence[str]) -> list[QueryPieces]:
         """What each query alone decides; unknown ones are encoded together."""
@@ -82,21 +123,32 @@ class PromptBuilder:
             codes_NL = np.asarray(self._query_sids(fresh, emb_NE))
             for query, dense_E, codes_L in zip(fresh, emb_NE, codes_NL, strict=True):
                 tokens = self.tokenizer.text(query, self.settings.query_tokens)
-                made[query] = QueryPieces(tuple(tokens), tuple(self.tokenizer.sid(codes_L.tolist())), dense_E.copy())
+                sid = tuple(self.tokenizer.sid(codes_L.tolist()))
+                dense_E = dense_E.copy() if self.settings.dense_query else np.zeros_like(dense_E)
+                made[query] = QueryPieces(tuple(tokens), sid, dense_E, self._best(query))
         for query in queries:
             _remember(self._known, query, made[query], self.settings.cache)
         return [made[query] for query in queries]
 
     def _tokens(self, context: PromptContext, piece: QueryPieces) -> list[int]:
-        tokens = [self.tokenizer.dense, *piece.sid, *piece.tokens]
-        for item in context.recent_items[: self.settings.recent_items]:
-            codes = self._sid_of(item)
-            if codes is not None:
-                tokens += self.tokenizer.sid(codes)
+        slots = 1 if self._history is None else 1 + len(KINDS)
+        tokens = [*[self.tokenizer.dense] * slots, *piece.sid, *piece.tokens]
+        if self.settings.lexical_items:
+            there = [item for item, since in piece.lexical if context.ts == 0 or since <= context.ts]
+            tokens += [*self._sids(there[: self.settings.lexical_items]), self.tokenizer.sep]
+        tokens += self._sids(context.recent_items[: self.settings.recent_items])
         for query in context.recent_queries[: self.settings.recent_queries]:
             tokens += [self.tokenizer.sep, *self._recent_pieces(query)]
         tokens.append(self.tokenizer.eos)
         return tokens
+
+    def _sids(self, items: Sequence[str]) -> list[int]:
+        known = [codes for item in items if (codes := self._sid_of(item)) is not None]
+        return [token for codes in known for token in self.tokenizer.sid(codes)]
+
+    def _best(self, query: str) -> tuple[tuple[str, int], ...]:
+        limit = self.settings.lexical_items
+        return self.lexical.best(query, limit) if self.lexical is not None and limit else ()
 
     def _recent_pieces(self, query: str) -> tuple[int, ...]:
         found = self._recent.get(query)
@@ -104,6 +156,11 @@ class PromptBuilder:
             found = tuple(self.tokenizer.text(query, self.settings.recent_query_tokens))
         _remember(self._recent, query, found, self.settings.cache)
         return found
+
+
+def centroids_of(identifiers: Identifiers) -> list[NDArray[np.float32]]:
+    """Of every level, [K, E] in the space of the embeddings."""
+    return [identifiers.codebook.centroids(level) for level in range(len(identifiers.level_sizes))]
 
 
 def _remember(cache: OrderedDict[str, T], key: str, value: T, limit: int) -> None:

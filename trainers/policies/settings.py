@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from schemas.errors import InvalidSetting
@@ -16,25 +18,48 @@ class PromptSettings(BaseModel):
     recent_queries: int = Field(default=2, ge=0, le=16, description="recent queries in the prompt, newest first")
     recent_query_tokens: int = Field(default=8, ge=1, le=64, description="text pieces kept of each recent query")
     recent_items: int = Field(default=3, ge=0, le=32, description="recent clicked items in the prompt, as identifiers")
+    long_history: bool = Field(
+        default=False, description="clicked, ordered and related items as three vectors, the sums of their centroids"
+    )
+    lexical_items: int = Field(
+        default=0, ge=0, le=32, description="items that share most words with the query (BM25), as identifiers"
+    )
+    dense_query: bool = Field(default=True, description="the query's sentence embedding as a vector")
     cache: int = Field(default=20_000, ge=0, description="queries whose pieces, identifier and embedding are kept in memory")
 
     def longest(self, levels: int) -> int:
         """Most tokens a prompt can have, for identifiers of that many levels."""
-        history = self.recent_queries * (self.recent_query_tokens + 1) + self.recent_items * levels
-        return 1 + levels + self.query_tokens + history + 1
+        history = self.recent_queries * (self.recent_query_tokens + 1) + (self.recent_items + self.lexical_items) * levels
+        slots = 4 if self.long_history else 1
+        return slots + levels + self.query_tokens + bool(self.lexical_items) + history + 1
 
 
 class PolicySettings(BaseModel):
-    """Size of a policy made from scratch. ``dropout`` acts in supervised training only."""
+    """Backbone and size of a policy made from scratch. ``dropout`` acts in supervised training only."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
+    backbone: Literal["bart", "gpt2", "qwen3"] = Field(
+        default="bart", description="`bart` reads and writes with layers of their own; `gpt2`, `qwen3` are decoder-only"
+    )
+    pretrained: str = Field(
+        default="",
+        description="folder of a pretrained model, as from_pretrained reads it; backbone, sizes and text pieces are then its own",
+    )
     text_vocabulary: int = Field(default=4_000, ge=300, le=200_000, description="text pieces of the tokenizer, at most")
-    d_model: int = Field(default=128, ge=8, le=4_096, description="hidden width, a multiple of heads")
-    encoder_layers: int = Field(default=2, ge=1, le=48, description="layers that read the prompt")
-    decoder_layers: int = Field(default=2, ge=1, le=48, description="layers that write identifiers")
-    ffn: int = Field(default=256, ge=8, le=16_384, description="width of the feed-forward part")
-    heads: int = Field(default=4, ge=1, le=64, description="attention heads")
+    d_model: int = Field(default=128, ge=8, le=8_192, description="hidden width, a multiple of heads")
+    encoder_layers: int = Field(default=2, ge=1, le=128, description="layers that read the prompt; `bart` alone has them")
+    decoder_layers: int = Field(
+        default=2, ge=1, le=128, description="layers that write identifiers; all layers of a decoder-only model"
+    )
+    ffn: int = Field(default=256, ge=8, le=65_536, description="width of the feed-forward part")
+    heads: int = Field(default=4, ge=1, le=128, description="attention heads")
+    kv_heads: int = Field(
+        default=0,
+        ge=0,
+        le=128,
+        description="heads of keys and values, a divisor of heads; 0: as many; `qwen3` alone has fewer",
+    )
     dropout: float = Field(default=0.0, ge=0, lt=1, description="share of activations dropped in supervised training")
     init_std: float = Field(default=0.02, gt=0, le=1, description="standard deviation of fresh embeddings and weights")
     threads: int = Field(
@@ -46,6 +71,13 @@ class PolicySettings(BaseModel):
     def _heads_divide(self) -> PolicySettings:
         if self.d_model % self.heads:
             raise InvalidSetting("d_model", self.d_model, f"a multiple of heads ({self.heads})", "change one of them")
+        if self.backbone == "qwen3" and self.d_model // self.heads % 2:
+            raise InvalidSetting(
+                "d_model / heads", self.d_model // self.heads, "even: positions turn pairs", "change one of them"
+            )
+        if self.kv_heads and (self.heads % self.kv_heads or (self.backbone != "qwen3" and self.kv_heads != self.heads)):
+            bound = f"a divisor of heads ({self.heads})" if self.backbone == "qwen3" else f"0 with {self.backbone}"
+            raise InvalidSetting("kv_heads", self.kv_heads, bound, "change it, or set 0")
         return self
 
 

@@ -7,24 +7,27 @@ logits are one slice of the embedding matrix. Bytes are the alphabet, so that no
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 
-from schemas.errors import Corrupt, InvalidValue, Unavailable
+from schemas.errors import Corrupt, Incompatible, InvalidValue, Unavailable
 
-SPECIAL = ("<bos>", "<pad>", "<eos>", "<sep>", "<dense>")
+ROLES = ("bos", "pad", "eos", "sep", "dense")
+#: The tokens of the roles; a pretrained model brings some of its own.
+SPECIAL = {role: f"<{role}>" for role in ROLES}
 LETTERS = "abcdefghijklmnop"
 
 
 class PromptTokenizer:
     """Text and identifiers to token ids. ``level_start[l] + code`` is the token of a code at level l."""
 
-    def __init__(self, backend: Tokenizer, level_sizes: Sequence[int]) -> None:
-        self.backend = backend
+    def __init__(self, backend: Tokenizer, level_sizes: Sequence[int], names: Mapping[str, str] = SPECIAL) -> None:
+        """``names``: the token of each of `ROLES`."""
+        self.backend, self.names = backend, dict(names)
         self.level_sizes = tuple(int(size) for size in level_sizes)
-        self.bos, self.pad, self.eos, self.sep, self.dense = (self._id(token) for token in SPECIAL)
+        self.bos, self.pad, self.eos, self.sep, self.dense = (self._id(self.names[role]) for role in ROLES)
         self.level_start = tuple(self._id(f"<{LETTERS[level]}_0>") for level in range(len(self.level_sizes)))
         for level, size in enumerate(self.level_sizes):
             last = self._id(f"<{LETTERS[level]}_{size - 1}>")
@@ -38,24 +41,40 @@ class PromptTokenizer:
         Raises:
             InvalidValue: no level, or more levels than letters.
         """
-        if not 1 <= len(level_sizes) <= len(LETTERS):
-            raise InvalidValue("number of levels", len(level_sizes), f"1 to {len(LETTERS)}", "use shorter identifiers")
+        _check_levels(level_sizes)
         backend = Tokenizer(models.BPE())
         backend.normalizer = normalizers.Sequence([normalizers.NFKC(), normalizers.Lowercase()])
         backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
         backend.decoder = decoders.ByteLevel()
         trainer = trainers.BpeTrainer(
             vocab_size=vocabulary,
-            special_tokens=list(SPECIAL),
+            special_tokens=list(SPECIAL.values()),
             initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
             min_frequency=2,
             show_progress=False,
         )
         backend.train_from_iterator(texts, trainer)
-        for letter, size in zip(LETTERS, level_sizes, strict=False):
-            # normalized=False: matched before NFKC, which would turn full-width brackets into these
-            backend.add_tokens([AddedToken(f"<{letter}_{code}>", normalized=False) for code in range(size)])
+        _add_levels(backend, level_sizes)
         return cls(backend, level_sizes)
+
+    @classmethod
+    def extend(cls, backend: Tokenizer, names: Mapping[str, str], level_sizes: Sequence[int]) -> PromptTokenizer:
+        """A pretrained model's tokenizer with identifier tokens behind its own, and those of `ROLES` that it lacks.
+
+        ``names``: the tokens that it has for roles.
+
+        Raises:
+            InvalidValue: no level, or more levels than letters.
+            Incompatible: a query could spell one of its special tokens.
+        """
+        _check_levels(level_sizes)
+        loud = [t.content for t in backend.get_added_tokens_decoder().values() if _plain(t.content) == t.content]
+        if loud:
+            raise Incompatible("special tokens of the tokenizer", "each with a <", loud[:3], "use another pretrained model")
+        lacking = {role: SPECIAL[role] for role in ROLES if role not in names}
+        backend.add_special_tokens(list(lacking.values()))
+        _add_levels(backend, level_sizes)
+        return cls(backend, level_sizes, {**names, **lacking})
 
     def __len__(self) -> int:
         return int(self.backend.get_vocab_size())
@@ -69,11 +88,15 @@ class PromptTokenizer:
         """One token per level."""
         return [start + int(code) for start, code in zip(self.level_start, codes, strict=True)]
 
+    def ids(self) -> dict[str, int]:
+        """As a model's config.json names them."""
+        return {"bos_token_id": self.bos, "pad_token_id": self.pad, "eos_token_id": self.eos}
+
     def save(self, folder: Path) -> None:
         """Write the two files that transformers' AutoTokenizer opens."""
         folder.mkdir(parents=True, exist_ok=True)
         self.backend.save(str(folder / "tokenizer.json"))
-        names = dict(zip(("bos_token", "pad_token", "eos_token", "sep_token"), SPECIAL, strict=False))
+        names = {f"{role}_token": token for role, token in self.names.items() if role != "dense"}
         config = {"tokenizer_class": "PreTrainedTokenizerFast", "level_sizes": list(self.level_sizes), **names}
         (folder / "tokenizer_config.json").write_text(json.dumps(config, indent=1))
 
@@ -88,16 +111,29 @@ class PromptTokenizer:
         config = folder / "tokenizer_config.json"
         if not config.exists():
             raise Unavailable(str(config), "no such file", "use a folder that a policy was saved into")
-        sizes = json.loads(config.read_text()).get("level_sizes")
+        data = json.loads(config.read_text())
+        sizes = data.get("level_sizes")
         if not sizes:
             raise Corrupt(str(config), "level_sizes is missing", "use a folder that a policy was saved into")
-        return cls(Tokenizer.from_file(str(folder / "tokenizer.json")), sizes)
+        names = {role: data.get(f"{role}_token", token) for role, token in SPECIAL.items()}
+        return cls(Tokenizer.from_file(str(folder / "tokenizer.json")), sizes, names)
 
     def _id(self, token: str) -> int:
         found = self.backend.token_to_id(token)
         if found is None:
             raise Corrupt("tokenizer.json", f"no token {token}", "train the tokenizer again")
         return int(found)
+
+
+def _check_levels(level_sizes: Sequence[int]) -> None:
+    if not 1 <= len(level_sizes) <= len(LETTERS):
+        raise InvalidValue("number of levels", len(level_sizes), f"1 to {len(LETTERS)}", "use shorter identifiers")
+
+
+def _add_levels(backend: Tokenizer, level_sizes: Sequence[int]) -> None:
+    for letter, size in zip(LETTERS, level_sizes, strict=False):
+        # normalized=False: matched before NFKC, which would turn full-width brackets into these
+        backend.add_tokens([AddedToken(f"<{letter}_{code}>", normalized=False) for code in range(size)])
 
 
 def _plain(text: str) -> str:

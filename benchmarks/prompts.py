@@ -1,0 +1,181 @@
+"""What a part of the prompt is worth: the same warm start with it and without, judged on later clicks of a simulated shop.
+
+Every arm trains the default policy from scratch on the first four fifths of the shop's logged clicks, on titles and on
+judgments, for the same number of updates, and retrieves ten identifiers for the clicks of the last fifth. The difference to
+the arm `default` is paired by click and seed; its interval resamples whole queries. A pair counts with all its seeds.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks.common import NOW_MS, machine, parser
+from headrace.context import with_context
+from headrace.prepare import SHARES
+from headrace.shop.settings import ShopSettings
+from headrace.shop.world import ShopWorld
+from reward.encoder import SentenceEncoder
+from reward.text import normalise
+from schemas.events import Impression
+from trainers.beam import beam_search
+from trainers.evaluation import hit_rate, paired_bootstrap, reciprocal_rank
+from trainers.identifiers.build import Identifiers, build_identifiers
+from trainers.pairs import Pair, PairSampler, click_pairs, judgment_pairs, title_pairs
+from trainers.policies.bart import BartPolicy
+from trainers.policies.lexical import LexicalIndex
+from trainers.policies.prompts import PromptBuilder
+from trainers.policies.settings import PolicySettings, PromptSettings, WarmStartSettings
+from trainers.policies.tokenizer import PromptTokenizer
+from trainers.warm_start import warm_start
+
+#: Changes of the prompt's settings, by arm. The first one is compared with.
+ARMS: dict[str, dict[str, int | bool]] = {
+    "default": {"lexical_items": 0, "dense_query": True, "long_history": False},
+    "without the dense query": {"lexical_items": 0, "dense_query": False, "long_history": False},
+    "with 3 lexical items": {"lexical_items": 3, "dense_query": True, "long_history": False},
+    "with the long history": {"lexical_items": 0, "dense_query": True, "long_history": True},
+}
+METRICS = ("hr10", "mrr10", "logp")
+Values = dict[str, NDArray[np.float64]]
+
+
+class Line(msgspec.Struct, frozen=True):
+    """One metric of one arm; ``low`` to ``high`` is the 95 % interval of ``diff``, the difference to the first arm."""
+
+    arm: str
+    metric: str
+    mean: float
+    diff: float
+    low: float
+    high: float
+    pairs: int
+    seeds: int
+    seconds: float  #: of one warm start, the median
+
+
+class Study:
+    """A shop, its identifiers, and its clicks before and after a time."""
+
+    def __init__(self, settings: ShopSettings, held_out: int) -> None:
+        self.world, self.encoder = ShopWorld(settings, NOW_MS), SentenceEncoder()
+        world, events = self.world, list(with_context(self.world.history()))
+        times = [event.ts for event in events if isinstance(event, Impression)]
+        border = sorted(times)[len(times) * 4 // 5]
+        queries = sorted({event.query for event in events if isinstance(event, Impression) and event.ts < border})
+        self.identifiers = build_identifiers(
+            world.catalogue, self.encoder.encode(world.catalogue.titles), queries, self.encoder.encode(queries),
+            seed=1, known_ms=world.live_ms,
+        )  # fmt: skip
+        self.sources = {
+            "clicks": click_pairs((event for event in events if event.ts < border), self.sid_of),
+            "titles": title_pairs(world.catalogue, self.sid_of, world.live_ms),
+            "judgments": judgment_pairs(world.judgments, self.sid_of),
+        }
+        clicked = click_pairs((event for event in events if event.ts >= border), self.sid_of)
+        pick = np.random.default_rng(0).permutation(len(clicked))[:held_out]
+        self.held_out: list[Pair] = [clicked[n] for n in sorted(pick.tolist())]
+        texts = [*world.catalogue.titles, *(pair.context.query for pair in self.sources["clicks"])]
+        self.tokenizer = PromptTokenizer.train(texts, self.identifiers.level_sizes, PolicySettings().text_vocabulary)
+        self.lexical = LexicalIndex.of(world.catalogue)
+
+    def sid_of(self, item: str) -> tuple[int, ...] | None:
+        row = self.world.catalogue.row.get(item)
+        return None if row is None else tuple(self.identifiers.sids_NL[row].tolist())
+
+    def run(self, prompt: PromptSettings, steps: int, batch: int, seed: int) -> tuple[Values, float]:
+        """Metrics of every held-out click, and the seconds of the warm start."""
+        settings = PolicySettings(prompt=prompt)
+        codebook, identifiers = self.identifiers.codebook, self.identifiers
+        centroids = [codebook.centroids(level) for level in range(len(identifiers.level_sizes))]
+        policy = BartPolicy.create(settings, self.tokenizer, identifiers.version, self.encoder.dim, seed, centroids)
+        builder = PromptBuilder(
+            self.tokenizer, identifiers.query_sids, self.encoder, self.sid_of, prompt, centroids, self.lexical
+        )
+        started = time.perf_counter()
+        sampler, options = PairSampler(self.sources, SHARES, seed), WarmStartSettings(seconds=0, steps=steps, batch=batch)
+        warm_start(policy, sampler, builder, options, seed)
+        seconds = time.perf_counter() - started
+        found: list[Values] = []
+        for start in range(0, len(self.held_out), 32):
+            found.append(_judge(policy, builder, identifiers, self.held_out[start : start + 32]))
+        return {name: np.concatenate([part[name] for part in found]) for name in METRICS}, seconds
+
+
+@torch.no_grad()
+def _judge(policy: BartPolicy, builder: PromptBuilder, identifiers: Identifiers, pairs: Sequence[Pair]) -> Values:
+    encoder = policy.encode(builder.build([pair.context for pair in pairs]))
+    sids_BL = torch.tensor([pair.sid for pair in pairs])
+    beams = beam_search(policy, encoder, identifiers.trie, 10)
+    hit_BW = ((beams.sids_BWL == sids_BL[:, None]).all(dim=-1) & beams.valid_BW).numpy()
+    logp_B = policy.logprobs(encoder, sids_BL[:, None], identifiers.trie).sum(dim=-1)[:, 0]
+    return {"hr10": hit_rate(hit_BW, 10), "mrr10": reciprocal_rank(hit_BW, 10), "logp": logp_B.double().numpy()}
+
+
+def main(arguments: Sequence[str] | None = None) -> list[Line]:
+    """Measure, print, write."""
+    options = parser("prompts", __doc__)
+    options.add_argument("--seeds", type=int, default=3, help="warm starts of each arm")
+    options.add_argument("--steps", type=int, default=400, help="updates of a warm start")
+    chosen = options.parse_args(arguments)
+    shop = ShopSettings(items=1_000, users=400, queries=200, history_impressions=6_000, live_requests=10)
+    if chosen.quick:
+        shop = shop.model_copy(update={"items": 300, "history_impressions": 1_000, "queries": 60})
+    study = Study(shop, 150 if chosen.quick else 600)
+    seeds, steps = (1, 20) if chosen.quick else (chosen.seeds, chosen.steps)
+    runs: dict[str, list[tuple[Values, float]]] = {arm: [] for arm in ARMS}
+    console = Console(width=None if Console().is_terminal else 150)
+    for seed in range(seeds):
+        for arm, changes in ARMS.items():
+            runs[arm].append(study.run(PromptSettings.model_validate(changes), steps, 48, seed))
+            means = {name: round(float(values.mean()), 4) for name, values in runs[arm][-1][0].items()}
+            console.print(f"seed {seed}, {arm}: {means}", highlight=False)
+    lines = _compare(study, runs)
+    _show(console, lines)
+    if chosen.json is not None:
+        _write(chosen.json, lines)
+    return lines
+
+
+def _compare(study: Study, runs: dict[str, list[tuple[Values, float]]]) -> list[Line]:
+    base, lines = next(iter(runs.values())), []
+    seeds = len(base)
+    clusters = [normalise(pair.context.query) for pair in study.held_out] * seeds
+    for arm, results in runs.items():
+        seconds = float(np.median([taken for _, taken in results]))
+        for metric in METRICS:
+            ours, theirs = (np.concatenate([values[metric] for values, _ in each]) for each in (results, base))
+            between = paired_bootstrap(ours, theirs, clusters)
+            lines.append(
+                Line(arm, metric, float(ours.mean()), between.diff, between.low, between.high, between.n, seeds, seconds)
+            )
+    return lines
+
+
+def _show(console: Console, lines: Sequence[Line]) -> None:
+    table = Table(title=f"prompts, on {machine()}", title_justify="left")
+    for column in ("arm", "metric", "mean", "difference", "95 % interval", "clicks x seeds", "s a warm start"):
+        table.add_column(column, justify="left" if column in ("arm", "metric") else "right")
+    for line in lines:
+        interval = f"{line.low:+.4f} to {line.high:+.4f}"
+        values = (f"{line.mean:.4f}", f"{line.diff:+.4f}", interval, str(line.pairs), f"{line.seconds:.0f}")
+        table.add_row(line.arm, line.metric, *values)
+    console.print(table)
+
+
+def _write(path: Path, lines: Sequence[Line]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    result = {"name": "prompts", "machine": machine(), "rows": lines}
+    path.write_bytes(msgspec.json.format(msgspec.json.encode(result), indent=1) + b"\n")
+
+
+if __name__ == "__main__":
+    main()

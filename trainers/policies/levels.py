@@ -1,0 +1,220 @@
+"""What every backbone does alike: heads of one level, the restricted log-probabilities, the SFT term, the folder.
+
+A backbone brings the passes (`encode`, `advance`, `tree_hidden`) and its output matrix. A level's head is a slice of that
+matrix; where few of a level's codes may follow, only theirs are computed, forward and backward. The whole vocabulary is
+computed for the SFT term alone. Nothing of size [B, G, L, V] is ever made: the heads run on distinct prefixes.
+Letters as in `trainers.policies.base`; P distinct prefixes, A allowed children of all of them together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional
+
+from trainers.identifiers.trie import Trie
+from trainers.policies import folder as folders
+from trainers.policies.base import DecodeState, EncoderState, PromptBatch
+from trainers.policies.geometry import fresh_projection, identifiers_at_centroids
+from trainers.policies.packing import PrefixTree, pack
+from trainers.policies.restricted import TrieTables, check_levels, check_temperature, restricted_logp
+from trainers.policies.settings import PolicySettings
+from trainers.policies.slots import Slots
+from trainers.policies.tokenizer import PromptTokenizer
+
+#: A level's whole head is one matrix product; gathering the rows of single children costs that many times more for each.
+GATHER_COST = 16
+
+
+class LevelPolicy(nn.Module):
+    """Base of the policies. ``dense`` projects what enters a prompt as vectors (`trainers.policies.slots`)."""
+
+    model: Any  #: an ``nn.Module``, with its ``shape``
+    backbone: ClassVar[str]
+    model_type: ClassVar[type[Any]]  #: fresh parameters of a shape
+    shape_type: ClassVar[Any]  #: what config.json says, with ``load`` and ``save``
+    dropout_name: ClassVar[str]  #: the shape's field for ``settings.dropout``
+
+    def __init__(
+        self, model: nn.Module, tokenizer: PromptTokenizer, settings: PolicySettings, version: str, dense: Slots
+    ) -> None:
+        super().__init__()
+        self.model, self.dense = model, dense
+        self.tokenizer, self.settings, self.codebook_version = tokenizer, settings, version
+
+    @classmethod
+    def create(
+        cls,
+        settings: PolicySettings,
+        tokenizer: PromptTokenizer,
+        codebook_version: str,
+        dense_width: int,
+        seed: int,
+        centroids: Sequence[NDArray[np.float32]] | None = None,
+    ) -> Self:
+        """A policy from scratch, in evaluation mode; the same seed gives the same weights.
+
+        ``centroids``: per level [K, E] in the space of the dense query vector, from which identifier embeddings start
+        (narrower ones are taken as coordinates of their own). Without them identifiers start at random.
+
+        Raises:
+            InvalidValue: centroids that do not have one row for every code.
+            InvalidSetting: a size that this backbone cannot have.
+        """
+        shape = cls.fresh_shape(settings, tokenizer)
+        with torch.random.fork_rng(devices=[]), torch.no_grad():
+            torch.manual_seed(seed)
+            model = cls.model_type(shape)
+            policy = cls(model, tokenizer, settings, codebook_version, slots_of(dense_width, settings))
+            fresh_projection(policy.dense, settings.init_std)
+            identifiers_at_centroids(policy.output()[0], policy.dense, tokenizer, settings.init_std, centroids)
+        return policy.eval()
+
+    @classmethod
+    def load(cls, folder: Path, about: folders.About) -> Self:
+        """From a folder that `save` wrote; use `trainers.policies.load_policy`, which reads ``about`` first."""
+        tokenizer = PromptTokenizer.load(folder / "model")
+        shape = cls.shape_type.load(folder / "model")
+        with torch.random.fork_rng(devices=[]):  # building the modules draws random numbers that nobody asked for
+            model, dense = cls.model_type(shape), slots_of(about.dense_width, about.settings)
+        folders.load_weights(model, folder / "model" / "model.safetensors", repeated=model.repeated)
+        folders.load_weights(dense, folder / folders.EXTRA)
+        return cls(model, tokenizer, about.settings, about.codebook_version, dense).eval()
+
+    @staticmethod
+    def fresh_shape(settings: PolicySettings, tokenizer: PromptTokenizer) -> Any:
+        """The shape that the settings ask for."""
+        raise NotImplementedError
+
+    @staticmethod
+    def sizes(shape: Any) -> dict[str, Any]:
+        """The settings that describe a shape."""
+        raise NotImplementedError
+
+    def encode(self, prompts: PromptBatch) -> EncoderState:
+        """Read B prompts once."""
+        raise NotImplementedError
+
+    def advance(self, state: DecodeState, codes_BR: Tensor | None) -> tuple[Tensor, DecodeState]:
+        """One step of decoding: (hidden_BRD that predicts the next level, the longer state)."""
+        raise NotImplementedError
+
+    def tree_hidden(self, state: EncoderState, tree: PrefixTree) -> Tensor:
+        """hidden_PD: of every distinct prefix, what predicts the code after it, with gradient."""
+        raise NotImplementedError
+
+    def embeddings(self) -> Tensor:
+        """Token embeddings [V, D]."""
+        raise NotImplementedError
+
+    def output(self) -> tuple[Tensor, Tensor | None]:
+        """weight_VD and bias_V of the output layer."""
+        raise NotImplementedError
+
+    @property
+    def module(self) -> nn.Module:
+        """Itself: all parameters."""
+        return self
+
+    def teacher_forced(self, state: EncoderState, sids_BGL: Tensor) -> Tensor:
+        """hidden_BGLD that predicts every level of given identifiers, in one pass, with gradient."""
+        tree = pack(sids_BGL, self.tokenizer.level_sizes)
+        return tree.spread(self.tree_hidden(state, tree))
+
+    def level_logits(self, level: int, hidden: Tensor) -> Tensor:
+        """[..., D] -> [..., K_level]: this level's tokens only."""
+        start, size = self.tokenizer.level_start[level], self.tokenizer.level_sizes[level]
+        weight_VD, bias_V = self.output()
+        bias = None if bias_V is None else bias_V[start : start + size]
+        return functional.linear(hidden, weight_VD[start : start + size], bias)
+
+    def vocabulary_logits(self, hidden: Tensor) -> Tensor:
+        """[..., D] -> [..., V]: every token, text included."""
+        return functional.linear(hidden, *self.output())
+
+    def logprobs(
+        self, prompts: PromptBatch | EncoderState, sids_BGL: Tensor, trie: Trie, temperature: float = 1.0
+    ) -> Tensor:
+        """logp_BGL of each code, renormalised over the trie's allowed children, with gradient (EQUATIONS 4).
+
+        Raises:
+            InvalidValue: an identifier that is not in the trie, or a temperature that is not positive.
+        """
+        check_levels(self.tokenizer.level_sizes, trie)
+        check_temperature(temperature)
+        tables = TrieTables.of(trie, sids_BGL.device)
+        nodes_BGL = tables.path(sids_BGL)
+        state = prompts if isinstance(prompts, EncoderState) else self.encode(prompts)
+        tree = pack(sids_BGL, self.tokenizer.level_sizes)
+        hidden_PD = self.tree_hidden(state, tree)
+        columns = []
+        for level, (rows_P, inverse_BG) in enumerate(zip(tree.level_rows, tree.inverse_BG, strict=True)):
+            nodes_P = torch.zeros_like(rows_P)
+            nodes_P[inverse_BG] = nodes_BGL[..., level]
+            hidden = hidden_PD.index_select(0, rows_P)
+            code_BG = sids_BGL[..., level]
+            owner_A, code_A = allowed_children(trie, level, nodes_P)
+            if len(code_A) * GATHER_COST < len(rows_P) * self.tokenizer.level_sizes[level]:
+                logp_A = self._children_logp(level, hidden, owner_A, code_A, temperature)
+                columns.append(_at(logp_A, owner_A, code_A, inverse_BG, code_BG, self.tokenizer.level_sizes[level]))
+                continue
+            logp_PK = restricted_logp(self.level_logits(level, hidden), tables.bias(level, nodes_P), temperature)
+            at_BG = inverse_BG * logp_PK.shape[-1] + code_BG
+            columns.append(logp_PK.view(-1).index_select(0, at_BG.reshape(-1)).view(at_BG.shape))
+        return torch.stack(columns, dim=-1)
+
+    def full_ce(self, prompts: PromptBatch | EncoderState, sids_BL: Tensor, label_smoothing: float = 0.0) -> Tensor:
+        """ce_BL in nats: cross-entropy of each code over the whole vocabulary, with gradient (the SFT term)."""
+        state = prompts if isinstance(prompts, EncoderState) else self.encode(prompts)
+        logits_BLV = self.vocabulary_logits(self.teacher_forced(state, sids_BL[:, None])[:, 0])
+        tokens_BL = sids_BL + torch.tensor(self.tokenizer.level_start, device=sids_BL.device)
+        ce = functional.cross_entropy(
+            logits_BLV.flatten(0, 1), tokens_BL.reshape(-1), reduction="none", label_smoothing=label_smoothing
+        )
+        return ce.view(sids_BL.shape)
+
+    def save(self, folder: Path) -> None:
+        """Write ``model/`` (opens with ``from_pretrained``), ``extra.safetensors`` and ``policy.json``."""
+        self.tokenizer.save(folder / "model")
+        self.model.shape.save(folder / "model")
+        folders.save_weights(self.model, folder / "model" / "model.safetensors")
+        folders.save_weights(self.dense, folder / folders.EXTRA)
+        about = folders.About(self.backbone, self.codebook_version, self.dense.in_features, self.settings)
+        folders.save_about(folder, about)
+
+    def _children_logp(self, level: int, hidden_PD: Tensor, owner_A: Tensor, code_A: Tensor, temperature: float) -> Tensor:
+        """logp_A as the whole level's head gives it, from the logits of the allowed children alone."""
+        token_A = code_A + self.tokenizer.level_start[level]
+        weight_VD, bias_V = self.output()
+        logit_A = (hidden_PD.index_select(0, owner_A) * functional.embedding(token_A, weight_VD)).sum(dim=-1)
+        if bias_V is not None:
+            logit_A = logit_A + bias_V[token_A]
+        logit_A = logit_A.to(torch.promote_types(logit_A.dtype, torch.float32)) / temperature
+        top_P = logit_A.new_full((len(hidden_PD),), -torch.inf).scatter_reduce(0, owner_A, logit_A.detach(), "amax")
+        mass_P = torch.zeros_like(top_P).index_add(0, owner_A, (logit_A - top_P[owner_A]).exp())
+        return logit_A - (top_P + mass_P.log())[owner_A]
+
+
+def allowed_children(trie: Trie, level: int, nodes_P: Tensor) -> tuple[Tensor, Tensor]:
+    """All codes that may follow P nodes, flat: (which node, code), int64 [A], nodes ascending."""
+    owner_A, child_A = trie.children(level, nodes_P.cpu().numpy())
+    code_A = trie.codes_of(level, child_A).astype(np.int64)
+    return torch.from_numpy(owner_A).to(nodes_P.device), torch.from_numpy(code_A).to(nodes_P.device)
+
+
+def _at(values_A: Tensor, owner_A: Tensor, code_A: Tensor, owner_BG: Tensor, code_BG: Tensor, size: int) -> Tensor:
+    """[B, G]: the values that belong to these nodes and codes."""
+    key_A, order_A = torch.sort(owner_A * size + code_A)
+    at_BG = order_A[torch.searchsorted(key_A, owner_BG * size + code_BG)]
+    return values_A.index_select(0, at_BG.reshape(-1)).view(at_BG.shape)
+
+
+def slots_of(dense_width: int, settings: PolicySettings) -> Slots:
+    """The projections that these settings ask for."""
+    return Slots(dense_width, settings.d_model, settings.prompt.long_history)
