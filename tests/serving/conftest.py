@@ -35,7 +35,8 @@ from serving.settings import EngineSettings, ServingSettings
 from trainers import checkpoints
 from trainers.identifiers.build import Identifiers, build_identifiers
 from trainers.identifiers.settings import IdentifierSettings
-from trainers.policies.bart import BartPolicy
+from trainers.policies.backbones import backbone
+from trainers.policies.levels import LevelPolicy
 from trainers.policies.settings import PolicySettings
 from trainers.policies.tokenizer import PromptTokenizer
 from trainers.state import libraries, policy_files
@@ -65,13 +66,15 @@ class Shop:
     identifiers: Identifiers
     encoder: SentenceEncoder
 
-    def policy(self, seed: int) -> BartPolicy:
-        """A small policy; another seed gives other weights."""
+    def policy(self, seed: int, **changes: object) -> LevelPolicy:
+        """A small policy; another seed gives other weights, ``changes`` other settings."""
         tokenizer = PromptTokenizer.train(self.world.catalogue.titles, self.identifiers.level_sizes, 400)
-        settings = PolicySettings(text_vocabulary=400, d_model=32, ffn=32, heads=2, encoder_layers=1, decoder_layers=1)
-        policy = BartPolicy.create(settings, tokenizer, self.identifiers.version, self.encoder.dim, seed)
+        size = {"text_vocabulary": 400, "d_model": 32, "ffn": 32, "heads": 2, "encoder_layers": 1, "decoder_layers": 1}
+        settings = PolicySettings.model_validate(size | changes)
+        kind = backbone(settings.backbone, "the test")
+        policy = kind.create(settings, tokenizer, self.identifiers.version, self.encoder.dim, seed)
         with torch.no_grad():  # fresh embeddings are so small that all identifiers would be nearly alike
-            policy.model.model.shared.weight.mul_(20)
+            policy.embeddings().mul_(20)
         return policy
 
     def truth(self, catalogue: Catalogue) -> Truth:
@@ -145,7 +148,7 @@ def prepared(shop: Shop, tmp_path_factory: pytest.TempPathFactory) -> Prepared:
     foreign = shop.policy(5)
     foreign.codebook_version = "0ther"
 
-    def save(policy: BartPolicy, step: int) -> Manifest:
+    def save(policy: LevelPolicy, step: int) -> Manifest:
         draft = Manifest(
             "", step, "", 0, {}, {}, 0, 0, relevance, policy.codebook_version, 0, 1, "grpo", libraries=libraries()
         )

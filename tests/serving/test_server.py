@@ -23,9 +23,9 @@ from schemas.campaigns import Campaign, Scope
 from schemas.checkpoints import Manifest, Promotion
 from schemas.codec import encode
 from schemas.connections import Connections
-from schemas.events import Click, ItemAdded, Tick
+from schemas.events import Click, ItemAdded, Order, Return, Tick
 from schemas.posteriors import SnapshotPointer
-from schemas.topics import CLICKS, ITEMS, PROMOTED, SNAPSHOTS, WEIGHTS, Topic
+from schemas.topics import CLICKS, ITEMS, ORDERS, PROMOTED, SNAPSHOTS, WEIGHTS, Topic
 from schemas.weights import RewardWeights
 from tests.serving.logged import impressions
 
@@ -104,15 +104,18 @@ def test_history_enters_the_next_impression(serve: Serve, shop: Shop, fresh_topi
             Click(ts + 99, "ann", items[2]),
             partition=1,
         )
+        send(ORDERS, Order(ts + 20, "ann", items[0], "o1", 9.0), Return(ts + 21, "ann", "o1"), partition=1)
         counted = "headrace_history_clicks_total 4.0"
         said = server.wait(lambda: server.http.get("/metrics"), lambda r: counted in r.text).text
+        server.wait(lambda: server.http.get("/metrics"), lambda r: "headrace_history_orders_total 1.0" in r.text)
         assert 'headrace_history_unreadable_records_total{reason="unreadable"} 3.0' in said
         assert server.search(q="sofa", user="ann", request_id="last", ts=ts + 50).status_code == 200
-    assert [line["reason"] for line in lines if line["event"] == "clicks passed over"] == ["unreadable"]
+    assert [line["reason"] for line in lines if line["event"] == "records passed over"] == ["unreadable"]
     logged = {i.request_id: i for _, i in impressions(fresh_topics)}
     assert logged["q0"].recent_queries == ()
     assert logged["q2"].recent_queries == ("lamp", "mug")
     assert logged["last"].recent_queries == ("mug", "lamp")
+    assert logged["last"].recent_orders == (items[0],)
     assert logged["last"].recent_items == (items[1], items[0])  # not the click at ts + 99, which is to come
 
 

@@ -60,7 +60,7 @@ def toy_tokenizer() -> PromptTokenizer:
     return PromptTokenizer.train(TEXTS, SIZES, 320)
 
 
-def toy_policy(seed: int = 3, /, name: str = "bart", **changes: object) -> LevelPolicy:
+def toy_policy(seed: int = 3, name: str = "bart", **changes: object) -> LevelPolicy:
     """Two heads of Qwen3 share one of keys and values."""
     settings = toy_settings(**{"backbone": name, "kv_heads": 2 if name == "qwen3" else 0} | changes)
     return backbone(name, "toy").create(settings, toy_tokenizer(), "cb1", WIDTH, seed)

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
@@ -13,8 +14,13 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from schemas.errors import Corrupt, InvalidValue, Unavailable
+from schemas.examples import TrainingExample
+from schemas.views import View, ViewStatus
+from serving.requests import AnsweredItem, Scores, SearchAnswer, SearchRequest, impression
 from tests.trainers import policy_toys as toys
-from trainers.policies.base import PromptContext
+from trainers.policies.base import PromptContext, context_of
+from trainers.policies.lexical import LexicalIndex
+from trainers.policies.long_history import LongHistory
 from trainers.policies.prompts import PromptBuilder
 from trainers.policies.settings import PolicySettings, PromptSettings, WarmStartSettings
 from trainers.policies.tokenizer import PromptTokenizer
@@ -23,8 +29,8 @@ TOKENIZER = toys.toy_tokenizer()
 ITEMS = {"i1": (1, 2, 0, 1, 0), "i2": (3, 0, 2, 0, 1)}
 
 
-def builder_with(encoder: toys.HashEncoder, **settings: int) -> PromptBuilder:
-    return PromptBuilder(TOKENIZER, toys.query_sids, encoder, ITEMS.get, PromptSettings(**settings))
+def builder_with(encoder: toys.HashEncoder, **settings: object) -> PromptBuilder:
+    return PromptBuilder(TOKENIZER, toys.query_sids, encoder, ITEMS.get, PromptSettings.model_validate(settings))
 
 
 def test_a_prompt_reads_slot_query_identifier_query_items_queries_end() -> None:
@@ -48,6 +54,85 @@ def test_history_never_pushes_the_query_out_and_no_prompt_is_longer_than_the_mod
     batch = builder.build([PromptContext(long, (long,) * 9, ("i1", "i2", "i1", "i2"))])
     assert batch.tokens_BS[0, 6 : 6 + settings.query_tokens].tolist() == TOKENIZER.text(long, settings.query_tokens)
     assert batch.tokens_BS.shape[1] == settings.longest(5) == 1 + 5 + 32 + 2 * 9 + 3 * 5 + 1
+
+
+def test_the_long_history_is_the_sum_of_residual_centroids_scaled_to_one() -> None:
+    """By hand: i1 and i2 clicked, i1 ordered, and related is what shares the query's first code."""
+    centroids = toys.toy_centroids()
+    builder = PromptBuilder(
+        TOKENIZER, toys.query_sids, toys.HashEncoder(), ITEMS.get, PromptSettings(long_history=True), centroids
+    )
+    place = {item: sum(centroids[level][code] for level, code in enumerate(sid[:3])) for item, sid in ITEMS.items()}
+    contexts = [PromptContext("red lamp", (), ("i1", "unknown", "i2"), ("i1",)), PromptContext("rug")]
+    batch = builder.build(contexts)
+    [query_sid] = toys.query_sids(["red lamp"], None)
+    related = [item for item in ("i1", "i2", "i1") if ITEMS[item][0] == query_sid[0]]
+    sums = [place["i1"] + place["i2"], place["i1"], sum((place[item] for item in related), np.zeros(toys.WIDTH))]
+    assert batch.history_BJE is not None and batch.history_BJE.shape == (2, 3, toys.WIDTH)
+    for vector, expected in zip(batch.history_BJE[0], sums, strict=True):
+        np.testing.assert_allclose(vector, expected / max(float(np.linalg.norm(expected)), 1e-12), atol=1e-6)
+    assert not bool(batch.history_BJE[1].any())  # no history: nothing is added to the slots
+    assert batch.tokens_BS[0, :4].tolist() == [TOKENIZER.dense] * 4
+    assert batch.tokens_BS[0, 4:9].tolist() == TOKENIZER.sid(query_sid)
+    assert torch.equal(batch.rows(torch.tensor([1])).history_BJE, batch.history_BJE[1:])
+
+
+def test_some_item_is_related_to_its_own_first_code() -> None:
+    """The toy's queries may miss every item: here the query's first code is that of one of two."""
+    history = LongHistory(toys.toy_centroids(), ITEMS.get)
+    [vectors] = history.vectors([PromptContext("q", (), ("i1", "i2"), ())], [ITEMS["i2"][0]])
+    [alone] = history.vectors([PromptContext("q", (), ("i2",), ())], [0])
+    np.testing.assert_allclose(vectors[2], alone[0], atol=1e-6)
+
+
+def test_the_best_items_by_shared_words_follow_the_query_once_they_are_available() -> None:
+    titles = ("Red lamps, large", "Blue lamp", "Green rug", "Red rug")
+    catalogue = {f"t{n}": (n, 0, 0, 0, 0) for n in range(4)}
+    index = LexicalIndex(tuple(catalogue), titles, np.array([0, 0, 0, 50]))
+    assert index.best("the red lamp", 2)[0] == ("t0", 0)
+    assert {item for item, _ in index.best("the red lamp", 2)} == {"t0", "t1", "t3"}  # a rug that is green shares no word
+    assert index.best("sofa", 2) == ()
+    builder = PromptBuilder(
+        TOKENIZER,
+        toys.query_sids,
+        toys.HashEncoder(),
+        catalogue.get,
+        PromptSettings(lexical_items=2, recent_items=1),
+        None,
+        index,
+    )
+    text = TOKENIZER.text("red rug", 32)
+    for ts, best in ((50, ("t3", "t2")), (49, ("t2", "t0")), (0, ("t3", "t2"))):
+        [row] = builder.build([PromptContext("red rug", (), ("t1",), (), ts)]).tokens_BS.tolist()
+        shown = row[6 + len(text) : 6 + len(text) + 10]
+        assert shown == [token for item in best for token in TOKENIZER.sid(catalogue[item])]  # short titles weigh more
+        assert row[6 + len(text) + 10 :] == [TOKENIZER.sep, *TOKENIZER.sid(catalogue["t1"]), TOKENIZER.eos]
+
+
+def test_a_prompt_without_the_dense_query_has_an_empty_slot() -> None:
+    batch = builder_with(toys.HashEncoder(), dense_query=False).build([PromptContext("red lamp")])
+    assert not bool(batch.dense_BE.any()) and int(batch.tokens_BS[0, 0]) == TOKENIZER.dense
+
+
+def test_a_part_that_lacks_what_it_needs_is_refused() -> None:
+    with pytest.raises(InvalidValue, match="centroids of the long history"):
+        builder_with(toys.HashEncoder(), long_history=True)
+    with pytest.raises(InvalidValue, match="index of the lexical items"):
+        builder_with(toys.HashEncoder(), lexical_items=3)
+
+
+def test_server_and_learner_see_the_same_prompt() -> None:
+    """What the request knew travels in its impression, its view and its example, and gives the same context."""
+    known = {"recent_queries": ("a",), "recent_items": ("i1",), "recent_orders": ("i2",)}
+    request = SearchRequest("r1", 7, "u", "red lamp", **known)
+    answer = SearchAnswer(
+        "r1", "red lamp", "c", 1, 0, (AnsweredItem("i1", (0,), "", 1, Scores(*[0.0] * 5, 0, 0.0, 0.0), 1.0),), 0.0
+    )
+    shown = impression(request, answer)
+    view = View("r1:x:1", "r1", ViewStatus.FINAL, 1, shown.ts, 9, "u", shown.query, (), **known)
+    learned = TrainingExample("r1:x:1", "r1", ViewStatus.FINAL, 1, view.ts, 9, "u", view.query, (), "r", 0, **known)
+    expected = PromptContext("red lamp", ("a",), ("i1",), ("i2",), 7)
+    assert [context_of(asked) for asked in (request, shown, view, learned)] == [expected] * 4
 
 
 def test_an_empty_query_still_has_a_prompt_and_no_prompts_is_an_error() -> None:
@@ -124,6 +209,10 @@ def test_a_tokenizer_of_another_form_is_refused(tmp_path: Path) -> None:
     ("settings", "field"),
     [
         (lambda: PolicySettings(d_model=30, heads=4), "a multiple of heads"),
+        (lambda: PolicySettings(backbone="qwen3", d_model=20, heads=4), "even"),
+        (lambda: PolicySettings(backbone="qwen3", kv_heads=3), "a divisor of heads"),
+        (lambda: PolicySettings(backbone="gpt2", kv_heads=2), "0 with gpt2"),
+        (lambda: PolicySettings(backbone="t5"), "backbone"),
         (lambda: PolicySettings(dropout=1.0), "dropout"),
         (lambda: PromptSettings(query_tokens=0), "query_tokens"),
         (lambda: PromptSettings(spare=1), "spare"),

@@ -108,7 +108,7 @@ def test_click_pairs_have_the_context_of_their_page() -> None:
     ]
     pairs = click_pairs(events, sids.get)
     assert [(pair.context.query, pair.sid) for pair in pairs] == [("query of r1", sids["y"]), ("query of r2", sids["x"])]
-    assert pairs[0].context == PromptContext("query of r1", ("old",), ("x",))
+    assert pairs[0].context == PromptContext("query of r1", ("old",), ("x",), (), 1)
     assert click_pairs(events, {"x": (0, 0, 0, 0, 0)}.get) == pairs[1:]
 
 

@@ -28,8 +28,9 @@ from trainers.policies.settings import PolicySettings
 from trainers.policies.slots import Slots
 from trainers.policies.tokenizer import PromptTokenizer
 
-#: A level's whole head is one matrix product; gathering the rows of single children costs that many times more for each.
-GATHER_COST = 16
+#: A level's whole head is one matrix product; a child whose row is gathered costs that many times more (measured on one
+#: thread, forward and backward, K = 128 and 256, D = 128 and 768: equal at 20 to 32).
+GATHER_COST = 32
 
 
 class LevelPolicy(nn.Module):
