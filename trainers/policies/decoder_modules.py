@@ -28,10 +28,6 @@ class DecoderShape(Protocol):
     def positions(self) -> int:
         """Most tokens of prompt and identifier together."""
 
-    @property
-    def width(self) -> int:
-        """D."""
-
     def save(self, folder: Path) -> None:
         """Write config.json."""
 

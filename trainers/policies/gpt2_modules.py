@@ -52,11 +52,6 @@ class Gpt2Shape:
         """Most tokens of prompt and identifier together."""
         return self.n_positions
 
-    @property
-    def width(self) -> int:
-        """D."""
-        return self.n_embd
-
     def save(self, folder: Path) -> None:
         """Write config.json."""
         fixed: dict[str, Any] = {

@@ -66,7 +66,6 @@ class LevelPolicy(nn.Module):
 
         Raises:
             InvalidValue: centroids that do not have one row for every code.
-            InvalidSetting: a size that this backbone cannot have.
         """
         shape = cls.fresh_shape(settings, tokenizer)
         with torch.random.fork_rng(devices=[]), torch.no_grad():

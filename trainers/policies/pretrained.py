@@ -49,7 +49,7 @@ def adopt(
     kind = backbone(_model_type(folder), f"model type of {folder}")
     tokenizer, texts, theirs = _read(folder, kind.backbone, level_sizes)
     with tempfile.TemporaryDirectory(prefix="headrace-pretrained-") as place:
-        theirs.save_pretrained(place)
+        theirs.save_pretrained(place, max_shard_size="1TB")
         changes = {kind.dropout_name: settings.dropout, **tokenizer.ids()}
         shape = replace(kind.shape_type.load(Path(place)), **changes)
         with torch.random.fork_rng(devices=[]):

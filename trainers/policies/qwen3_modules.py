@@ -45,11 +45,6 @@ class Qwen3Shape:
         """Most tokens of prompt and identifier together."""
         return self.max_position_embeddings
 
-    @property
-    def width(self) -> int:
-        """D."""
-        return self.hidden_size
-
     def save(self, folder: Path) -> None:
         """Write config.json."""
         fixed: dict[str, Any] = {
