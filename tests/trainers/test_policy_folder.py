@@ -213,7 +213,11 @@ def test_a_folder_that_is_none_of_the_three_is_refused_by_name(tmp_path: Path) -
     with pytest.raises(Corrupt, match=r"config\.json"):
         adopted(folder)
     (folder / "config.json").write_text(json.dumps(about))
-    (folder / "model.safetensors").unlink()
+    torn = folder / "model.safetensors"
+    torn.write_bytes(torn.read_bytes()[:500])
+    with pytest.raises(Corrupt, match="gpt2"):
+        adopted(folder)
+    torn.unlink()
     with pytest.raises(Corrupt, match="model"):
         adopted(folder)
     with pytest.raises(InvalidSetting, match="positions of the pretrained model"):

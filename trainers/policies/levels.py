@@ -202,7 +202,7 @@ class LevelPolicy(nn.Module):
 
 
 def allowed_children(trie: Trie, level: int, nodes_P: Tensor) -> tuple[Tensor, Tensor]:
-    """All codes that may follow P nodes, flat: (which node, code), int64 [A], nodes ascending."""
+    """All codes that may follow P nodes, flat and in any order: (which node, code), int64 [A]."""
     owner_A, child_A = trie.children(level, nodes_P.cpu().numpy())
     code_A = trie.codes_of(level, child_A).astype(np.int64)
     return torch.from_numpy(owner_A).to(nodes_P.device), torch.from_numpy(code_A).to(nodes_P.device)

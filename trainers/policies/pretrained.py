@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from torch import Tensor
 
 from schemas.errors import Corrupt, Incompatible, InvalidSetting, Unavailable
@@ -80,7 +81,7 @@ def _read(folder: Path, name: str, level_sizes: Sequence[int]) -> tuple[PromptTo
         text = AutoTokenizer.from_pretrained(folder)
         kind = AutoModelForSeq2SeqLM if name == "bart" else AutoModelForCausalLM
         theirs = kind.from_pretrained(folder, dtype=torch.float32)
-    except (OSError, ValueError, RuntimeError) as error:
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         raise Corrupt(str(folder), str(error).strip().split("\n")[0], REMEDY) from error
     if not text.is_fast:
         raise Incompatible(f"tokenizer of {folder}", "one of the tokenizers library", type(text).__name__, REMEDY)

@@ -71,6 +71,8 @@ class PromptTokenizer:
         loud = [t.content for t in backend.get_added_tokens_decoder().values() if _plain(t.content) == t.content]
         if loud:
             raise Incompatible("special tokens of the tokenizer", "each with a <", loud[:3], "use another pretrained model")
+        backend.no_truncation()
+        backend.no_padding()
         lacking = {role: SPECIAL[role] for role in ROLES if role not in names}
         backend.add_special_tokens(list(lacking.values()))
         _add_levels(backend, level_sizes)
