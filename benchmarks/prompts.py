@@ -7,9 +7,7 @@ the arm `default` is paired by click and seed; its interval resamples whole quer
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
-from pathlib import Path
 
 import msgspec
 import numpy as np
@@ -18,8 +16,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.common import NOW_MS, machine, parser
-from headrace.context import with_context
+from benchmarks.common import NOW_MS, Row, machine, parser
 from headrace.prepare import SHARES
 from headrace.shop.settings import ShopSettings
 from headrace.shop.world import ShopWorld
@@ -44,22 +41,21 @@ ARMS: dict[str, dict[str, int | bool]] = {
     "with 3 lexical items": {"lexical_items": 3, "dense_query": True, "long_history": False},
     "with the long history": {"lexical_items": 0, "dense_query": True, "long_history": True},
 }
-METRICS = ("hr10", "mrr10", "logp")
+#: Metric to its unit.
+METRICS = {"hr10": "HR@10", "mrr10": "MRR@10", "logp": "nats, log-likelihood of the clicked identifier"}
 Values = dict[str, NDArray[np.float64]]
 
 
-class Line(msgspec.Struct, frozen=True):
-    """One metric of one arm; ``low`` to ``high`` is the 95 % interval of ``diff``, the difference to the first arm."""
+class Line(Row, frozen=True):
+    """One metric of one arm: ours with the change, the peer without. ``low`` to ``high`` is the 95 % interval of ``diff``.
 
-    arm: str
-    metric: str
-    mean: float
+    ``repeats`` are clicks times seeds. The ratio of log-likelihoods is that of the likelihoods.
+    """
+
     diff: float
     low: float
     high: float
-    pairs: int
     seeds: int
-    seconds: float  #: of one warm start, the median
 
 
 class Study:
@@ -67,7 +63,7 @@ class Study:
 
     def __init__(self, settings: ShopSettings, held_out: int) -> None:
         self.world, self.encoder = ShopWorld(settings, NOW_MS), SentenceEncoder()
-        world, events = self.world, list(with_context(self.world.history()))
+        world, events = self.world, list(self.world.history())
         times = [event.ts for event in events if isinstance(event, Impression)]
         border = sorted(times)[len(times) * 4 // 5]
         queries = sorted({event.query for event in events if isinstance(event, Impression) and event.ts < border})
@@ -91,8 +87,8 @@ class Study:
         row = self.world.catalogue.row.get(item)
         return None if row is None else tuple(self.identifiers.sids_NL[row].tolist())
 
-    def run(self, prompt: PromptSettings, steps: int, batch: int, seed: int) -> tuple[Values, float]:
-        """Metrics of every held-out click, and the seconds of the warm start."""
+    def run(self, prompt: PromptSettings, steps: int, batch: int, seed: int) -> Values:
+        """Metrics of every held-out click."""
         settings = PolicySettings(prompt=prompt)
         codebook, identifiers = self.identifiers.codebook, self.identifiers
         centroids = [codebook.centroids(level) for level in range(len(identifiers.level_sizes))]
@@ -100,14 +96,12 @@ class Study:
         builder = PromptBuilder(
             self.tokenizer, identifiers.query_sids, self.encoder, self.sid_of, prompt, centroids, self.lexical
         )
-        started = time.perf_counter()
         sampler, options = PairSampler(self.sources, SHARES, seed), WarmStartSettings(seconds=0, steps=steps, batch=batch)
         warm_start(policy, sampler, builder, options, seed)
-        seconds = time.perf_counter() - started
         found: list[Values] = []
         for start in range(0, len(self.held_out), 32):
             found.append(_judge(policy, builder, identifiers, self.held_out[start : start + 32]))
-        return {name: np.concatenate([part[name] for part in found]) for name in METRICS}, seconds
+        return {name: np.concatenate([part[name] for part in found]) for name in METRICS}
 
 
 @torch.no_grad()
@@ -124,57 +118,53 @@ def main(arguments: Sequence[str] | None = None) -> list[Line]:
     """Measure, print, write."""
     options = parser("prompts", __doc__)
     options.add_argument("--seeds", type=int, default=3, help="warm starts of each arm")
-    options.add_argument("--steps", type=int, default=400, help="updates of a warm start")
+    options.add_argument("--steps", type=int, default=300, help="updates of a warm start, 48 pairs each")
     chosen = options.parse_args(arguments)
     shop = ShopSettings(items=1_000, users=400, queries=200, history_impressions=6_000, live_requests=10)
     if chosen.quick:
         shop = shop.model_copy(update={"items": 300, "history_impressions": 1_000, "queries": 60})
     study = Study(shop, 150 if chosen.quick else 600)
     seeds, steps = (1, 20) if chosen.quick else (chosen.seeds, chosen.steps)
-    runs: dict[str, list[tuple[Values, float]]] = {arm: [] for arm in ARMS}
+    runs: dict[str, list[Values]] = {arm: [] for arm in ARMS}
     console = Console(width=None if Console().is_terminal else 150)
     for seed in range(seeds):
         for arm, changes in ARMS.items():
             runs[arm].append(study.run(PromptSettings.model_validate(changes), steps, 48, seed))
-            means = {name: round(float(values.mean()), 4) for name, values in runs[arm][-1][0].items()}
+            means = {name: round(float(values.mean()), 4) for name, values in runs[arm][-1].items()}
             console.print(f"seed {seed}, {arm}: {means}", highlight=False)
     lines = _compare(study, runs)
     _show(console, lines)
     if chosen.json is not None:
-        _write(chosen.json, lines)
+        chosen.json.parent.mkdir(parents=True, exist_ok=True)
+        result = {"name": "prompts", "machine": machine(), "rows": lines}
+        chosen.json.write_bytes(msgspec.json.format(msgspec.json.encode(result), indent=1) + b"\n")
     return lines
 
 
-def _compare(study: Study, runs: dict[str, list[tuple[Values, float]]]) -> list[Line]:
-    base, lines = next(iter(runs.values())), []
-    seeds = len(base)
+def _compare(study: Study, runs: dict[str, list[Values]]) -> list[Line]:
+    base, *others = runs.items()
+    seeds = len(base[1])
     clusters = [normalise(pair.context.query) for pair in study.held_out] * seeds
-    for arm, results in runs.items():
-        seconds = float(np.median([taken for _, taken in results]))
-        for metric in METRICS:
-            ours, theirs = (np.concatenate([values[metric] for values, _ in each]) for each in (results, base))
-            between = paired_bootstrap(ours, theirs, clusters)
-            lines.append(
-                Line(arm, metric, float(ours.mean()), between.diff, between.low, between.high, between.n, seeds, seconds)
-            )
+    lines = []
+    for arm, results in others:
+        for metric, unit in METRICS.items():
+            ours, peer = (np.concatenate([values[metric] for values in each]) for each in (results, base[1]))
+            between, means = paired_bootstrap(ours, peer, clusters), (float(ours.mean()), float(peer.mean()))
+            ratio = float(np.exp(between.diff)) if metric == "logp" else means[0] / means[1]
+            interval = between.diff, between.low, between.high
+            lines.append(Line(arm, *means, f"{base[0]} prompt", ratio, unit, len(ours), *interval, seeds))
     return lines
 
 
 def _show(console: Console, lines: Sequence[Line]) -> None:
     table = Table(title=f"prompts, on {machine()}", title_justify="left")
-    for column in ("arm", "metric", "mean", "difference", "95 % interval", "clicks x seeds", "s a warm start"):
-        table.add_column(column, justify="left" if column in ("arm", "metric") else "right")
+    for column in ("arm", "unit", "with", "without", "difference", "95 % interval", "clicks x seeds"):
+        table.add_column(column, justify="left" if column in ("arm", "unit") else "right")
     for line in lines:
         interval = f"{line.low:+.4f} to {line.high:+.4f}"
-        values = (f"{line.mean:.4f}", f"{line.diff:+.4f}", interval, str(line.pairs), f"{line.seconds:.0f}")
-        table.add_row(line.arm, line.metric, *values)
+        values = (f"{line.ours:.4f}", f"{line.peer:.4f}", f"{line.diff:+.4f}", interval, str(line.repeats))
+        table.add_row(line.case, line.unit, *values)
     console.print(table)
-
-
-def _write(path: Path, lines: Sequence[Line]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    result = {"name": "prompts", "machine": machine(), "rows": lines}
-    path.write_bytes(msgspec.json.format(msgspec.json.encode(result), indent=1) + b"\n")
 
 
 if __name__ == "__main__":

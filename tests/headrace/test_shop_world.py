@@ -215,7 +215,9 @@ def test_impressions_carry_what_their_user_did_before(history):
             asked = [past.query for past in earlier if isinstance(past, Impression)]
             clicked = [past.item for past in earlier if isinstance(past, Click)]
             assert event.recent_queries == tuple(reversed(asked))[:5]
+            ordered = [past.item for past in earlier if isinstance(past, Order)]
             assert event.recent_items == tuple(reversed(clicked))[:10]
+            assert event.recent_orders == tuple(reversed(ordered))[:10]
 
 
 def test_relevance_and_appeal_both_leave_room(world):
