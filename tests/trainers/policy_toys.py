@@ -118,6 +118,27 @@ def transformers_twin(policy: LevelPolicy) -> PreTrainedModel:
     return twin.to(policy.dense.weight.dtype).train(policy.training)
 
 
+def twin_inputs(twin: PreTrainedModel, policy: LevelPolicy, prompts: PromptBatch) -> dict[str, Tensor]:
+    """The prompts as transformers' ``generate`` reads them, embedded and with their slots.
+
+    A decoder-only model goes on from the last place, so its prompts end with the start token and are padded on the left.
+    """
+    rows, bos = [], torch.tensor([policy.tokenizer.bos])
+    for row in range(len(prompts)):
+        alone = prompts.rows(torch.tensor([row]))
+        embedded_SD = twin.get_input_embeddings()(alone.tokens_BS[0]) + toy_slots(policy, alone)[0]
+        rows.append(embedded_SD if policy.backbone == "bart" else torch.cat([embedded_SD, twin.get_input_embeddings()(bos)]))
+    width = max(map(len, rows))
+    sides = [(0, width - len(row)) if policy.backbone == "bart" else (width - len(row), 0) for row in rows]
+    pad = torch.nn.functional.pad
+    return {
+        "inputs_embeds": torch.stack([pad(row, (0, 0, *side)) for row, side in zip(rows, sides, strict=True)]),
+        "attention_mask": torch.stack(
+            [pad(torch.ones(len(row), dtype=torch.int64), side) for row, side in zip(rows, sides, strict=True)]
+        ),
+    }
+
+
 def full_logits(policy: LevelPolicy, prompts: PromptBatch, sids_BGL: Tensor, twin: PreTrainedModel | None = None) -> Tensor:
     """logits_BGLV by transformers' own forward: every rollout its own row without padding, prompt and all, the whole
     vocabulary. The logits of level l stand at the token before its code."""

@@ -63,6 +63,25 @@ def test_a_wide_beam_is_the_enumeration(name: str) -> None:
         assert beams.score_BW[row][: len(sids)].tolist() == pytest.approx([expected[sid] for sid in sids], abs=1e-4)
 
 
+def test_one_beam_is_transformers_greedy_generation_under_the_same_constraint(name: str) -> None:
+    policy, catalogue = toys.toy_policy(name=name), toys.toy_sids().tolist()
+    prompts, twin, starts = toys.toy_prompts(policy), toys.transformers_twin(policy), policy.tokenizer.level_start
+
+    def follow(_: int, ids: torch.Tensor) -> list[int]:
+        codes = [token for token in ids.tolist() if token >= starts[0]]
+        level = len(codes)
+        prefix = [token - start for token, start in zip(codes, starts, strict=False)]
+        return [starts[level] + code for code in toys.children(catalogue, prefix)]
+
+    special = {"decoder_start_token_id": policy.tokenizer.bos} if name == "bart" else {}
+    out = twin.generate(
+        **toys.twin_inputs(twin, policy, prompts), **special, do_sample=False, num_beams=1, max_new_tokens=5,
+        prefix_allowed_tokens_fn=follow, pad_token_id=policy.tokenizer.pad,
+    )  # fmt: skip
+    expected = out[:, -5:] - torch.tensor(starts)
+    assert beam_search(policy, prompts, toys.toy_trie(), 1).sids_BWL[:, 0].tolist() == expected.tolist()
+
+
 def test_a_learner_steps_saves_and_goes_on_to_the_last_bit(name: str, tmp_path: Path) -> None:
     store = Store(str(tmp_path / "store"))
     save_warm_start(store, toys.toy_policy(name=name, prompt={"long_history": True}), 0, VERSIONS, {})
