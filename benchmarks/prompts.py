@@ -158,8 +158,8 @@ def _compare(study: Study, runs: dict[str, list[Values]]) -> list[Line]:
 
 def _show(console: Console, lines: Sequence[Line]) -> None:
     table = Table(title=f"prompts, on {machine()}", title_justify="left")
-    for column in ("arm", "unit", "with", "without", "difference", "95 % interval", "clicks x seeds"):
-        table.add_column(column, justify="left" if column in ("arm", "unit") else "right")
+    for column in ("prompt", "unit", "this", "default", "difference", "95 % interval", "clicks x seeds"):
+        table.add_column(column, justify="left" if column in ("prompt", "unit") else "right")
     for line in lines:
         interval = f"{line.low:+.4f} to {line.high:+.4f}"
         values = (f"{line.ours:.4f}", f"{line.peer:.4f}", f"{line.diff:+.4f}", interval, str(line.repeats))
