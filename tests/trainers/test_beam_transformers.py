@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -32,6 +33,8 @@ class Backbone:
 
 BACKBONES = {
     "bart": Backbone(toys.toy_policy, toys.transformers_twin, toys.twin_inputs),
+    "gpt2": Backbone(partial(toys.toy_policy, name="gpt2"), toys.transformers_twin, toys.twin_inputs),
+    "qwen3": Backbone(partial(toys.toy_policy, name="qwen3"), toys.transformers_twin, toys.twin_inputs),
 }
 
 
