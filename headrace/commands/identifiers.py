@@ -213,7 +213,7 @@ def drift(version: VersionOption = "", store: StoreOption = "", run: RunOption =
         found = drift_of(place, name, DriftBounds(), tell)
     table = Table("", "fitted, or expected", "new", title=f"Codebook {name}")
     table.add_row("items", str(found.fitted), str(found.new))
-    table.add_row("error", f"{found.error_fitted:.4f}", f"{found.error_new:.4f}")
+    table.add_row("error", f"{found.error_expected:.4f}", f"{found.error_new:.4f}")
     table.add_row("in rare cells", f"{found.rare_expected:.1%}", f"{found.rare_new:.1%}")
     for level, (expected, used) in enumerate(zip(found.use_expected, found.use_new, strict=True), start=1):
         table.add_row(f"codes of level {level} in use", f"{expected:.0f}", str(used))

@@ -35,6 +35,8 @@ Codes = NDArray[np.int32]
 Progress = Callable[[str, float], None]  #: (what is being done, share done so far)
 
 FOLDER = "identifiers"
+#: Most items that are kept out of the fit.
+RESERVE = 5_000
 
 
 @dataclass(frozen=True, eq=False)
@@ -174,7 +176,7 @@ def build_identifiers(
     items = Enhanced(enhancer, holds_NK, item_emb_ND)
     asked = Enhanced(enhancer, phrase_matrix(lexicon, queries), query_emb_MD)
     tell("codebook", 0.2)
-    codebook, codes_NL = _fit(items, rows, asked, settings, seed, tell)
+    codebook, codes_NL, reserve = _fit(items, rows, asked, settings, seed, tell)
     tell("identifiers", 0.9)
     order = np.concatenate([rows, np.flatnonzero(~known_N)])  # who was there first keeps its code
     text = item_text(catalogue)
@@ -184,23 +186,28 @@ def build_identifiers(
     )
     error = codebook.error(items, sids_NL)
     tell("identifiers", 1.0)
-    quality = measure(sids_NL, codebook.level_sizes, moved, float(error[rows].mean()))
+    seen, unseen = (float(error[part].mean()) for part in (rows, reserve if len(reserve) else rows))
+    quality = measure(sids_NL, codebook.level_sizes, moved, seen, unseen)
     return Identifiers(codebook, enhancer, sids_NL, quality, known_N, settings.share_equal_texts)
 
 
 def _fit(
     items: Points, known: NDArray[np.int64], asked: Points, settings: IdentifierSettings, seed: int, tell: Progress
-) -> tuple[Codebook, Codes]:
-    """The codebook on (a sample of) known items and queries, and the codes of all items.
+) -> tuple[Codebook, Codes, NDArray[np.int64]]:
+    """The codebook on (a sample of) known items and queries, the codes of all items, and the rows that the fit did not see.
+
+    One known item in twenty is kept out of the fit (of large catalogues `RESERVE`), so that the error of items to come is
+    known from the start: `trainers.identifiers.drift` needs it.
 
     The capacity of level 3 holds for all known items and queries together, sample or not; an item that comes later takes
     the nearest cell, as a query does.
     """
     points = Stacked(Picked(items, known), asked) if asked.shape[0] else Picked(items, known)
-    count = points.shape[0]
-    fitted = np.arange(count)
-    if count > settings.max_training_points:
-        fitted = np.sort(np.random.default_rng(seed).choice(count, settings.max_training_points, replace=False))
+    count, random = points.shape[0], np.random.default_rng(seed)
+    reserve = np.sort(random.choice(len(known), min(len(known) // 20, RESERVE), replace=False))
+    fitted = np.setdiff1d(np.arange(count), reserve, assume_unique=True)
+    if len(fitted) > settings.max_training_points:
+        fitted = np.sort(random.choice(fitted, settings.max_training_points, replace=False))
     codebook = fit_codebook(rows_of(points, fitted), settings.sizes(len(known)), settings, seed)
     tell("codes", 0.7)
     codes_NL = np.empty((items.shape[0], len(codebook.level_sizes)), dtype=np.int32)
@@ -208,7 +215,7 @@ def _fit(
     codes_NL[known] = codebook.encode_within(points, capacity)[: len(known)]
     later = np.setdiff1d(np.arange(len(codes_NL)), known, assume_unique=True)
     codes_NL[later] = codebook.encode(Picked(items, later))
-    return codebook, codes_NL
+    return codebook, codes_NL, known[reserve]
 
 
 def _subset(catalogue: Catalogue, rows: NDArray[np.int64]) -> Catalogue:

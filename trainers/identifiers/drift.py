@@ -1,7 +1,7 @@
 """Does the codebook still fit? New items against the ones it was fitted for, and a verdict by stated bounds.
 
-Every figure of the new items stands beside what it would be had nothing drifted, so that a bound is a ratio:
-the share in rare cells beside the share of fitted items that would be in one had they come later (leave one out), the
+Every figure of the new items stands beside what it would be had nothing drifted, so that a bound is a ratio: the error
+beside that of items which the fit did not see (of those that it saw, the error is too small), the share in rare cells beside the share of fitted items that would be in one had they come later (leave one out), the
 codes in use beside those that equally many fitted items use (rarefaction). Letters: N fitted items, M new ones, L levels.
 """
 
@@ -27,7 +27,7 @@ class DriftBounds(BaseModel):
 
     min_new: int = Field(default=200, ge=1, description="new items below which nothing is said")
     error_ratio: float = Field(
-        default=1.25, ge=1, le=100, description="mean squared error of new items, as a multiple of the fitted ones'"
+        default=1.25, ge=1, le=100, description="mean squared error of new items, as a multiple of what is expected"
     )
     rare_ratio: float = Field(
         default=2.0, ge=1, le=1e6, description="share of new items in rare cells, as a multiple of what is expected of them"
@@ -43,7 +43,7 @@ class Drift(msgspec.Struct, frozen=True):
 
     fitted: int
     new: int
-    error_fitted: float
+    error_expected: float
     error_new: float
     rare_expected: float
     rare_new: float
@@ -77,7 +77,7 @@ def drift(
     found = Drift(
         fitted=len(fitted_NL),
         new=count,
-        error_fitted=identifiers.quality.error,
+        error_expected=identifiers.quality.error_unseen or identifiers.quality.error,
         error_new=float(errors_M.mean()) if count else 0.0,
         rare_expected=rare_expected,
         rare_new=rare_new,
@@ -91,9 +91,9 @@ def drift(
 
 def _reasons(found: Drift, bounds: DriftBounds) -> tuple[str, ...]:
     said = []
-    ratio = found.error_new / found.error_fitted if found.error_fitted > 0 else 1.0
+    ratio = found.error_new / found.error_expected if found.error_expected > 0 else 1.0
     if ratio > bounds.error_ratio:
-        said.append(f"the error of new items is {ratio:.2f} times the fitted ones', bound {bounds.error_ratio:g}")
+        said.append(f"the error of new items is {ratio:.2f} times what is expected, bound {bounds.error_ratio:g}")
     if found.rare_new > bounds.rare_ratio * found.rare_expected:
         times = f"{found.rare_new:.1%} of new items are in rare cells, {found.rare_expected:.1%} expected"
         said.append(f"{times}, bound {bounds.rare_ratio:g} times as many")

@@ -25,9 +25,12 @@ class Quality(msgspec.Struct, frozen=True):
     largest_cell: int  #: items below the fullest prefix of three
     moved: int = 0  #: items whose nearest code was held by another item
     error: float = 0.0  #: mean squared distance between embedding and decoded identifier
+    error_unseen: float = 0.0  #: the same of items that were kept out of the fit: what to expect of items to come
 
 
-def measure(sids_NL: NDArray[np.integer], level_sizes: Sequence[int], moved: int = 0, error: float = 0.0) -> Quality:
+def measure(
+    sids_NL: NDArray[np.integer], level_sizes: Sequence[int], moved: int = 0, error: float = 0.0, error_unseen: float = 0.0
+) -> Quality:
     """The quality of N identifiers.
 
     Raises:
@@ -50,6 +53,7 @@ def measure(sids_NL: NDArray[np.integer], level_sizes: Sequence[int], moved: int
         largest_cell=int(prefixes[2].max()),
         moved=moved,
         error=error,
+        error_unseen=error_unseen,
     )
 
 
