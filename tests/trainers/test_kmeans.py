@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -9,7 +11,7 @@ from numpy.typing import NDArray
 
 from trainers.identifiers import kmeans
 from trainers.identifiers.kmeans import Centroids
-from trainers.identifiers.points import Picked, Stacked, rows_of
+from trainers.identifiers.points import Picked, Stacked, blocks, rows_of
 
 
 def exact(points: NDArray[np.float32], centroids: NDArray[np.float32]) -> NDArray[np.float64]:
@@ -63,3 +65,19 @@ def test_stacked_and_picked_points_are_the_rows_they_stand_for() -> None:
         assert np.array_equal(rows_of(both, rows), whole[rows])
     picked = Picked(both, np.array([5, 1, 3]))
     assert picked.shape == (3, 2) and np.array_equal(rows_of(picked, slice(1, 3)), whole[[1, 3]])
+
+
+def test_a_mapped_file_is_read_and_its_pages_given_back(tmp_path: Path) -> None:
+    """The rows are the file's, in any order, again and again, and a whole pass leaves little of the file in memory."""
+    rows = np.random.default_rng(0).normal(size=(20_000, 256)).astype(np.float16)
+    rows.tofile(tmp_path / "rows")
+    mapped = np.memmap(tmp_path / "rows", np.float16, "r", shape=rows.shape)
+    for _ in range(2):
+        for at in blocks(len(rows), 4_000):
+            assert np.array_equal(rows_of(mapped, at), rows[at].astype(np.float32))
+    resident = [line for line in Path("/proc/self/smaps").read_text().split("VmFlags") if str(tmp_path / "rows") in line]
+    kib = [int(line.split()[1]) for part in resident for line in part.splitlines() if line.startswith("Rss:")]
+    assert kib and sum(kib) < 1_000  # of 10,000
+    assert np.array_equal(rows_of(mapped, np.array([9, 3])), rows[[9, 3]].astype(np.float32))
+    whole = np.memmap(tmp_path / "rows", np.float32, "r", shape=(20_000, 128))
+    assert rows_of(whole, slice(0, 5_000)).tobytes() == rows[:5_000].tobytes()

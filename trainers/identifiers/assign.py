@@ -144,8 +144,8 @@ def nearest_keys(codebook: Codebook, emb_D: FloatArray, codes: Sid) -> Iterator[
 
 
 def _to_fine(codebook: Codebook, residual_1D: FloatArray) -> list[NDArray[np.float64]]:
-    """Squared distances of one last residual to every fine centroid, per sub-quantiser [K]."""
-    return [_to_all(half, part) for half, part in zip(codebook.fine_centroids, codebook.halves(residual_1D), strict=True)]
+    """Squared distances (plus a constant) of one last residual to every fine centroid, per sub-quantiser [K]."""
+    return [_to_all(half, residual_1D) for half in codebook.fine_centroids]
 
 
 def _to_all(centroids: Centroids, point_1D: FloatArray) -> NDArray[np.float64]:

@@ -58,8 +58,11 @@ class Codebook:
 
     @cached_property
     def fine_centroids(self) -> tuple[Centroids, ...]:
-        """The sub-quantisers, ready to be asked."""
-        return tuple(Centroids(half_KD) for half_KD in self.fine)
+        """The sub-quantisers, ready to be asked with residuals that are not rotated: their centroids are turned back instead.
+
+        The half of the residual that a sub-quantiser does not see adds the same to all its distances.
+        """
+        return tuple(Centroids(self.centroids(RESIDUAL_LEVELS + half)) for half in range(len(self.fine)))
 
     def encode(self, emb_ND: Points) -> Codes:
         """The nearest codes [N, L], level after level. One row's codes do not depend on the other rows."""
@@ -105,21 +108,7 @@ class Codebook:
 
     def encode_fine(self, residual_ND: FloatArray) -> Codes:
         """The nearest codes [N, 2] of the last residual in the two sub-quantisers."""
-        halves = self.halves(residual_ND)
-        nearest = [half.nearest(part) for half, part in zip(self.fine_centroids, halves, strict=True)]
-        return np.stack(nearest, axis=1)
-
-    def halves(self, residual_ND: FloatArray) -> list[FloatArray]:
-        """The rotated residual, cut for the sub-quantisers: arrays [N, D / 2].
-
-        Rotated in float64 and rounded, so that the result is the same whatever the number of rows and threads.
-        """
-        turned_ND = (residual_ND.astype(np.float64) @ self._turn_DD).astype(np.float32)
-        return [np.ascontiguousarray(half) for half in np.split(turned_ND, len(self.fine), axis=1)]
-
-    @cached_property
-    def _turn_DD(self) -> NDArray[np.float64]:
-        return self.rotation_DD.T.astype(np.float64)
+        return np.stack([half.nearest(residual_ND) for half in self.fine_centroids], axis=1)
 
     def residual_after(self, emb_ND: FloatArray, codes_NL: NDArray[np.integer], level: int) -> FloatArray:
         """What is left of N embeddings after the first ``level`` residual codes, [N, D]."""
@@ -148,7 +137,8 @@ class Codebook:
             return self.residual[level]
         width = self.dim // len(self.fine)
         half = level - RESIDUAL_LEVELS
-        return cast(FloatArray, self.fine[half] @ self.rotation_DD[half * width : (half + 1) * width])
+        turn_DD = self.rotation_DD[half * width : (half + 1) * width].astype(np.float64)
+        return (self.fine[half].astype(np.float64) @ turn_DD).astype(np.float32)
 
     def to_bytes(self) -> bytes:
         """As an npz file."""

@@ -25,12 +25,12 @@ class DriftBounds(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    min_new: int = Field(default=200, ge=1, description="new items below which nothing is said")
+    min_new: int = Field(default=500, ge=1, description="new items below which nothing is said")
     error_ratio: float = Field(
-        default=1.25, ge=1, le=100, description="mean squared error of new items, as a multiple of what is expected"
+        default=1.15, ge=1, le=100, description="mean squared error of new items, as a multiple of what is expected"
     )
     rare_ratio: float = Field(
-        default=2.0, ge=1, le=1e6, description="share of new items in rare cells, as a multiple of what is expected of them"
+        default=1.5, ge=1, le=1e6, description="share of new items in rare cells, as a multiple of what is expected of them"
     )
     use_ratio: float = Field(
         default=0.8, gt=0, le=1, description="least codes of a level in use by new items, as a share of what is expected"

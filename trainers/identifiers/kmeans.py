@@ -71,15 +71,19 @@ class Centroids:
             score_BK = self._scores(points)
             close_BK = score_BK <= (score_BK.min(axis=1) + self._slack(points))[:, None]
             row_P, code_P = np.nonzero(close_BK)  # by row, then by code
-            first = np.flatnonzero(np.diff(row_P, prepend=-1))
             if len(row_P) > len(points):
-                several = np.repeat(np.diff(first, append=len(row_P)) > 1, np.diff(first, append=len(row_P)))
-                exact_P = np.zeros(len(row_P))
-                exact_P[several] = self.exact(points[row_P[several]], code_P[several])
-                order = np.lexsort((code_P, exact_P, row_P))
-                code_P = code_P[order]
-            out_N[at] = code_P[first]
+                row_P, code_P = self._first(points, row_P, code_P)
+            out_N[at] = code_P
         return out_N
+
+    def _first(self, points_BD: FloatArray, row_P: IntArray, code_P: IntArray) -> tuple[IntArray, IntArray]:
+        """The nearest of each row's candidates."""
+        several_P = np.bincount(row_P)[row_P] > 1
+        exact_P = np.zeros(len(row_P))
+        exact_P[several_P] = self.exact(points_BD[row_P[several_P]], code_P[several_P])
+        order = np.lexsort((code_P, exact_P, row_P))
+        first = order[np.flatnonzero(np.diff(row_P[order], prepend=-1))]
+        return row_P[first], code_P[first]
 
     def few(self, points_ND: FloatArray, low: int, high: int) -> tuple[NDArray[np.int32], DoubleArray]:
         """The centroids in the places ``low`` to ``high`` of every point's list, nearest first: codes and squared
@@ -119,6 +123,6 @@ class Centroids:
 
     def _slack(self, points_BD: FloatArray) -> FloatArray:
         """How far two scores of a point can be wrong against each other at most, [B] (bound of a dot product's error)."""
-        length_B = np.sqrt((points_BD**2).sum(axis=1))
+        length_B = np.sqrt(np.einsum("bd,bd->b", points_BD, points_BD))
         width = points_BD.shape[1]
         return np.asarray(4 * (width + 4) * _UNIT * self._longest * (length_B + self._longest), dtype=np.float32)

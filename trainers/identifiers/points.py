@@ -5,6 +5,7 @@ Letters: N points, D width.
 
 from __future__ import annotations
 
+import mmap
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -17,6 +18,8 @@ Rows = slice | NDArray[np.integer]
 
 #: Rows read at once where a pass goes over all of them.
 BLOCK = 16_384
+#: Rows from which on it pays to give pages back.
+_GIVE_BACK = 1_024
 
 
 class Points(Protocol):
@@ -73,8 +76,21 @@ class Picked:
 
 
 def rows_of(points: Points, rows: Rows) -> FloatArray:
-    """Some rows in float32, [n, D], in one piece of memory."""
-    return np.ascontiguousarray(points[rows], dtype=np.float32)
+    """Some rows in float32, [n, D], in one piece of memory; do not write into it.
+
+    Of a file that is mapped for reading the pages are given back after a block: else the process would seem to grow by the
+    whole file, and count against a container's bound.
+    """
+    out_ND = np.ascontiguousarray(points[rows], dtype=np.float32)
+    if isinstance(points, np.memmap) and points.mode == "r" and len(out_ND) >= _GIVE_BACK:
+        if np.shares_memory(out_ND, points):
+            out_ND = out_ND.copy()
+        mapped = points.base
+        while isinstance(mapped, np.ndarray):
+            mapped = mapped.base
+        if isinstance(mapped, mmap.mmap):
+            mapped.madvise(mmap.MADV_DONTNEED)
+    return out_ND
 
 
 def blocks(count: int, size: int = BLOCK) -> Iterator[slice]:
