@@ -123,11 +123,11 @@ def raced(path: Path, count: int, options: argparse.Namespace, repeats: int) -> 
     taken, assigner, turn = set(map(tuple, sids_NL.tolist())), Assigner(codebook, given_NL=sids_NL), iter(range(10**9))
 
     def assign() -> None:
-        assigner.assign(points[next(turn) % RACED], "")
+        assigner.assign(points[next(turn) % len(points)], "")
 
     def listed() -> None:
         """The obvious way: nearest codes by all distances in float64, then identifiers from a set, until one is free."""
-        left_D = points[next(turn) % RACED].astype(np.float64)
+        left_D = points[next(turn) % len(points)].astype(np.float64)
         codes = []
         for centroids_KD in codebook.residual:
             codes.append(int(((centroids_KD.astype(np.float64) - left_D) ** 2).sum(axis=1).argmin()))
@@ -139,7 +139,7 @@ def raced(path: Path, count: int, options: argparse.Namespace, repeats: int) -> 
 
     new = scaled(paired_times(assign, listed, max(repeats, 31)), 1e3)
     return [
-        row(f"encode {RACED // 1000}k vectors, {size}", encode, PEER, "s"),
+        row(f"encode {len(points) / 1000:g}k vectors, {size}", encode, PEER, "s"),
         row(f"assign a new item, {size}", new, "all distances in float64, a set", "ms"),
     ]
 

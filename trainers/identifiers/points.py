@@ -85,7 +85,7 @@ def rows_of(points: Points, rows: Rows) -> FloatArray:
     if isinstance(points, np.memmap) and points.mode == "r" and len(out_ND) >= _GIVE_BACK:
         if np.shares_memory(out_ND, points):
             out_ND = out_ND.copy()
-        mapped = points.base
+        mapped: Any = points.base
         while isinstance(mapped, np.ndarray):
             mapped = mapped.base
         if isinstance(mapped, mmap.mmap):
