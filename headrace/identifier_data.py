@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from headrace.adapters.folder_log import ClickLine, FolderLog, ImpressionLine
 from headrace.adapters.opening import open_world
@@ -81,7 +82,7 @@ def _frozen(clicks: Mapping[str, set[int]]) -> dict[str, frozenset[int]]:
     return {query: frozenset(rows) for query, rows in sorted(clicks.items()) if query.strip()}
 
 
-def rows_of_clicks(source: Source) -> tuple[np.ndarray, list[np.ndarray]]:
+def rows_of_clicks(source: Source) -> tuple[NDArray[np.int64], list[NDArray[np.int64]]]:
     """Numbers of the queries with clicks, and the clicked rows of each, ascending."""
     number = {query: n for n, query in enumerate(source.queries)}
     asked = [query for query in source.clicks if query in number]

@@ -103,16 +103,14 @@ def choose(place: Place, version: str = "") -> str:
     raise Unavailable(f"identifiers in {place.store.url}", reason, remedy)
 
 
-def build(
-    source: Source, place: Place, settings: IdentifierSettings, seed: int, replaces: str, tell: Tell, stage: Tell
-) -> Built:
+def build(source: Source, place: Place, settings: IdentifierSettings, seed: int, replaces: str, tell: Tell) -> Built:
     """Embed, build, keep; with ``replaces`` also the mapping from that version's identifiers as they are now.
 
     Raises:
         Incompatible: the store belongs to a run with another catalogue.
     """
     old = open_life(place, replaces) if replaces else None
-    old_items = Catalogue.load(place.store, attributes=False).items if old else ()
+    old_items = Catalogue.load(place.store, ITEMS, attributes=False).items if old else ()
     encoder = encoder_of(place.settings)
     emb_ND = embedded(source.catalogue, encoder, place.store, tell)
     made = build_identifiers(
@@ -123,7 +121,7 @@ def build(
         settings,
         seed=seed,
         known_ms=2**62,
-        progress=lambda what, share: stage(int(100 * share), 100),
+        progress=lambda what, share: tell(int(100 * share), 100),
     )
     version = made.save(place.store)
     summary = {"level_sizes": made.level_sizes, "quality": made.quality}

@@ -53,8 +53,8 @@ def build(
     from headrace.identifier_work import build as work
 
     source, place, settings, number = _opened(data, store, items, sizes, seed, run)
-    with watched("Embedding") as tell, watched("Identifiers") as stage:
-        built = work(source, place, settings, number, replaces, tell, stage)
+    with watched("Embedding, then fitting") as tell:
+        built = work(source, place, settings, number, replaces, tell)
     quality_table([(built.version, built.summary)])
     console.print(f"version {built.version} in {built.store}")
     if built.mapping:
@@ -65,7 +65,7 @@ def build(
 @app.command()
 def show(version: VersionOption = "", store: StoreOption = "", run: RunOption = None, json: JsonOption = None) -> None:
     """Show the versions of a store: level sizes, items with an identifier of their own (ICR), use of the codebooks (CUR)."""
-    from headrace.identifier_work import choose
+    from schemas.artefacts import PATH, Artefacts
     from schemas.errors import Unavailable
     from trainers.identifiers.build import FOLDER, Identifiers
 
@@ -78,7 +78,9 @@ def show(version: VersionOption = "", store: StoreOption = "", run: RunOption = 
         made = Identifiers.load(place.store, name)
         found[name] = {"level_sizes": made.level_sizes, "quality": made.quality}
     quality_table(list(found.items()))
-    active = choose(place) if len(versions) == 1 or place.store.exists("artefacts.json") else ""
+    active = Artefacts.load(place.store).identifiers if place.store.exists(PATH) else ""
+    if active in found:
+        console.print(f"{active} is in force")
     emit({"active": active, "versions": found}, json)
 
 
