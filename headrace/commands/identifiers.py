@@ -190,7 +190,8 @@ def compare(
     """
     from headrace.identifier_comparison import Embedded
     from headrace.identifier_comparison import compare as work
-    from headrace.identifier_work import embed, embedded, encoder_of
+    from headrace.identifier_work import embed, encoder_of
+    from headrace.relevance_work import embedded
     from trainers.identifiers.rqvae import RqVaeSettings
 
     source, place, settings, number = _opened(data, store, items, sizes, seed, run)

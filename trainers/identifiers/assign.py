@@ -41,7 +41,8 @@ class Assigner:
         self._sizes = codebook.level_sizes
         keys_N = pack(np.zeros((0, len(self._sizes)), np.int32) if given_NL is None else given_NL, self._sizes)
         rows_N = np.argsort(keys_N, kind="stable")
-        self._given, self._given_text = keys_N[rows_N], lambda at: text(int(rows_N[at]))
+        self._given = keys_N[rows_N]
+        self._given_text: Callable[[int], str] = lambda at: text(int(rows_N[at]))
         self._holders: dict[int, int] = {}  # of every identifier that was given or freed since
         self._text: dict[int, str] = {}
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from array import array
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -97,7 +98,7 @@ def phrase_matrix(lexicon: Lexicon, texts: Sequence[str]) -> sparse.csr_array:
     return sparse.csr_array(parts, shape=(len(texts), len(lexicon)))
 
 
-def unit_rows(emb_ND: FloatArray) -> FloatArray:
+def unit_rows(emb_ND: NDArray[np.floating[Any]]) -> FloatArray:
     """Rows of length 1; zero rows stay zero."""
     norm_N = np.linalg.norm(emb_ND, axis=1, keepdims=True)
     return np.asarray(emb_ND / np.where(norm_N > 0, norm_N, 1), dtype=np.float32)

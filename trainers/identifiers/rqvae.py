@@ -117,7 +117,7 @@ def _train(model: RqVae, train: Tensor, how: RqVaeSettings, progress: Callable[[
         batch_BD = train[torch.randint(len(train), (how.batch,))]
         loss, codes_BL = model.loss(batch_BD, how.commitment)
         optimiser.zero_grad()
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         optimiser.step()
         schedule.step()
         for level, mask in enumerate(used):
