@@ -10,6 +10,7 @@ from rich.console import Console
 from headrace.commands import (
     campaigns,
     data,
+    identifiers,
     integrity,
     live,
     operate,
@@ -46,6 +47,7 @@ for module in (live, services, data, operate, training):
 preview.register(weights.app, campaigns.app)
 app.add_typer(weights.app, name="weights")
 app.add_typer(relevance.app, name="relevance")
+app.add_typer(identifiers.app, name="identifiers")
 app.add_typer(quarantine.app, name="quarantine")
 app.add_typer(campaigns.app, name="campaigns")
 app.add_typer(tokens.app, name="tokens")

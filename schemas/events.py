@@ -87,13 +87,16 @@ class Return(msgspec.Struct, frozen=True, gc=False, tag_field="type", tag="retur
 
 
 class ItemAdded(msgspec.Struct, frozen=True, tag_field="type", tag="item_added"):
-    """A new item, its identifier already assigned under ``codebook_version`` by the one writer of the topic."""
+    """An item is new, has another title, or is gone; its identifier is assigned under ``codebook_version`` by the topic's
+    one writer.
+    """
 
     ts: Time
     item: Id
     title: str
-    sid: tuple[int, ...]
+    sid: tuple[int, ...]  #: empty: the item is removed
     codebook_version: str
+    freed: tuple[int, ...] = ()  #: the identifier that the item gives up with this; empty: none
     v: int = 1
 
 

@@ -60,7 +60,7 @@ class Parts:
         )
 
     def relevance_over(self, catalogue: Catalogue) -> RelevanceScorer:
-        """The run's scorer over its catalogue and the items appended to it since; itself when there are none.
+        """The run's scorer over its catalogue as it is now: items appended, titles changed; itself where neither happened.
 
         The new titles are embedded with an encoder of their own, because the shared one belongs to the model's thread.
 
@@ -68,11 +68,14 @@ class Parts:
             Unavailable, Corrupt: an artefact is missing or does not pass its check.
         """
         known = len(self.catalogue)
-        if len(catalogue) == known:
+        pairs = zip(self.catalogue.titles, catalogue.titles[:known], strict=True)
+        rows = [n for n, (before, now) in enumerate(pairs) if before != now]
+        rows += range(known, len(catalogue))
+        if not rows:
             return self.relevance
-        emb_ND = np.load(io.BytesIO(self.store.read("catalogue/embeddings.npy")))
-        more_MD = _encoder(self.reward).encode(catalogue.titles[known:])
-        emb_ND = np.concatenate([emb_ND, more_MD])
+        before_ND = np.load(io.BytesIO(self.store.read("catalogue/embeddings.npy")))
+        emb_ND = np.concatenate([before_ND, np.zeros((len(catalogue) - known, before_ND.shape[1]), before_ND.dtype)])
+        emb_ND[rows] = _encoder(self.reward).encode([catalogue.titles[row] for row in rows])
         return RelevanceScorer.load(self.store, self.relevance.version, catalogue, self.encoder, emb_ND)
 
     def engine(self, policy: Policy, manifest: Manifest, settings: EngineSettings, reward: RewardSettings) -> SearchEngine:

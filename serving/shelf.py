@@ -6,7 +6,7 @@ Immutable: adding an item makes a new shelf that shares what did not change. Let
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, TypeVar
@@ -20,7 +20,7 @@ from schemas.errors import Incompatible
 from schemas.events import ItemAdded
 from serving.exploration import KeyArray, item_keys
 from serving.filters import Facets
-from trainers.identifiers.trie import Trie
+from trainers.identifiers.trie import ABSENT, Trie
 
 BoolArray = NDArray[np.bool_]
 Made = TypeVar("Made")
@@ -86,9 +86,10 @@ class Shelf:
         return made
 
     def with_items(self, added: Sequence[ItemAdded]) -> Shelf:
-        """The shelf after these events; what it knows already with the same identifier changes nothing.
+        """The shelf after these events, of an item the last one; what it knows already in the same way changes nothing.
 
-        An unknown item is appended, available from its event's time. A known one takes the event's identifier.
+        An unknown item is appended, available from its event's time. A known one takes the event's identifier and title. An
+        event without an identifier removes its item: the row stays, but no identifier leads to it.
 
         Raises:
             Incompatible: an event's identifier belongs to another codebook.
@@ -99,16 +100,19 @@ class Shelf:
                     f"codebook of new item {event.item}", self.codebook_version, event.codebook_version,
                     "assign it again under the run's identifiers",
                 )  # fmt: skip
-        changed = {e.item: e for e in added if (row := self._row(e.item)) is None or not self._same(row, e)}
+        last = {event.item: event for event in added}
+        changed = [e for e in last.values() if not self._same(e)]
         if not changed:
             return self
-        fresh = [event for item, event in changed.items() if item not in self.catalogue.row]
-        known = [event for item, event in changed.items() if item in self.catalogue.row]
-        rows = [self.catalogue.row[event.item] for event in known] + list(range(len(self.trie), len(self.trie) + len(fresh)))
-        trie = self.trie.changed(rows, [event.sid for event in [*known, *fresh]])
+        row = self.catalogue.row
+        fresh = [event for event in changed if event.item not in row]
+        known = {row[event.item]: event for event in changed if event.item in row}
+        rows = [*known, *range(len(self.trie), len(self.trie) + len(fresh))]
+        gone = (ABSENT,) * self.trie.levels
+        trie = self.trie.changed(rows, [event.sid or gone for event in [*known.values(), *fresh]])
         return replace(
             self,
-            catalogue=_appended(self.catalogue, fresh),
+            catalogue=_appended(_retitled(self.catalogue, known), fresh),
             trie=trie if len(trie.changes) <= MERGE else trie.merged(),
             keys_N=np.concatenate([self.keys_N, item_keys([event.item for event in fresh])]),
             _kept=OrderedDict(),
@@ -129,11 +133,21 @@ class Shelf:
         """Times at which items in the trie appear, sorted."""
         return np.sort(self.catalogue.available_from_N)
 
-    def _row(self, item: str) -> int | None:
-        return self.catalogue.row.get(item)
+    def _same(self, event: ItemAdded) -> bool:
+        row = self.catalogue.row.get(event.item)
+        if row is None:
+            return not event.sid
+        if not event.sid:
+            return bool(self.trie.leaf_of([row])[0] < 0)
+        return tuple(self.trie.sids_NL[row].tolist()) == tuple(event.sid) and self.catalogue.titles[row] == event.title
 
-    def _same(self, row: int, event: ItemAdded) -> bool:
-        return tuple(self.trie.sids_NL[row].tolist()) == tuple(event.sid)
+
+def _retitled(catalogue: Catalogue, events: Mapping[int, ItemAdded]) -> Catalogue:
+    """With the titles of these rows' events; the catalogue itself where none differs."""
+    titles = {row: event.title for row, event in events.items() if event.sid and event.title != catalogue.titles[row]}
+    if not titles:
+        return catalogue
+    return replace(catalogue, titles=tuple(titles.get(row, title) for row, title in enumerate(catalogue.titles)))
 
 
 def _appended(catalogue: Catalogue, added: Sequence[ItemAdded]) -> Catalogue:

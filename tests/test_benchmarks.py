@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks import advantages, attribution, beam, common, preview, replay_files, trie
+from benchmarks import advantages, attribution, beam, common, identifiers, preview, replay_files, trie
 from benchmarks.attribution_peers import loop, rules, workload
 from benchmarks.attribution_peers.stage import Stage
 from benchmarks.attribution_peers.systems import System
@@ -59,6 +59,15 @@ def test_beam(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(case, "peer", beam.Case(2_000, 64, text=300, seed=2).peer)
     with pytest.raises(AssertionError, match="the two searches differ"):
         case.check()
+
+
+def test_identifiers(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The smallest build of all: three processes, then the races, whose codes agree."""
+    file, few = tmp_path / "identifiers.json", ["--vectors", "1200", "--width", "16", "--sample", "600", "--threads", "1"]
+    identifiers.main(["--quick", *few, "--json", str(file)])
+    cases = checked(file, "identifiers")
+    assert [case.split(",")[0] for case in cases] == ["encode 1.2k vectors", "assign a new item"]
+    assert "slope: encode" in capsys.readouterr().out
 
 
 def test_the_loop_by_hand() -> None:

@@ -140,3 +140,19 @@ def test_distance_by_hand() -> None:
 def test_tokens_carry_the_lexicon() -> None:
     """A phrase is its tokens joined by single spaces, so matching and storing agree."""
     assert tokens("Light  SWITCH") == ["light", "switch"]
+
+
+def test_every_type_comes_from_attributes_and_most_from_titles_alone() -> None:
+    """An attribute of each of the 18 types makes a phrase of it; words of titles give 15, all but brand, anchor and series,
+    of which only the shop can know."""
+    given = {kind.value: f"thing{chr(97 + n)}" for n, kind in enumerate(KeywordType)}
+    none = np.zeros(1, np.int64)
+    alone = Catalogue(("i",), ("x",), ("",), ("",), none.astype(np.float32), none, (given,))
+    assert {phrase.text: phrase.type for phrase in build_lexicon(alone).phrases if phrase.text in given.values()} == {
+        text: KeywordType(name) for name, text in given.items()
+    }
+    title = "red oak vintage waterproof kitchen kids camping 5 ft cheap dcd771c2 bestseller winter striped oddish lamp"
+    several = np.zeros(3, np.int64)
+    mined = Catalogue(("a", "b", "c"), (title,) * 3, ("",) * 3, ("",) * 3, several.astype(np.float32), several, ({},) * 3)
+    found = {phrase.type for phrase in build_lexicon(mined).phrases}
+    assert found == set(KeywordType) - {KeywordType.BRAND, KeywordType.ANCHOR, KeywordType.SERIES}

@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import msgspec
 import numpy as np
 import pytest
 
-from reward.settings import ServingScoreSettings
+from reward.settings import RewardSettings, ServingScoreSettings
 from reward.snapshot import PosteriorSnapshot
 from schemas.errors import Incompatible
 from schemas.events import SUPPORT_FLOOR, ItemAdded
 from schemas.weights import RewardWeights
 from serving.exploration import gumbel, item_keys
+from serving.parts import Parts, open_checkpoint
 from serving.requests import SearchAnswer, impression
+from serving.settings import EngineSettings
+from trainers.settings import LearnerSettings
+from trainers.state import Versions, load_state
 
-Shop = Any  # the fixture's class; conftest files are not importable by name
+Shop = Prepared = Any  # the fixture's class; conftest files are not importable by name
 
 
 def names(answer: SearchAnswer) -> list[str]:
@@ -169,9 +174,35 @@ def test_known_items_change_nothing_and_arrays_are_shared(shop: Shop) -> None:
     """An announced item that the catalogue already has is no new engine; another checkpoint shares shelf and trie."""
     engine = shop.engine(1)
     catalogue = shop.world.catalogue
-    known = ItemAdded(5, catalogue.items[3], "x", tuple(shop.identifiers.sids_NL[3].tolist()), shop.identifiers.version)
-    assert engine.with_items([known]) is engine
+    sid, version = tuple(shop.identifiers.sids_NL[3].tolist()), shop.identifiers.version
+    known = ItemAdded(5, catalogue.items[3], catalogue.titles[3], sid, version)
+    assert engine.with_items([known, ItemAdded(5, "never there", "", (), version)]) is engine
     assert engine.with_policy(shop.policy(2), "other").shelf is engine.shelf
+
+
+def test_removed_items_leave_the_trie_and_retitled_ones_move(
+    shop: Shop, prior: PosteriorSnapshot, weights: RewardWeights
+) -> None:
+    """A removed item is not shown, whatever is asked, until it comes back; one with another title is found under its new
+    identifier and title; of several events of an item the last counts; the others stay where they are."""
+    catalogue, end, version = shop.world.catalogue, shop.world.end_ms, shop.identifiers.version
+    engine, sid = shop.engine(1, exploration=0), tuple(shop.identifiers.sids_NL[0].tolist())
+    request = msgspec.structs.replace(shop.requests(1)[0], items=catalogue.items[:3], ts=end)
+    gone = ItemAdded(end, catalogue.items[0], catalogue.titles[0], (), version, sid)
+    without = engine.with_items([gone], lambda grown: shop.truth(grown))
+    assert sorted(names(without.answer([request], weights, prior)[0])) == sorted(catalogue.items[1:3])
+    assert without.shelf.sid_of(catalogue.items[0]) is None and without.with_items([gone]) is without
+    assert not without.shelf.trie.contains([sid])[0]
+    assert np.array_equal(without.shelf.trie.sids_NL[1:], engine.shelf.trie.sids_NL[1:])
+    back = ItemAdded(end, catalogue.items[0], catalogue.titles[0], sid, version)
+    moved = ItemAdded(end, catalogue.items[1], "now a green lamp", sid, version, tuple(shop.identifiers.sids_NL[1].tolist()))
+    again = without.with_items([back, gone, moved], lambda grown: shop.truth(grown))
+    (answer,) = again.answer([request], weights, prior)
+    shown = {item.item: item for item in answer.items}
+    assert set(shown) == set(catalogue.items[1:3])
+    assert (shown[catalogue.items[1]].sid, shown[catalogue.items[1]].title) == (sid, "now a green lamp")
+    both = without.with_items([gone, back], lambda grown: shop.truth(grown))
+    assert sorted(names(both.answer([request], weights, prior)[0])) == sorted(catalogue.items[:3])
 
 
 def test_foreign_codebooks_are_refused(shop: Shop) -> None:
@@ -183,3 +214,17 @@ def test_foreign_codebooks_are_refused(shop: Shop) -> None:
     foreign.codebook_version = "0ther"
     with pytest.raises(Incompatible, match="0ther"):
         engine.with_policy(foreign, "foreign")
+
+
+def test_after_a_rebuild_old_checkpoints_are_refused_by_name(shop: Shop, prepared: Prepared) -> None:
+    """Identifiers of which one differs are another version: neither server nor learner takes a checkpoint of the old ones."""
+    sids_NL = shop.identifiers.sids_NL.copy()
+    sids_NL[[0, 1]] = sids_NL[[1, 0]]
+    rebuilt, manifest = replace(shop.identifiers, sids_NL=sids_NL), prepared.promoted[0]
+    parts = replace(Parts.load(prepared.store, prepared.artefacts, RewardSettings()), identifiers=rebuilt)
+    policy, _ = open_checkpoint(prepared.store, manifest.checkpoint)
+    both = f"{rebuilt.version}.*{shop.identifiers.version}|{shop.identifiers.version}.*{rebuilt.version}"
+    with pytest.raises(Incompatible, match=both):
+        parts.engine(policy, manifest, EngineSettings(), RewardSettings())
+    with pytest.raises(Incompatible, match=f"{manifest.checkpoint}.*({both})"):
+        load_state(prepared.store, manifest, LearnerSettings(), Versions(manifest.relevance_version, rebuilt.version))

@@ -28,6 +28,7 @@ from schemas.posteriors import SnapshotPointer
 from schemas.topics import CLICKS, ITEMS, ORDERS, PROMOTED, SNAPSHOTS, WEIGHTS, Topic
 from schemas.weights import RewardWeights
 from tests.serving.logged import impressions
+from trainers.identifiers.life import Life
 
 Serve = Callable[..., AbstractContextManager[Any]]
 Shop = Any
@@ -248,6 +249,27 @@ def test_a_new_item_is_found_at_once(serve: Serve, shop: Shop, fresh_topics: Con
     (item,) = answer["items"]
     assert (item["item"], item["title"], tuple(item["sid"])) == ("brand-new", "a brand new lamp", sid)
     assert item["propensity"] == 1.0
+
+
+def test_an_item_moves_and_goes_while_it_is_served(
+    serve: Serve, shop: Shop, fresh_topics: Connections, send: Sender
+) -> None:
+    """As the identifiers' one writer publishes it: another title is shown under the new identifier, and scored by the new words;
+    a removed item is not found."""
+    ts, item, encoder = shop.world.end_ms, shop.world.catalogue.items[0], shop.encoder
+    life, title = Life(shop.identifiers, shop.world.catalogue), "a brand new title of a purple aquarium"
+    before = life.sid_of(item)
+    moved = life.put(item, title, encoder.encode([title])[0], ts)
+    gone = life.remove(shop.world.catalogue.items[1], ts)
+    assert moved is not None and gone is not None and moved.freed == before
+    with serve(fresh_topics) as server:
+        server.wait_ready()
+        params = {"q": title, "user": "ann", "items": ",".join(shop.world.catalogue.items[:2]), "ts": ts}
+        assert {found["item"] for found in server.search(**params).json()["items"]} == set(shop.world.catalogue.items[:2])
+        send(ITEMS, moved, gone)
+        answer = server.wait(lambda: server.search(**params), lambda r: len(r.json()["items"]) == 1).json()
+    (found,) = answer["items"]
+    assert (found["item"], found["title"], tuple(found["sid"])) == (item, title, moved.sid)
 
 
 def test_a_repeated_request_id_is_one_page_view(serve: Serve, shop: Shop, fresh_topics: Connections) -> None:

@@ -20,11 +20,14 @@ from reward.text import normalise
 from schemas.catalogue import Catalogue
 from schemas.errors import Corrupt, InvalidValue
 from schemas.store import Store
-from trainers.identifiers.assign import Assigner
+from trainers.identifiers.assign import Assigner, assign_all
+from trainers.identifiers.balanced import even_capacity
 from trainers.identifiers.codebook import Codebook, fit_codebook
-from trainers.identifiers.keywords import Encode, Enhancer, phrase_embeddings
+from trainers.identifiers.keywords import Encode, Enhanced, Enhancer, phrase_embeddings, phrase_matrix
+from trainers.identifiers.points import Picked, Points, Stacked, rows_of
 from trainers.identifiers.quality import Quality, measure
-from trainers.identifiers.settings import IdentifierSettings
+from trainers.identifiers.settings import RESIDUAL_LEVELS, IdentifierSettings
+from trainers.identifiers.sids import Sid
 from trainers.identifiers.trie import Trie
 
 FloatArray = NDArray[np.float32]
@@ -32,6 +35,8 @@ Codes = NDArray[np.int32]
 Progress = Callable[[str, float], None]  #: (what is being done, share done so far)
 
 FOLDER = "identifiers"
+#: Most items that are kept out of the fit.
+RESERVE = 5_000
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,6 +47,7 @@ class Identifiers:
     enhancer: Enhancer
     sids_NL: Codes
     quality: Quality
+    known_N: NDArray[np.bool_]  #: items that the codebook was fitted for; the others were assigned like any new item
     share_equal_texts: bool = False
 
     @cached_property
@@ -68,9 +74,9 @@ class Identifiers:
 
     def assigner(self, catalogue: Catalogue) -> Assigner:
         """For items that are new to this artefact; it knows all identifiers already given."""
-        return Assigner.of(self.codebook, self.sids_NL, item_texts(catalogue), self.share_equal_texts)
+        return Assigner(self.codebook, self.share_equal_texts, self.sids_NL, item_text(catalogue))
 
-    def assign_new(self, assigner: Assigner, title: str, emb_D: FloatArray) -> tuple[int, ...]:
+    def assign_new(self, assigner: Assigner, title: str, emb_D: FloatArray) -> Sid:
         """The identifier of a new item from its title's embedding; no other item's changes."""
         return assigner.assign(self.enhancer.enhance([title], emb_D[None, :])[0], normalise(title))
 
@@ -80,7 +86,7 @@ class Identifiers:
         store.write(f"{folder}/codebook.npz", self.codebook.to_bytes())
         store.write(f"{folder}/lexicon.json", self.enhancer.lexicon.to_bytes())
         arrays = io.BytesIO()
-        np.savez(arrays, allow_pickle=False, sids=self.sids_NL, phrases=self.enhancer.phrase_emb_KD)
+        np.savez(arrays, allow_pickle=False, sids=self.sids_NL, phrases=self.enhancer.phrase_emb_KD, known=self.known_N)
         store.write(f"{folder}/arrays.npz", arrays.getvalue())
         summary = Summary(self.version, self.level_sizes, self.enhancer.share, self.share_equal_texts, self.quality)
         store.write(f"{folder}/summary.json", msgspec.json.encode(summary))
@@ -100,8 +106,9 @@ class Identifiers:
         with np.load(io.BytesIO(store.read(f"{folder}/arrays.npz")), allow_pickle=False) as arrays:
             enhancer = Enhancer(lexicon, arrays["phrases"], summary.keyword_share)
             sids_NL = arrays["sids"]
+            known_N = arrays["known"] if "known" in arrays else np.ones(len(sids_NL), np.bool_)
         codebook = Codebook.from_bytes(store.read(f"{folder}/codebook.npz"))
-        loaded = cls(codebook, enhancer, sids_NL, summary.quality, summary.share_equal_texts)
+        loaded = cls(codebook, enhancer, sids_NL, summary.quality, known_N, summary.share_equal_texts)
         if loaded.version != version:
             raise Corrupt(f"{store.url}/{folder}", f"content is version {loaded.version}", "rebuild the identifiers")
         return loaded
@@ -118,16 +125,16 @@ class Summary(msgspec.Struct, frozen=True):
     v: int = 1
 
 
-def item_texts(catalogue: Catalogue) -> list[str]:
-    """The text that decides whether two items may share an identifier."""
-    return [normalise(title) for title in catalogue.titles]
+def item_text(catalogue: Catalogue) -> Callable[[int], str]:
+    """Row to the text that decides whether two items may share an identifier."""
+    return lambda row: normalise(catalogue.titles[row])
 
 
 def build_identifiers(
     catalogue: Catalogue,
-    item_emb_ND: FloatArray,
+    item_emb_ND: Points,
     queries: Sequence[str],
-    query_emb_MD: FloatArray,
+    query_emb_MD: Points,
     settings: IdentifierSettings | None = None,
     *,
     seed: int = 0,
@@ -139,7 +146,7 @@ def build_identifiers(
 
     Args:
         catalogue: N items.
-        item_emb_ND: unit embeddings of the titles.
+        item_emb_ND: unit embeddings of the titles; a memory-mapped file is read in blocks, some three times.
         queries: M texts of past queries, may be empty.
         query_emb_MD: their unit embeddings.
         settings: defaults if None.
@@ -154,51 +161,61 @@ def build_identifiers(
     """
     settings = settings or IdentifierSettings()
     tell = progress or (lambda stage, share: None)
-    if len(item_emb_ND) != len(catalogue) or len(query_emb_MD) != len(queries):
-        shapes = f"{len(item_emb_ND)} items, {len(query_emb_MD)} queries"
+    if item_emb_ND.shape[0] != len(catalogue) or query_emb_MD.shape[0] != len(queries):
+        shapes = f"{item_emb_ND.shape[0]} items, {query_emb_MD.shape[0]} queries"
         raise InvalidValue("embeddings", shapes, f"{len(catalogue)} and {len(queries)} rows", "embed what you pass")
     known_N = catalogue.available_from_N <= known_ms
     if not known_N.any():
         raise InvalidValue("known_ms", known_ms, "at or after some item's available_from", "start after the first item")
     tell("keywords", 0.0)
-    known = catalogue if known_N.all() else _subset(catalogue, np.flatnonzero(known_N))
-    lexicon = build_lexicon(known)
-    phrases = phrase_embeddings(lexicon, known.titles, item_emb_ND[known_N], encode)
+    lexicon = build_lexicon(catalogue if known_N.all() else _subset(catalogue, np.flatnonzero(known_N)))
+    tell("keywords", 0.1)
+    holds_NK, rows = phrase_matrix(lexicon, catalogue.titles), np.flatnonzero(known_N)
+    phrases = phrase_embeddings(lexicon, holds_NK[rows], Picked(item_emb_ND, rows), encode)
     enhancer = Enhancer(lexicon, phrases, settings.keyword_share)
-    item_ND = enhancer.enhance(catalogue.titles, item_emb_ND)
-    query_MD = enhancer.enhance(queries, np.asarray(query_emb_MD, dtype=np.float32).reshape(len(queries), item_ND.shape[1]))
-    tell("codebook", 0.3)
-    codebook, codes_NL = _fit(item_ND, known_N, query_MD, settings, seed)
-    tell("identifiers", 0.8)
-    assigner = Assigner(codebook, settings.share_equal_texts)
-    order = np.concatenate([np.flatnonzero(known_N), np.flatnonzero(~known_N)])  # who was there first keeps its code
-    texts = item_texts(catalogue)
+    items = Enhanced(enhancer, holds_NK, item_emb_ND)
+    asked = Enhanced(enhancer, phrase_matrix(lexicon, queries), query_emb_MD)
+    tell("codebook", 0.2)
+    codebook, codes_NL, reserve = _fit(items, rows, asked, settings, seed, tell)
+    tell("identifiers", 0.9)
+    order = np.concatenate([rows, np.flatnonzero(~known_N)])  # who was there first keeps its code
+    text = item_text(catalogue)
     sids_NL = np.empty_like(codes_NL)
-    sids_NL[order] = assigner.assign_all(item_ND[order], [texts[row] for row in order], codes_NL[order])
-    error = float(((item_ND - codebook.decode(sids_NL)) ** 2).sum(axis=1).mean())
+    sids_NL[order], moved = assign_all(
+        codebook, Picked(items, order), codes_NL[order], lambda at: text(int(order[at])), settings.share_equal_texts
+    )
+    error = codebook.error(items, sids_NL)
     tell("identifiers", 1.0)
-    quality = measure(sids_NL, codebook.level_sizes, assigner.moved, error)
-    return Identifiers(codebook, enhancer, sids_NL, quality, settings.share_equal_texts)
+    seen, unseen = (float(error[part].mean()) for part in (rows, reserve if len(reserve) else rows))
+    quality = measure(sids_NL, codebook.level_sizes, moved, seen, unseen)
+    return Identifiers(codebook, enhancer, sids_NL, quality, known_N, settings.share_equal_texts)
 
 
 def _fit(
-    item_ND: FloatArray, known_N: NDArray[np.bool_], query_MD: FloatArray, settings: IdentifierSettings, seed: int
-) -> tuple[Codebook, Codes]:
-    """The codebook on (a sample of) known items and queries, and the codes of all items.
+    items: Points, known: NDArray[np.int64], asked: Points, settings: IdentifierSettings, seed: int, tell: Progress
+) -> tuple[Codebook, Codes, NDArray[np.int64]]:
+    """The codebook on (a sample of) known items and queries, the codes of all items, and the rows that the fit did not see.
 
-    An item that the fit saw keeps the level-3 cell that the capacity gave it; every other takes the nearest.
+    One known item in twenty is kept out of the fit (of large catalogues `RESERVE`), so that the error of items to come is
+    known from the start: `trainers.identifiers.drift` needs it.
+
+    The capacity of level 3 holds for all known items and queries together, sample or not; an item that comes later takes
+    the nearest cell, as a query does.
     """
-    rows = np.flatnonzero(known_N)
-    points_ND = np.concatenate([item_ND[rows], query_MD])
-    fitted = np.arange(len(points_ND))
-    if len(points_ND) > settings.max_training_points:
-        random = np.random.default_rng(seed)
-        fitted = np.sort(random.choice(len(points_ND), settings.max_training_points, replace=False))
-    codebook, fitted_codes = fit_codebook(points_ND[fitted], settings.sizes(len(rows)), settings, seed)
-    codes_NL = codebook.encode(item_ND)
-    items = fitted < len(rows)
-    codes_NL[rows[fitted[items]]] = fitted_codes[items]
-    return codebook, codes_NL
+    points = Stacked(Picked(items, known), asked) if asked.shape[0] else Picked(items, known)
+    count, random = points.shape[0], np.random.default_rng(seed)
+    reserve = np.sort(random.choice(len(known), min(len(known) // 20, RESERVE), replace=False))
+    fitted = np.setdiff1d(np.arange(count), reserve, assume_unique=True)
+    if len(fitted) > settings.max_training_points:
+        fitted = np.sort(random.choice(fitted, settings.max_training_points, replace=False))
+    codebook = fit_codebook(rows_of(points, fitted), settings.sizes(len(known)), settings, seed)
+    tell("codes", 0.7)
+    codes_NL = np.empty((items.shape[0], len(codebook.level_sizes)), dtype=np.int32)
+    capacity = even_capacity(count, codebook.level_sizes[RESIDUAL_LEVELS - 1], settings.capacity_slack)
+    codes_NL[known] = codebook.encode_within(points, capacity)[: len(known)]
+    later = np.setdiff1d(np.arange(len(codes_NL)), known, assume_unique=True)
+    codes_NL[later] = codebook.encode(Picked(items, later))
+    return codebook, codes_NL, known[reserve]
 
 
 def _subset(catalogue: Catalogue, rows: NDArray[np.int64]) -> Catalogue:

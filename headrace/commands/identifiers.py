@@ -1,0 +1,273 @@
+"""`headrace identifiers`: built, judged, compared, and kept in step with the catalogue."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.table import Table
+from rich.tree import Tree
+
+from headrace.commands.common import JsonOption, RunOption, console, emit
+from headrace.commands.identifier_tables import comparison_table, grow, quality_table, sid_text
+from headrace.commands.watching import watched
+
+if TYPE_CHECKING:
+    from headrace.identifier_data import Source
+    from headrace.identifier_work import Place
+    from trainers.identifiers.settings import IdentifierSettings
+
+app = typer.Typer(help="Build the identifiers of a catalogue, judge them, and give new and changed items theirs.")
+
+DataOption = Annotated[
+    str, typer.Option("--data", help="`shop`, a folder with data, or a catalogue file (parquet); default: the run's data.")
+]
+StoreOption = Annotated[
+    str, typer.Option("--store", help="Artefact store (fsspec URL) that belongs to no run; default with --data: ./store.")
+]
+VersionOption = Annotated[str, typer.Option("--version", help="A version in the store; default: the one in force.")]
+ItemsOption = Annotated[int | None, typer.Option("--items", min=100, help="Items of the built-in shop.", show_default=False)]
+SizesOption = Annotated[
+    str, typer.Option("--sizes", help="Codes of the 5 levels, as 256/64/32/128/128; default: from the number of items.")
+]
+
+
+@app.command()
+def build(
+    data: DataOption = "",
+    store: StoreOption = "",
+    items: ItemsOption = None,
+    sizes: SizesOption = "",
+    seed: Annotated[int | None, typer.Option("--seed", min=0, help="Seed of the codebooks; default: the run's.")] = None,
+    replaces: Annotated[
+        str, typer.Option("--replaces", help="A version of the same store: also write the mapping from its identifiers.")
+    ] = "",
+    run: RunOption = None,
+    json: JsonOption = None,
+) -> None:
+    """Embed a catalogue and its queries, build identifiers, and keep them in the store as a new version.
+
+    They are not in force: a policy has to be trained with them, which `headrace prepare` does for a new run.
+    """
+    from headrace.identifier_work import build as work
+
+    source, place, settings, number = _opened(data, store, items, sizes, seed, run)
+    with watched("Embedding, then fitting") as tell:
+        built = work(source, place, settings, number, replaces, tell)
+    quality_table([(built.version, built.summary)])
+    console.print(f"version {built.version} in {built.store}")
+    if built.mapping:
+        console.print(f"{built.moved:.1%} of the items have another identifier than under {replaces}: {built.mapping}")
+    emit(built, json)
+
+
+@app.command()
+def show(version: VersionOption = "", store: StoreOption = "", run: RunOption = None, json: JsonOption = None) -> None:
+    """Show the versions of a store: level sizes, items with an identifier of their own (ICR), use of the codebooks (CUR)."""
+    from schemas.artefacts import PATH, Artefacts
+    from schemas.errors import Unavailable
+    from trainers.identifiers.build import FOLDER, Identifiers
+
+    place = _place(store, run)
+    versions = [version] if version else place.store.names(FOLDER)
+    if not versions:
+        raise Unavailable(f"identifiers in {place.store.url}", "none found", "make some with `headrace identifiers build`")
+    found = {}
+    for name in versions:
+        made = Identifiers.load(place.store, name)
+        found[name] = {"level_sizes": made.level_sizes, "quality": made.quality}
+    quality_table(list(found.items()))
+    active = Artefacts.load(place.store).identifiers if place.store.exists(PATH) else ""
+    if active in found:
+        console.print(f"{active} is in force")
+    emit({"active": active, "versions": found}, json)
+
+
+@app.command()
+def assign(
+    changes: Annotated[
+        Path | None,
+        typer.Argument(
+            help='JSON lines, {"item", "title"} or {"item", "removed": true}; or use the options below.',
+            exists=True,
+            dir_okay=False,
+            show_default=False,
+        ),
+    ] = None,
+    item: Annotated[str, typer.Option("--item", help="One item: with --title new or retitled, with --remove gone.")] = "",
+    title: Annotated[str, typer.Option("--title", help="Its title.")] = "",
+    remove: Annotated[bool, typer.Option("--remove", help="It is removed.")] = False,
+    at: Annotated[
+        int | None, typer.Option("--at", min=0, help="Event time of the change, ms; default: now.", show_default=False)
+    ] = None,
+    version: VersionOption = "",
+    store: StoreOption = "",
+    run: RunOption = None,
+    json: JsonOption = None,
+) -> None:
+    """Give new items an identifier, retitled ones another, and free those of removed ones; no other item's changes.
+
+    With a run, which must be up, every change is published and served at once. With --store it is kept beside the version.
+    One at a time: two writers could give the same identifier twice.
+    """  # fmt: skip
+    import time
+
+    import msgspec
+
+    from headrace.identifier_work import Change, choose
+    from headrace.identifier_work import assign as work
+    from schemas.errors import InvalidRequest
+
+    if bool(changes) == bool(item):
+        raise InvalidRequest("changes", "both or neither", "a file, or --item", "name one of them")
+    try:
+        asked = msgspec.json.Decoder(Change).decode_lines(changes.read_bytes()) if changes else [Change(item, title, remove)]
+    except (msgspec.DecodeError, msgspec.ValidationError) as error:
+        raise InvalidRequest(
+            f"changes in {changes}", str(error), "JSON lines of item and title or removed", "correct it"
+        ) from error
+    place = _place(store, run, live=not store)
+    with watched("Embedding") as tell:
+        given = work(place, choose(place, version), asked, int(time.time() * 1000) if at is None else at, tell)
+    table = Table("item", "identifier", "freed", "title")
+    for record in given.records:
+        table.add_row(record.item, sid_text(record.sid) or "removed", sid_text(record.freed), record.title)
+    console.print(table)
+    console.print(f"{len(given.records)} changes in {given.published}, {given.unchanged} without effect")
+    emit(given, json)
+
+
+@app.command()
+def inspect(
+    query: Annotated[str, typer.Argument(help="What somebody searches for.")],
+    breadth: Annotated[int, typer.Option("--breadth", min=1, max=100, help="Cells drawn at each level.")] = 4,
+    titles: Annotated[int, typer.Option("--titles", min=0, max=100, help="Titles of a cell.")] = 3,
+    version: VersionOption = "",
+    store: StoreOption = "",
+    run: RunOption = None,
+    json: JsonOption = None,
+) -> None:
+    """Draw the tree of identifiers around a query: nearest cells first, with how many items they hold and their titles."""
+    from headrace.identifier_work import choose, encoder_of, open_life
+    from schemas.errors import InvalidRequest
+    from trainers.identifiers.neighbourhood import neighbourhood
+
+    if not query.strip():
+        raise InvalidRequest("query", query, "a text that is not empty", "say what is searched for")
+    place = _place(store, run)
+    life = open_life(place, choose(place, version))
+    made = life.identifiers
+    emb_1D = made.enhancer.enhance([query], encoder_of(place.settings).encode([query]))
+    sids_NL, names = life.present()
+    root = neighbourhood(made.codebook, emb_1D[0], sids_NL, names, breadth, titles)
+    own = tuple(made.codebook.encode(emb_1D)[0].tolist())
+    keywords = ", ".join(f"{phrase.text} ({phrase.type})" for phrase in made.enhancer.lexicon.keywords(query)) or "none"
+    tree = Tree(f"[bold]{query}[/]  {sid_text(own)}  keywords: {keywords}  ({root.items} items)")
+    grow(tree, root)
+    console.print(tree)
+    console.print("● on the query's own path")
+    emit({"query": query, "sid": own, "keywords": keywords, "tree": root}, json)
+
+
+@app.command()
+def compare(
+    data: DataOption = "",
+    store: StoreOption = "",
+    items: ItemsOption = None,
+    sizes: SizesOption = "",
+    seeds: Annotated[int, typer.Option("--seeds", min=1, max=20, help="Seeds that every method is fitted with.")] = 3,
+    budget: Annotated[int, typer.Option("--budget", min=1, help="Candidates of a query.")] = 100,
+    vae_steps: Annotated[int, typer.Option("--vae-steps", min=1, help="Updates of the RQ-VAE.")] = 4_000,
+    seed: Annotated[int | None, typer.Option("--seed", min=0, help="First seed; default: the run's.")] = None,
+    run: RunOption = None,
+    json: JsonOption = None,
+) -> None:
+    """Fit our identifiers, ours without keywords, plain RQ k-means and RQ-VAE, and measure them side by side.
+
+    Recall: items are ranked by the length of the prefix that they share with the query's identifier, equal ones in random
+    order; the share of a query's clicked items among the first --budget, in expectation, mean over queries and seeds.
+    """
+    from headrace.identifier_comparison import Embedded
+    from headrace.identifier_comparison import compare as work
+    from headrace.identifier_work import embed, encoder_of
+    from headrace.relevance_work import embedded
+    from trainers.identifiers.rqvae import RqVaeSettings
+
+    source, place, settings, number = _opened(data, store, items, sizes, seed, run)
+    encoder = encoder_of(place.settings)
+    with watched("Embedding") as tell:
+        emb = Embedded(embedded(source.catalogue, encoder, place.store, tell), embed(encoder, source.queries, tell))
+    with watched("Fitting") as tell:
+        found = work(source, emb, settings, RqVaeSettings(steps=vae_steps), range(number, number + seeds), budget, tell)
+    comparison_table(found)
+    emit(found, json)
+
+
+@app.command()
+def drift(version: VersionOption = "", store: StoreOption = "", run: RunOption = None, json: JsonOption = None) -> None:
+    """Say whether the codebook still fits the items that came after it, and which bound says no."""
+    from headrace.identifier_work import choose, drift_of
+    from trainers.identifiers.drift import DriftBounds
+
+    place = _place(store, run)
+    name = choose(place, version)
+    with watched("Embedding") as tell:
+        found = drift_of(place, name, DriftBounds(), tell)
+    table = Table("", "fitted, or expected", "new", title=f"Codebook {name}")
+    table.add_row("items", str(found.fitted), str(found.new))
+    table.add_row("error", f"{found.error_expected:.4f}", f"{found.error_new:.4f}")
+    table.add_row("in rare cells", f"{found.rare_expected:.1%}", f"{found.rare_new:.1%}")
+    for level, (expected, used) in enumerate(zip(found.use_expected, found.use_new, strict=True), start=1):
+        table.add_row(f"codes of level {level} in use", f"{expected:.0f}", str(used))
+    console.print(table)
+    for reason in found.reasons:
+        console.print(reason)
+    verdict = "rebuild due" if found.rebuild_due else "no rebuild due" if found.judged else "too few new items to judge by"
+    console.print(f"[bold]{verdict}[/]")
+    emit({"version": name, "verdict": verdict, "drift": found}, json)
+
+
+def _place(store: str, run: Path | None, *, live: bool = False) -> Place:
+    """The store that was named, else the run's, with its broker while it is up; ``live``: it has to be."""
+    from headrace.commands.common import open_live_run, open_run, stopped
+    from headrace.identifier_work import Place
+    from headrace.settings import load_settings
+    from schemas.store import Store
+
+    if store:
+        return Place(Store(store), load_settings(), None)
+    folder, settings = open_live_run(run) if live else open_run(run)
+    return Place(Store(settings.store), settings, None if stopped(folder, settings) else settings.connections)
+
+
+def _opened(
+    data: str, store: str, items: int | None, sizes: str, seed: int | None, run: Path | None
+) -> tuple[Source, Place, IdentifierSettings, int]:
+    """Source, place, settings and seed of a command that fits."""
+    import time
+
+    from headrace.identifier_data import open_source
+    from headrace.identifier_work import Place
+    from headrace.settings import load_settings
+    from schemas.errors import InvalidRequest
+    from schemas.store import Store
+    from trainers.identifiers.settings import IdentifierSettings
+
+    if (store or items) and not data:
+        raise InvalidRequest("--data", data, "given with --store and --items", "name the data, or leave both out")
+    if data:
+        settings = load_settings()
+        place = Place(Store(store or settings.store or "store"), settings, None)
+    else:
+        place = _place("", run)
+        settings = place.settings
+    number = settings.seed if seed is None else seed
+    now_ms, shop = settings.now_ms or int(time.time() * 1000), number if data else settings.seed  # a run's shop is its own
+    how = settings.trainers.identifiers
+    if sizes:
+        try:
+            how = IdentifierSettings.model_validate(how.model_dump() | {"level_sizes": tuple(map(int, sizes.split("/")))})
+        except ValueError as error:
+            raise InvalidRequest("--sizes", sizes, "5 numbers from 1 to 65536 with / between", "correct it") from error
+    return open_source(data or settings.data, settings, now_ms, shop, items), place, how, number

@@ -1,0 +1,165 @@
+"""`headrace identifiers` as it is typed: on a folder with a log, on a catalogue file, on a run that is up."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from typer.testing import CliRunner, Result
+
+from headrace.cli import app
+from headrace.folder import RunFolder
+from headrace.identifier_data import open_source
+from headrace.settings import load_settings
+from schemas.artefacts import Artefacts
+from schemas.catalogue import Catalogue
+from schemas.connections import Connections
+from schemas.errors import InvalidData, InvalidRequest, InvalidSetting, Unavailable
+from schemas.events import ItemAdded
+from schemas.store import Store
+from schemas.topics import ITEMS
+from trainers.identifiers.build import Identifiers
+from trainers.identifiers.mapping import Mapping
+from trainers.journal import read_topic
+
+KINDS, COLOURS = ("hammer", "kettle", "lamp", "saw", "boot", "desk"), ("red", "blue", "green", "black", "white")
+KINDS_COLOURS = [(kind, colour) for kind in KINDS for colour in COLOURS]
+
+
+def headrace(*words: object) -> Result:
+    return CliRunner().invoke(app, ["identifiers", *map(str, words)])
+
+
+def result(folder: Path, *words: object) -> dict[str, object]:
+    """What the command writes as JSON; it must end well."""
+    file = folder / "out.json"
+    done = headrace(*words, "--json", file)
+    assert done.exit_code == 0, (done.output, done.exception)
+    return {**json.loads(file.read_text()), "printed": done.output}
+
+
+@pytest.fixture
+def shop(tmp_path: Path) -> Path:
+    """Tables and a log: who asks for a thing clicks things of its kind."""
+    folder = tmp_path / "mine"
+    (folder / "stream").mkdir(parents=True)
+    items = {"item_id": [f"i{n}" for n in range(60)], "title": [f"{c} {k} v{s}" for s in (1, 2) for k, c in KINDS_COLOURS]}
+    queries = {"query_id": list(range(30)), "query": [f"{colour} {kind}" for kind, colour in KINDS_COLOURS]}
+    judgments = {"query_id": [0], "item_id": ["i0"], "tier": [3]}
+    for name, table in (("items", items), ("queries", queries), ("judgments", judgments)):
+        pq.write_table(pa.table(table), folder / f"{name}.parquet")
+    lines = []
+    for query in range(30):
+        shown = [f"i{n}" for n in (query, query + 30, (query + 7) % 60)]
+        lines.append({"type": "impression", "ts": 1000 + query, "imp": query, "user": 1, "query_id": query, "items": shown})
+        lines += [{"type": "click", "ts": 1001 + query, "imp": query, "user": 1, "item": item} for item in shown[:2]]
+    (folder / "stream" / "events.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return folder
+
+
+def test_build_show_inspect_assign_drift_and_rebuild(shop: Path, tmp_path: Path) -> None:
+    """One store from the first build to the mapping: changes are remembered beside the version, and the mapping knows them."""
+    where = ("--store", tmp_path / "store")
+    built = result(tmp_path, "build", "--data", shop, *where, "--seed", 1)
+    store, version = Store(str(tmp_path / "store")), built["version"]
+    made = Identifiers.load(store, version)
+    assert built["summary"]["quality"]["icr"] == 1 and len(made.sids_NL) == 60 and made.known_N.all()
+    assert version in headrace("show", *where).output
+    tree = result(tmp_path, "inspect", "red hammer", *where, "--breadth", 2)
+    assert tree["sid"] == made.query_sids(["red hammer"], _embed(["red hammer"]))[0].tolist()
+    assert tree["tree"]["items"] == 60 and "hammer" in tree["printed"] and "●" in tree["printed"]
+
+    changes = tmp_path / "changes.jsonl"
+    changes.write_text('{"item": "new", "title": "purple hammer"}\n{"item": "i1", "removed": true}\n'
+                       '{"item": "i0", "title": "red hammer v1"}\n{"item": "i2", "title": "green violin"}\n')  # fmt: skip
+    given = result(tmp_path, "assign", changes, *where, "--at", 77)
+    records = [msgspec.convert(record, ItemAdded) for record in given["records"]]
+    assert [(r.item, r.ts, bool(r.sid), bool(r.freed)) for r in records] == [
+        ("new", 77, True, False), ("i1", 77, False, True), ("i2", 77, True, True),
+    ]  # fmt: skip
+    assert given["unchanged"] == 1
+    one = result(tmp_path, "assign", "--item", "new2", "--title", "purple hammer", *where)
+    assert one["records"][0]["sid"] != list(records[0].sid)  # the first is remembered
+    assert result(tmp_path, "inspect", "purple hammer", *where)["tree"]["items"] == 61
+    assert result(tmp_path, "drift", *where)["verdict"] == "too few new items to judge by"
+
+    again = result(tmp_path, "build", "--data", shop, *where, "--seed", 2, "--replaces", version)
+    mapping = Mapping.load(store, version, again["version"])
+    old = dict(zip(mapping.items, mapping.old, strict=True))
+    assert (old["i1"], old["i2"], old["new"]) == ((), records[2].sid, records[0].sid)
+    assert old["i5"] == tuple(made.sids_NL[5].tolist()) and mapping.items[60:] == ("new", "new2")
+    with pytest.raises(Unavailable, match="--version"):
+        raise headrace("inspect", "red hammer", *where).exception or AssertionError
+
+
+def test_compare_puts_every_method_under_the_same_measure(shop: Path, tmp_path: Path) -> None:
+    """Clicks come from the log; every query clicked two items; recall lies in [0, 1] and ours gains nothing on itself."""
+    words = ("--store", tmp_path / "store", "--seeds", 2, "--budget", 5, "--vae-steps", 5, "--sizes", "8/4/4/4/4")
+    found = result(tmp_path, "compare", "--data", shop, *words)
+    assert (found["queries"], found["clicked"], found["level_sizes"]) == (30, 60, [8, 4, 4, 4, 4])
+    by_name = {row["method"]: row for row in found["methods"]}
+    assert list(by_name) == ["ours", "without keywords", "RQ k-means", "RQ-VAE"]
+    assert all(0 <= row["interval"][0] <= row["recall"] <= row["interval"][1] <= 1 for row in by_name.values())
+    assert all(len(row["recall_of_seeds"]) == 2 for row in by_name.values())
+    assert by_name["ours"]["gain"] == 0 and by_name["ours"]["icr"] == 1
+    assert by_name["RQ-VAE"]["gain"] == pytest.approx(by_name["ours"]["recall"] - by_name["RQ-VAE"]["recall"])
+    assert found["wins"] == max(by_name, key=lambda name: by_name[name]["recall"])
+
+
+def test_a_catalogue_file_will_do_and_what_cannot_be_is_refused(tmp_path: Path) -> None:
+    """A file in the store's own form, without queries or clicks; wrong words end with what would be right."""
+    none = np.zeros(3, np.int64)
+    catalogue = Catalogue(
+        ("a", "b", "c"), ("red lamp", "blue lamp", "saw"), ("",) * 3, ("",) * 3, none.astype(np.float32), none, ({},) * 3
+    )
+    catalogue.save(Store(str(tmp_path)), "mine.parquet")
+    source = open_source(str(tmp_path / "mine.parquet"), load_settings(), 0, 1)
+    assert (source.name, source.catalogue.titles, source.queries, source.clicks) == ("mine", catalogue.titles, (), {})
+    where = ("--store", tmp_path / "store")
+    assert result(tmp_path, "build", "--data", tmp_path / "mine.parquet", *where)["summary"]["quality"]["items"] == 3
+
+    def refused(kind: type[Exception], match: str, *words: object) -> None:
+        with pytest.raises(kind, match=match):
+            raise headrace(*words).exception or AssertionError
+
+    refused(InvalidRequest, "5 numbers", "build", "--data", tmp_path / "mine.parquet", *where, "--sizes", "4/4")
+    refused(InvalidRequest, "name the data", "build", *where)
+    refused(InvalidData, "clicks", "compare", "--data", tmp_path / "mine.parquet", *where)
+    refused(InvalidRequest, "a file, or --item", "assign", *where)
+    refused(InvalidRequest, "a title, or removed", "assign", "--item", "x", *where)
+    refused(InvalidRequest, "not empty", "inspect", "  ", *where)
+    refused(Unavailable, "nowhere", "inspect", "lamp", "--version", "nowhere", *where)
+    refused(Unavailable, "identifiers build", "show", "--store", tmp_path / "empty")
+    (tmp_path / "wrong.jsonl").write_text('{"item": "a", "name": "b"}')
+    refused(InvalidRequest, "name", "assign", tmp_path / "wrong.jsonl", *where)
+    Catalogue((), (), (), (), none[:0].astype(np.float32), none[:0], ()).save(Store(str(tmp_path)), "empty.parquet")
+    refused(InvalidSetting, "at least one item", "build", "--data", tmp_path / "empty.parquet", *where)
+
+
+def test_a_live_run_is_written_to_its_topic(shop: Path, tmp_path: Path, fresh_topics: Connections) -> None:
+    """What is assigned is in the topic that servers follow, under the run's version; the next writer has read it."""
+    folder = RunFolder(tmp_path / "run")
+    folder.create()
+    folder.save(load_settings(data=str(shop), store=str(folder.store), kafka=fresh_topics.kafka))
+    built = result(tmp_path, "build", "--data", shop, "--store", folder.store, "--seed", 1)
+    Artefacts(identifiers=built["version"]).save(Store(str(folder.store)))
+    first = result(tmp_path, "assign", "--item", "new", "--title", "purple hammer", "--run", folder.root)
+    second = result(tmp_path, "assign", "--item", "new2", "--title", "purple hammer", "--run", folder.root)
+    assert first["published"] == ITEMS.name
+    records = read_topic(fresh_topics, ITEMS)
+    assert [(r.item, r.codebook_version) for r in records] == [("new", built["version"]), ("new2", built["version"])]
+    assert records[0].sid != records[1].sid and [first["records"][0]["sid"], second["records"][0]["sid"]] == [
+        list(record.sid) for record in records
+    ]
+    assert result(tmp_path, "inspect", "hammer", "--run", folder.root)["tree"]["items"] == 62
+
+
+def _embed(texts: list[str]) -> np.ndarray:
+    from reward.encoder import SentenceEncoder
+
+    return SentenceEncoder().encode(texts)

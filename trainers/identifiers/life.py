@@ -1,0 +1,114 @@
+"""The life of identifiers after the build: items come, get other titles, and go; every change is one record.
+
+Nobody else's identifier ever changes. The codebook stays as it is; `trainers.identifiers.drift` says when it no longer
+fits. There is one writer: it knows every identifier in use, because it has seen every record.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from reward.text import normalise
+from schemas.catalogue import Catalogue
+from schemas.errors import Incompatible, InvalidValue
+from schemas.events import ItemAdded
+from trainers.identifiers.build import Identifiers
+from trainers.identifiers.sids import Sid
+
+
+class Life:
+    """The present identifier and title of every item: those of the artefact, and what became of them since."""
+
+    def __init__(self, identifiers: Identifiers, catalogue: Catalogue) -> None:
+        """Raises Incompatible when the catalogue has another number of items than the identifiers."""
+        if len(catalogue) != len(identifiers.sids_NL):
+            raise Incompatible(
+                "items of the identifiers",
+                len(catalogue),
+                len(identifiers.sids_NL),
+                "name the catalogue they were built for",
+            )
+        self.identifiers, self._catalogue = identifiers, catalogue
+        self._assigner = identifiers.assigner(catalogue)
+        self._now: dict[str, tuple[Sid, str]] = {}  # items that changed: identifier (empty: gone) and title
+
+    def sid_of(self, item: str) -> Sid:
+        """The item's identifier; empty if it has none."""
+        if item in self._now:
+            return self._now[item][0]
+        row = self._catalogue.row.get(item)
+        return () if row is None else tuple(self.identifiers.sids_NL[row].tolist())
+
+    def title_of(self, item: str) -> str:
+        """The item's title; empty if it is not known."""
+        if item in self._now:
+            return self._now[item][1]
+        row = self._catalogue.row.get(item)
+        return "" if row is None else self._catalogue.titles[row]
+
+    def changed(self) -> dict[str, Sid]:
+        """Items that came, moved or went since the build, with their present identifiers (empty: gone)."""
+        return {item: sid for item, (sid, _) in self._now.items()}
+
+    def present(self) -> tuple[NDArray[np.int32], list[str]]:
+        """Identifiers [N, L] and titles of all items that have one now."""
+        items = [item for item in dict.fromkeys([*self._catalogue.items, *self._now]) if self.sid_of(item)]
+        sids_NL = np.array([self.sid_of(item) for item in items], dtype=np.int32)
+        return sids_NL.reshape(len(items), len(self.identifiers.level_sizes)), [self.title_of(item) for item in items]
+
+    def put(self, item: str, title: str, emb_D: NDArray[np.float32], ts: int) -> ItemAdded | None:
+        """A new item, or a known one under this title: the record to publish; None if nothing changes.
+
+        Args:
+            emb_D: the title's unit embedding.
+            ts: event time, ms.
+
+        Raises:
+            InvalidValue: no identifier is free below the nearest first two codes.
+        """
+        old = self.sid_of(item)
+        if old and self.title_of(item) == title:
+            return None
+        if old:
+            self._assigner.release(old)
+        try:
+            sid = self.identifiers.assign_new(self._assigner, title, emb_D)
+        except InvalidValue:
+            if old:
+                self._assigner.claim(old, normalise(self.title_of(item)))  # it keeps what it had
+            raise
+        self._now[item] = (sid, title)
+        return ItemAdded(ts, item, title, sid, self.identifiers.version, old if old != sid else ())
+
+    def remove(self, item: str, ts: int) -> ItemAdded | None:
+        """The item is gone and its identifier free: the record to publish; None if it has none."""
+        old, title = self.sid_of(item), self.title_of(item)
+        if not old:
+            return None
+        self._assigner.release(old)
+        self._now[item] = ((), title)
+        return ItemAdded(ts, item, title, (), self.identifiers.version, old)
+
+    def replay(self, records: Iterable[ItemAdded]) -> None:
+        """Take in what was published before, in its order. A record that repeats what is known changes nothing.
+
+        Raises:
+            Incompatible: a record of another codebook.
+        """
+        for record in records:
+            if record.codebook_version != self.identifiers.version:
+                raise Incompatible(
+                    f"codebook of item {record.item}", self.identifiers.version, record.codebook_version,
+                    "assign it again under these identifiers",
+                )  # fmt: skip
+            old = self.sid_of(record.item)
+            if old != record.sid:
+                if old:
+                    self._assigner.release(old)
+                if record.sid:
+                    self._assigner.claim(record.sid, normalise(record.title))
+            if (old, self.title_of(record.item)) != (record.sid, record.title):
+                self._now[record.item] = (record.sid, record.title)
