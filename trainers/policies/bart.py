@@ -109,7 +109,8 @@ class BartPolicy(nn.Module):
         encoder, ragged = self.model.model.encoder, Ragged.of(prompts.mask_BS)
         width = prompts.tokens_BS.shape[1]
         token_BSD = functional.embedding(prompts.tokens_BS, self.model.model.shared.weight)
-        slot_BSD = functional.pad(self.dense(prompts.dense_BE)[:, None], (0, 0, 0, width - 1))
+        dense_BE = prompts.dense_BE.to(self.dense.weight.dtype)
+        slot_BSD = functional.pad(self.dense(dense_BE)[:, None], (0, 0, 0, width - 1))
         position_SD = encoder.embed_positions.weight[POSITION_OFFSET : POSITION_OFFSET + width]
         x_PD = ragged.flatten(self._enter(encoder, token_BSD + slot_BSD, position_SD))
         bias_BS = torch.zeros(prompts.mask_BS.shape, dtype=x_PD.dtype, device=x_PD.device)
