@@ -102,11 +102,21 @@ def rows_of(seen: Seen) -> list[Row]:
     """The latency's percentiles against what is allowed, and the answers against what was asked."""
     count = len(seen.ms)
     made = [
-        Row(f"p{p}, beam 50, k {K}, {RATE:g} requests/s", ms, ALLOWED_MS, f"allowed {ALLOWED_MS:g} ms", ALLOWED_MS / ms, "ms", count)
+        Row(
+            f"p{p}, beam 50, k {K}, {RATE:g} requests/s",
+            ms,
+            ALLOWED_MS,
+            f"allowed {ALLOWED_MS:g} ms",
+            ALLOWED_MS / ms,
+            "ms",
+            count,
+        )
         for p, ms in zip((50, 99), np.percentile(seen.ms, [50, 99]).tolist(), strict=True)
     ]
     answered = float(sum(status == httpx.codes.OK for status in seen.status))
-    made.append(Row("answered during hot swaps", answered, float(count), "requests sent", answered / count, "requests", count))
+    made.append(
+        Row("answered during hot swaps", answered, float(count), "requests sent", answered / count, "requests", count)
+    )
     return made
 
 

@@ -74,9 +74,9 @@ def sample_distinct(
     threshold_B = beams.key_BW[:, -1] if width > rollouts else beams.key_BW.new_full((len(encoder),), -torch.inf)
     kept = beams.cut(rollouts)
     rate_BG = (kept.logp_BWL.double().sum(dim=-1) - threshold_B[:, None]).exp()
-    return DistinctRollouts(
-        kept.sids_BWL, kept.logp_BWL, kept.entropy_BWL, kept.nodes_BW, kept.key_BW, threshold_B, (-torch.expm1(-rate_BG)).log()
-    )
+    inclusion_BG = (-torch.expm1(-rate_BG)).log()
+    drawn = kept.sids_BWL, kept.logp_BWL, kept.entropy_BWL, kept.nodes_BW
+    return DistinctRollouts(*drawn, kept.key_BW, threshold_B, inclusion_BG)
 
 
 class _Beams(NamedTuple):

@@ -142,7 +142,9 @@ def _explore(
     logp_BGL = policy.logprobs(encoder, rollouts.sids_BGL, tools.trie, settings.temperature)
     reference_BG = _reference(tools, prompts, rollouts.sids_BGL)
     reward_BG = torch.from_numpy(rewards.reward_BG)
-    loss, values = group_loss(logp_BGL, rollouts.sids_BGL, reward_BG, targets, settings.loss, reference_BG, rollouts.weight_BG)
+    loss, values = group_loss(
+        logp_BGL, rollouts.sids_BGL, reward_BG, targets, settings.loss, reference_BG, rollouts.weight_BG
+    )
     facts = {**rewards.metrics(), **_health(rollouts, logp_BGL.detach())}
     if reference_BG is not None:
         facts["kl_warm_start"] = float((logp_BGL.detach().sum(dim=-1) - reference_BG).mean())
