@@ -72,11 +72,17 @@ def sample_distinct(
     for level in range(trie.levels):
         beams = _grown(beams, level, width, tables, descent, generator)
     threshold_B = beams.key_BW[:, -1] if width > rollouts else beams.key_BW.new_full((len(encoder),), -torch.inf)
-    kept = beams.cut(rollouts)
-    rate_BG = (kept.logp_BWL.double().sum(dim=-1) - threshold_B[:, None]).exp()
-    inclusion_BG = (-torch.expm1(-rate_BG)).log()
-    drawn = kept.sids_BWL, kept.logp_BWL, kept.entropy_BWL, kept.nodes_BW
-    return DistinctRollouts(*drawn, kept.key_BW, threshold_B, inclusion_BG)
+    logp_BGL = beams.logp_BWL[:, :rollouts]
+    rate_BG = (logp_BGL.double().sum(dim=-1) - threshold_B[:, None]).exp()
+    return DistinctRollouts(
+        sids_BGL=beams.sids_BWL[:, :rollouts],
+        logp_BGL=logp_BGL,
+        entropy_BGL=beams.entropy_BWL[:, :rollouts],
+        leaf_BG=beams.nodes_BW[:, :rollouts],
+        key_BG=beams.key_BW[:, :rollouts],
+        threshold_B=threshold_B,
+        inclusion_BG=(-torch.expm1(-rate_BG)).log(),
+    )
 
 
 class _Beams(NamedTuple):
@@ -88,11 +94,6 @@ class _Beams(NamedTuple):
     logp_BWL: Tensor
     entropy_BWL: Tensor
     parent_BW: Tensor | None  #: position, one level up, of the prefix that each continues
-
-    def cut(self, width: int) -> _Beams:
-        """The first ``width``."""
-        return _Beams(*(field if field is None else field[:, :width] for field in self))
-
 
 def _root(tables: TrieTables, prompts: int, generator: torch.Generator | None) -> _Beams:
     nodes_B1 = torch.zeros(prompts, 1, dtype=torch.int64, device=tables.device)
