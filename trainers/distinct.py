@@ -95,6 +95,7 @@ class _Beams(NamedTuple):
     entropy_BWL: Tensor
     parent_BW: Tensor | None  #: position, one level up, of the prefix that each continues
 
+
 def _root(tables: TrieTables, prompts: int, generator: torch.Generator | None) -> _Beams:
     nodes_B1 = torch.zeros(prompts, 1, dtype=torch.int64, device=tables.device)
     sids_B1L = nodes_B1.new_zeros(prompts, 1, len(tables.level_sizes))
