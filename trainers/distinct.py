@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from schemas.errors import InvalidValue
-from trainers.frontier import Descent, Frontier, only_child
+from trainers.frontier import Descent, Frontier
 from trainers.identifiers.trie import Trie
 from trainers.policies.base import DecodeState, EncoderState, Policy, PromptBatch
 from trainers.policies.restricted import TrieTables, check_levels, check_temperature
@@ -62,7 +62,7 @@ def sample_distinct(
     check_levels(policy.tokenizer.level_sizes, trie)
     encoder = prompts if isinstance(prompts, EncoderState) else policy.encode(prompts)
     tables = TrieTables.of(trie, encoder.bias_B11S.device)
-    leaves = tables.level_nodes(trie.levels)
+    leaves = int(tables.leaves(0, torch.tensor(trie.root, device=tables.device)))
     if not 1 <= rollouts <= leaves:
         bound = f"1 to {leaves}, the identifiers of the catalogue"
         raise InvalidValue("rollouts per prompt", rollouts, bound, "draw fewer, or independently")
@@ -129,7 +129,7 @@ def _children(beams: _Beams, level: int, tables: TrieTables, descent: Descent) -
     now = Frontier.of(tables, level, beams.nodes_BW, alive_BW)
     logp_BWK = torch.full((*alive_BW.shape, tables.level_sizes[level]), -torch.inf, device=tables.device)
     certain_BW = alive_BW & ~now.open_BG
-    _, code_BW = only_child(tables, level, beams.nodes_BW)
+    _, code_BW = tables.first_child(level, beams.nodes_BW)
     logp_BWK[certain_BW] = logp_BWK[certain_BW].scatter(1, code_BW[certain_BW][:, None], 0.0)
     entropy_BW = torch.zeros(alive_BW.shape, device=tables.device)
     if now.width:

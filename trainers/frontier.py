@@ -27,8 +27,7 @@ class Frontier(NamedTuple):
     @classmethod
     def of(cls, tables: TrieTables, depth: int, nodes_BG: Tensor, alive_BG: Tensor | None = None) -> Frontier:
         """Of rollouts that stand at these nodes of ``depth``; those that are not ``alive_BG`` are left out."""
-        first_BG, last_BG = _leaf_range(tables, depth, nodes_BG)
-        open_BG = last_BG - first_BG > 1
+        open_BG = tables.leaves(depth, nodes_BG) > 1
         if alive_BG is not None:
             open_BG &= alive_BG
         # Closed rollouts sort behind every node, and so never begin a row.
@@ -71,17 +70,3 @@ class Descent:
         self._row_BG = now.row_BG
         logits_BRK = self._policy.level_logits(level, hidden_BRD)
         return restricted_logp(logits_BRK, self._tables.bias(level, at_BR), self._temperature)
-
-
-def only_child(tables: TrieTables, level: int, nodes: Tensor) -> tuple[Tensor, Tensor]:
-    """(child, its code): the first child of nodes at depth ``level``, the only one of nodes that are not open."""
-    child = tables.child_start[level][nodes]
-    return child, tables.codes[level][child]
-
-
-def _leaf_range(tables: TrieTables, depth: int, nodes: Tensor) -> tuple[Tensor, Tensor]:
-    """First leaf below each node, and the one after its last: children are numbered in the order of their parents."""
-    low, high = nodes, nodes + 1
-    for start in tables.child_start[depth:]:
-        low, high = start[low], start[high]
-    return low, high

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from schemas.errors import InvalidValue
-from trainers.frontier import Descent, Frontier, only_child
+from trainers.frontier import Descent, Frontier
 from trainers.identifiers.trie import Trie
 from trainers.policies.base import DecodeState, EncoderState, Policy, PromptBatch
 from trainers.policies.restricted import TrieTables, check_levels, check_temperature
@@ -64,7 +64,7 @@ def sample(
     descent = Descent(policy, tables, DecodeState(encoder, 0), temperature)
     for level in range(trie.levels):
         now = Frontier.of(tables, level, nodes_BG)
-        child_BG, code_BG = only_child(tables, level, nodes_BG)
+        child_BG, code_BG = tables.first_child(level, nodes_BG)
         if now.width:
             logp_BRK = descent.logp(level, now, nodes_BG, sids_BGL[..., level - 1])
             prompt_P, at_P = now.open_BG.nonzero(as_tuple=True)

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.trainers import policy_toys as toys
-from trainers.frontier import Frontier, only_child
+from trainers.frontier import Frontier
 from trainers.identifiers.trie import Trie
 from trainers.policies.base import DecodeState
 from trainers.policies.restricted import TrieTables
@@ -40,7 +40,7 @@ def test_rows_are_the_distinct_prefixes_with_a_choice_left(seed: int, items: int
         assert all(prefixes[int(now.leader_BR[b, row])] == prefix for row, prefix in rows.items())
         widths.append(len(rows))
         if depth < 5:
-            child_G, code_G = only_child(tables, depth, nodes_BG[b])
+            child_G, code_G = tables.first_child(depth, nodes_BG[b])
             for g, found in enumerate(below):
                 if len(found) == 1:
                     assert int(code_G[g]) == found[0][depth]
