@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
@@ -11,10 +12,11 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks import advantages, attribution, beam, common, identifiers, preview, replay_files, trie
+from benchmarks import advantages, attribution, beam, common, identifiers, preview, replay_files, rollout, server, trie
 from benchmarks.attribution_peers import loop, rules, workload
 from benchmarks.attribution_peers.stage import Stage
 from benchmarks.attribution_peers.systems import System
+from benchmarks.plane import load
 from reward.campaigns.facts import ItemFacts
 from schemas.connections import Connections
 from schemas.topics import VIEWS
@@ -68,6 +70,26 @@ def test_identifiers(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     cases = checked(file, "identifiers")
     assert [case.split(",")[0] for case in cases] == ["encode 1.2k vectors", "assign a new item"]
     assert "slope: encode" in capsys.readouterr().out
+
+
+def test_rollout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A small BART in both precisions; that both sides mean the same distribution is checked inside."""
+    small = rollout.bart(width=64, layers=1)
+    cases = [replace(case, make=small, text=500, tokens=12, group=4, sids=3000) for case in rollout.CASES]
+    monkeypatch.setattr(rollout, "CASES", cases)
+    file = tmp_path / "rollout.json"
+    rollout.main(["--quick", "--json", str(file)])
+    size = "2 prompts x 4, 12 tokens, trie 3k"
+    expected = [f"{case.name}, {size}, {peer}" for case in cases for peer in ("as TRL", "prompt once")]
+    assert checked(file, "rollout") == expected and len(expected) == 4
+
+
+def test_server_rows_by_hand() -> None:
+    """Ten answers of 1 to 10 ms, one of them an error: the median 5.5 ms is 9 times better than allowed, 9 of 10 were answered."""
+    seen = load.Seen([float(ms) for ms in range(1, 11)], [200] * 9 + [503], ["c"] * 10, [1] * 10)
+    median, tail, answered = server.rows_of(seen)
+    assert (median.ours, tail.ours) == (5.5, pytest.approx(9.91)) and median.ratio == pytest.approx(50 / 5.5)
+    assert (answered.ours, answered.peer, answered.ratio, answered.repeats) == (9, 10, 0.9, 10)
 
 
 def test_the_loop_by_hand() -> None:

@@ -12,8 +12,10 @@ from torch import Tensor
 from schemas.errors import LearningError
 
 
-def standardise(values_BG: Tensor, delta: float) -> Tensor:
+def standardise(values_BG: Tensor, delta: float, weight_BG: Tensor | None = None) -> Tensor:
     """(x - mean) / (std + delta) over axis 1, the rollouts of a prompt; further axes are kept apart.
+
+    ``weight_BG`` (`trainers.rollout.Rollouts.weight_BG`): each rollout's share in mean and std; None: 1 / G.
 
     [trap] Centring a constant group in fp32 leaves rounding noise as large as its standard deviation, and with a small
     delta that noise becomes an advantage near 1. Subtracting the group's first element before the mean makes a constant
@@ -25,25 +27,34 @@ def standardise(values_BG: Tensor, delta: float) -> Tensor:
     if values_BG.shape[1] < 2:
         raise LearningError(f"a group has {values_BG.shape[1]} rollouts, but must have at least 2", "raise `group`")
     shifted = values_BG - values_BG[:, :1]
-    centred = shifted - shifted.mean(dim=1, keepdim=True)
-    std = centred.square().mean(dim=1, keepdim=True).sqrt()
+    centred = shifted - _group_mean(shifted, weight_BG)
+    std = _group_mean(centred.square(), weight_BG).sqrt()
     return centred / (std + delta)
 
 
-def item_advantages(reward_BG: Tensor, delta: float) -> Tensor:
+def item_advantages(reward_BG: Tensor, delta: float, weight_BG: Tensor | None = None) -> Tensor:
     """Eq. 11: A_i = (R_i - mean_j R_j) / (std_j R_j + delta). [B, G] -> [B, G]."""
-    return standardise(reward_BG, delta)
+    return standardise(reward_BG, delta, weight_BG)
 
 
 def position_advantages(
-    marginal_BGL: Tensor, weights_L: Tensor, delta: float, weighting: Literal["paper", "after_norm"]
-) -> Tensor:
+    marginal_BGL: Tensor, weights_L: Tensor, delta: float, weighting: Literal["paper", "after_norm"],
+    weight_BG: Tensor | None = None,
+) -> Tensor:  # fmt: skip
     """Eq. 15: the marginals standardised over the group, each position on its own. [B, G, L] -> [B, G, L].
 
     [trap] The z-score of a position cancels its w, so as printed w has no effect (``paper``); ``after_norm`` multiplies
     by w_l / mean(w) afterwards, which keeps the total scale and gives the levels their intended weights.
     """
-    advantage_BGL = standardise(marginal_BGL, delta)
+    advantage_BGL = standardise(marginal_BGL, delta, weight_BG)
     if weighting == "after_norm":
         advantage_BGL = advantage_BGL * (weights_L / weights_L.mean())
     return advantage_BGL
+
+
+def _group_mean(values_BG: Tensor, weight_BG: Tensor | None) -> Tensor:
+    """Mean over axis 1, which is kept."""
+    if weight_BG is None:
+        return values_BG.mean(dim=1, keepdim=True)
+    shape = (*weight_BG.shape, *(1,) * (values_BG.dim() - 2))
+    return (weight_BG.to(values_BG.dtype).view(shape) * values_BG).sum(dim=1, keepdim=True)

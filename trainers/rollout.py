@@ -8,9 +8,10 @@ import torch
 from torch import Tensor
 
 from schemas.errors import InvalidValue
+from trainers.frontier import Descent, Frontier
 from trainers.identifiers.trie import Trie
 from trainers.policies.base import DecodeState, EncoderState, Policy, PromptBatch
-from trainers.policies.restricted import TrieTables, check_levels, check_temperature, restricted_logp
+from trainers.policies.restricted import TrieTables, check_levels, check_temperature
 
 
 @dataclass(frozen=True)
@@ -21,6 +22,11 @@ class Rollouts:
     logp_BGL: Tensor  #: float32, without gradient
     entropy_BGL: Tensor  #: nats, of the distribution each code was drawn from
     leaf_BG: Tensor  #: int64, the trie's leaf of each identifier
+
+    @property
+    def weight_BG(self) -> Tensor | None:
+        """How much each counts in its group's mean: None where all count the same, else they sum to 1."""
+        return None
 
     def distinct(self) -> Tensor:
         """How many different identifiers each prompt got: int64 [B]."""
@@ -52,25 +58,26 @@ def sample(
     encoder = prompts if isinstance(prompts, EncoderState) else policy.encode(prompts)
     tables = TrieTables.of(trie, encoder.bias_B11S.device)
     nodes_BG = torch.zeros(len(encoder), rollouts, dtype=torch.int64, device=tables.device)
-    hidden_BRD, state = policy.advance(DecodeState(encoder, 0), None)
-    codes: list[Tensor] = []
-    logps: list[Tensor] = []
-    entropies: list[Tensor] = []
+    sids_BGL = nodes_BG.new_zeros(*nodes_BG.shape, trie.levels)
+    logp_BGL = torch.zeros(sids_BGL.shape, device=tables.device)
+    entropy_BGL = torch.zeros_like(logp_BGL)
+    descent = Descent(policy, tables, DecodeState(encoder, 0), temperature)
     for level in range(trie.levels):
-        if level:
-            hidden_BRD, state = policy.advance(state, codes[-1])
-        logits_BRK = policy.level_logits(level, hidden_BRD)
-        logp_BRK = restricted_logp(logits_BRK, tables.bias(level, nodes_BG[:, : logits_BRK.shape[1]]), temperature)
-        prob_BRK = logp_BRK.exp()
-        entropy_BR = -(prob_BRK * logp_BRK.clamp_min(torch.finfo(logp_BRK.dtype).min)).sum(dim=-1)
-        if level == 0:  # the first level is one distribution a prompt
-            code_BG = torch.multinomial(prob_BRK[:, 0], rollouts, replacement=True, generator=generator)
-            logp_BRK = logp_BRK.expand(-1, rollouts, -1)
-            state = state.select(torch.zeros_like(code_BG))
-        else:
-            code_BG = torch.multinomial(prob_BRK.flatten(0, 1), 1, generator=generator).view(nodes_BG.shape)
-        nodes_BG = tables.child(level, nodes_BG, code_BG)
-        codes.append(code_BG)
-        logps.append(logp_BRK.gather(-1, code_BG[..., None])[..., 0])
-        entropies.append(entropy_BR.expand(-1, rollouts))
-    return Rollouts(torch.stack(codes, dim=-1), torch.stack(logps, dim=-1), torch.stack(entropies, dim=-1), nodes_BG)
+        now = Frontier.of(tables, level, nodes_BG)
+        child_BG, code_BG = tables.first_child(level, nodes_BG)
+        if now.width:
+            logp_BRK = descent.logp(level, now, nodes_BG, sids_BGL[..., level - 1])
+            prompt_P, at_P = now.open_BG.nonzero(as_tuple=True)
+            logp_PK = logp_BRK[prompt_P, now.row_BG[prompt_P, at_P]]
+            code_P = torch.multinomial(logp_PK.exp(), 1, generator=generator)[:, 0]
+            code_BG[prompt_P, at_P] = code_P
+            child_BG[prompt_P, at_P] = tables.child(level, nodes_BG[prompt_P, at_P], code_P)
+            logp_BGL[prompt_P, at_P, level] = logp_PK.gather(1, code_P[:, None])[:, 0]
+            entropy_BGL[prompt_P, at_P, level] = entropy(logp_BRK)[prompt_P, now.row_BG[prompt_P, at_P]]
+        sids_BGL[..., level], nodes_BG = code_BG, child_BG
+    return Rollouts(sids_BGL, logp_BGL, entropy_BGL, nodes_BG)
+
+
+def entropy(logp: Tensor) -> Tensor:
+    """Nats, over the last axis; log-probabilities of -inf count 0."""
+    return -(logp.exp() * logp.clamp_min(torch.finfo(logp.dtype).min)).sum(dim=-1)

@@ -14,6 +14,7 @@ Learner = Literal["tpma", "grpo", "dpo", "sft"]
 PositionWeighting = Literal["paper", "after_norm"]
 Gate = Literal["paper", "strict_prefix"]
 Interaction = Literal["observed", "expected"]
+Sampling = Literal["independent", "without_replacement"]
 
 
 class LossSettings(BaseModel):
@@ -111,6 +112,10 @@ class LearnerSettings(BaseModel):
         description="R_co of a rollout; observed: clicked in this view or not; expected: chance of a click if examined",
     )
     group: int = Field(16, ge=2, le=1024, description="rollouts per prompt, G")
+    sampling: Sampling = Field(
+        "independent",
+        description="of a group's rollouts; without_replacement: G different ones, each counted by its chance to be drawn",
+    )
     prompts: int = Field(16, ge=1, le=4096, description="page views per step, B")
     fresh_share: float = Field(
         0.25, gt=0, le=1, description="share of a step's prompts that are new views; the rest: window"

@@ -19,6 +19,7 @@ from schemas.examples import TrainingExample
 from schemas.journal import StepIntent
 from schemas.posteriors import SnapshotPointer
 from trainers.batches import Batch, compose, draws
+from trainers.distinct import sample_distinct
 from trainers.follow import Arrival
 from trainers.identifiers.trie import Trie
 from trainers.losses import sft_loss
@@ -135,12 +136,15 @@ def _explore(
     """Sample groups from the present policy, reward them, and form the group loss."""
     settings = tools.settings
     generator = torch.Generator().manual_seed(int(random.integers(2**62)))
-    rollouts = sample(policy, encoder, tools.trie, settings.group, settings.temperature, generator)
+    draw = sample_distinct if settings.sampling == "without_replacement" else sample
+    rollouts = draw(policy, encoder, tools.trie, settings.group, settings.temperature, generator)
     rewards = tools.rewards.score(batch.views, rollouts.leaf_BG.numpy(), intent.weights, tools.rates(intent.snapshot))
     logp_BGL = policy.logprobs(encoder, rollouts.sids_BGL, tools.trie, settings.temperature)
     reference_BG = _reference(tools, prompts, rollouts.sids_BGL)
     reward_BG = torch.from_numpy(rewards.reward_BG)
-    loss, values = group_loss(logp_BGL, rollouts.sids_BGL, reward_BG, targets, settings.loss, reference_BG)
+    loss, values = group_loss(
+        logp_BGL, rollouts.sids_BGL, reward_BG, targets, settings.loss, reference_BG, rollouts.weight_BG
+    )
     facts = {**rewards.metrics(), **_health(rollouts, logp_BGL.detach())}
     if reference_BG is not None:
         facts["kl_warm_start"] = float((logp_BGL.detach().sum(dim=-1) - reference_BG).mean())
@@ -158,9 +162,10 @@ def _reference(tools: Tools, prompts: PromptBatch, sids_BGL: Tensor) -> Tensor |
 
 def _health(rollouts: Rollouts, logp_BGL: Tensor) -> dict[str, float]:
     """How varied the rollouts are, and how far the sampled log-probabilities are from the recomputed ones."""
-    entropy_L = rollouts.entropy_BGL.mean(dim=(0, 1))
+    entropy_BGL, weight_BG = rollouts.entropy_BGL, rollouts.weight_BG
+    entropy_BL = entropy_BGL.mean(dim=1) if weight_BG is None else (weight_BG[..., None] * entropy_BGL).sum(dim=1)
     return {
-        **{f"entropy.{level + 1}": float(value) for level, value in enumerate(entropy_L)},
+        **{f"entropy.{level + 1}": float(value) for level, value in enumerate(entropy_BL.mean(dim=0))},
         "unique_sids": float(rollouts.distinct().double().mean()),
         "logp_gap": float((rollouts.logp_BGL - logp_BGL).abs().max()),
     }

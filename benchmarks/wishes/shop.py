@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import NamedTuple
 
 from benchmarks.common import NOW_MS
@@ -28,19 +30,25 @@ class SmallShop(NamedTuple):
     examples: tuple[TrainingExample, ...]
 
 
-def small_shop(folder: Path, warm_steps: int) -> SmallShop:
-    """Prepare a shop of 240 items below ``folder``, its policy warmed up for ``warm_steps``; some seconds."""
+#: A policy that costs next to nothing.
+TINY = {"text_vocabulary": 500, "d_model": 64, "ffn": 128, "encoder_layers": 1, "decoder_layers": 1}
+
+
+def small_shop(
+    folder: Path, warm_steps: int, items: int = 240, policy: Mapping[str, int] = MappingProxyType(TINY)
+) -> SmallShop:
+    """Prepare a shop below ``folder``, its policy (settings as given, else the defaults) warmed up for ``warm_steps``."""
     settings = Settings.model_validate(
         {
             "store": str(folder / "store"), "now_ms": NOW_MS, "seed": 7,
             "shop": {
-                "items": 240, "users": 60, "queries": 60, "history_impressions": 600, "live_requests": 200,
+                "items": items, "users": 60, "queries": 60, "history_impressions": 600, "live_requests": 200,
                 "new_item_share": 0.0, "new_query_share": 0.0,
             },
             "reward": {"relevance": {"epochs": 5, "min_judgments": 50}},
             "trainers": {
                 "identifiers": {"iterations": 4, "opq_iterations": 2},
-                "policy": {"text_vocabulary": 500, "d_model": 64, "ffn": 128, "encoder_layers": 1, "decoder_layers": 1},
+                "policy": dict(policy),
                 "warm_start": {"steps": warm_steps, "seconds": 0},
             },
         }

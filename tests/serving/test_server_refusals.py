@@ -9,6 +9,8 @@ from typing import Any
 
 import msgspec
 import pytest
+from hypothesis import Phase, example, given, settings
+from hypothesis import strategies as st
 
 from headrace.services.ports import free_port
 from schemas.connections import Connections
@@ -69,6 +71,40 @@ def test_bad_input_names_the_bound_and_is_not_logged(serve: Serve, shop: Shop, f
     assert dear["items"] == [] and "no item of the catalogue that is available costs 1e+09 to inf" in dear["reason"]
     assert odd.status_code == 200 and len(odd.json()["items"]) == 10
     assert [i.query for _, i in impressions(fresh_topics)] == ["!?% \x00 <a_3>"]
+
+
+#: Any character that a client can send; queries and ids beyond their bounds as well.
+WORDS = st.text(st.characters(exclude_categories=("Cs",)), max_size=30) | st.text("ab ", min_size=120, max_size=260)
+#: Header values: printable ASCII is what HTTP clients agree on.
+NAMES = st.text(st.characters(min_codepoint=33, max_codepoint=126), min_size=1, max_size=140)
+
+
+def test_whatever_is_asked_is_answered_or_refused_with_its_bound(
+    serve: Serve, shop: Shop, fresh_topics: Connections
+) -> None:
+    """Any text as query, user, filter, session and segment, any k: a page, an empty one that says why, or 422 with what,
+    value, bound and remedy. Nobody knows these users, and they are served all the same."""
+    ts, met = shop.world.end_ms, set[int]()
+    with serve(fresh_topics) as server:
+        server.wait_ready()
+
+        @settings(max_examples=60, derandomize=True, deadline=None, database=None, phases=[Phase.explicit, Phase.generate])
+        @given(q=WORDS, user=WORDS, items=WORDS, segment=WORDS, session=WORDS, k=st.integers(-5, 120) | WORDS, name=NAMES)
+        @example(q="lamp", user="never seen", items="", segment="", session="", k=10, name="one")
+        def answers(name: str, **asked: Any) -> None:
+            response = server.search(ts=ts, request_id=name, **asked)
+            body = response.json()
+            met.add(response.status_code)
+            assert response.status_code in (200, 409, 422), response.text
+            assert "Traceback" not in response.text
+            if response.status_code == 422:
+                assert body["what"] and body["bound"] and body["remedy"] and "value" in body
+            elif response.status_code == 200:
+                assert body["items"] or body["reason"]
+                assert len(body["items"]) <= int(asked["k"])
+
+        answers()
+    assert {200, 422} <= met
 
 
 def test_real_clock_refuses_a_given_time(serve: Serve, fresh_topics: Connections) -> None:

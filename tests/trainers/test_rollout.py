@@ -5,8 +5,10 @@ from __future__ import annotations
 import itertools
 import math
 
+import numpy as np
 import pytest
 import torch
+from scipy import stats
 
 from schemas.errors import InvalidValue
 from tests.trainers import policy_toys as toys
@@ -57,6 +59,24 @@ def test_frequencies_are_those_of_the_tempered_policy(policy: BartPolicy, temper
     count_BN = torch.stack([torch.bincount(leaf_G, minlength=len(distinct)) for leaf_G in drawn.leaf_BG])
     error_BN = (prob_BN * (1 - prob_BN) / draws).sqrt()
     assert bool(((count_BN / draws - prob_BN).abs() <= 5 * error_BN + 1e-6).all())
+
+
+@pytest.mark.parametrize("temperature", [1.0, 3.0])
+def test_frequencies_are_those_of_the_stated_log_probs(policy: BartPolicy, temperature: float) -> None:
+    """Chi-square of 20,000 draws a prompt against the log-probabilities that came with them; identifiers that are rare, or
+    were never drawn and so stated nothing, make up one cell."""
+    draws = 20_000
+    drawn = draw(policy, 8, draws, temperature)
+    for leaf_G, logp_G in zip(drawn.leaf_BG, drawn.logp_BGL.double().sum(dim=-1), strict=True):
+        leaves, first_P = np.unique(leaf_G.numpy(), return_index=True)
+        stated_P = logp_G[first_P].exp()
+        assert bool((logp_G.exp() == stated_P[np.searchsorted(leaves, leaf_G.numpy())]).all())  # one identifier, one chance
+        counted_P, common_P = torch.bincount(leaf_G)[leaves], stated_P > 10 / draws
+        counted, expected = counted_P[common_P].tolist(), (draws * stated_P[common_P]).tolist()
+        rest = draws - sum(expected)
+        if rest > 5:
+            counted, expected = [*counted, draws - sum(counted)], [*expected, rest]
+        assert stats.chisquare(counted, np.array(expected) * sum(counted) / sum(expected)).pvalue > 1e-3
 
 
 def test_every_rollout_is_an_identifier_of_the_catalogue_and_knows_its_leaf(policy: BartPolicy) -> None:

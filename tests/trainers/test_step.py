@@ -108,6 +108,21 @@ def test_the_counter_makes_the_draws(store: Store) -> None:
     assert not all(torch.equal(results[0][name], results[2][name]) for name in results[0])
 
 
+def test_sampling_without_replacement_gives_groups_of_different_identifiers(store: Store) -> None:
+    """Eight of eight differ, trained log-probabilities are the sampled ones, and a step taken again is the same."""
+    settings, found = SETTINGS.model_copy(update={"sampling": "without_replacement"}), []
+    for _ in range(2):
+        state = start(store, settings)
+        [metrics] = walk(state, 1, 1, settings)
+        assert metrics["unique_sids"] == 8 and metrics["logp_gap"] < 1e-4
+        assert [metrics[f"entropy.{level}"] > 0 for level in (1, 2)] == [True, True]
+        found.append(weights_of(state))
+    assert all(torch.equal(value, found[1][name]) for name, value in found[0].items())
+    plain = start(store)
+    walk(plain, 1, 1)
+    assert not all(torch.equal(value, found[0][name]) for name, value in weights_of(plain).items())
+
+
 @pytest.mark.parametrize("learner", ["tpma", "grpo"])
 def test_learning_raises_the_reward_of_what_is_retrieved(store: Store, learner: str) -> None:
     """60 steps on 12 views: the composite reward of the first five identifiers rises clearly over the warm start's.

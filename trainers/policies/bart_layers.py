@@ -30,15 +30,14 @@ def attend(attention: Attention, query_BQD: Tensor, key_BHSC: Tensor, value_BHSC
 def after_attention(layer: Layer, attention: Attention, norm: nn.LayerNorm, residual: Tensor, mixed: Tensor) -> Tensor:
     """Output projection, dropout, residual and norm."""
     out = attention.out_proj(mixed)
-    normed: Tensor = norm(residual + functional.dropout(out, p=layer.dropout, training=layer.training))
+    normed: Tensor = norm(residual + _dropped(layer, out))
     return normed
 
 
 def feed_forward(layer: Layer, x: Tensor) -> Tensor:
     """The layer's last part, any leading shape."""
     inner = layer.activation_fn(layer.fc1(x))
-    out = functional.dropout(layer.fc2(inner), p=layer.dropout, training=layer.training)
-    normed: Tensor = layer.final_layer_norm(x + out)
+    normed: Tensor = layer.final_layer_norm(x + _dropped(layer, layer.fc2(inner)))
     return normed
 
 
@@ -85,6 +84,11 @@ def step_layer(
     mixed = attend(cross, cross.q_proj(x_BRD), key_BHSC, value_BHSC, bias)
     x_BRD = after_attention(layer, cross, layer.encoder_attn_layer_norm, x_BRD, mixed)
     return feed_forward(layer, x_BRD), key, value
+
+
+def _dropped(layer: Layer, x: Tensor) -> Tensor:
+    """Dropout; a search makes no call for what is off."""
+    return functional.dropout(x, p=layer.dropout) if layer.training and layer.dropout else x
 
 
 def _projected(attention: Attention, x_PD: Tensor, ragged: Ragged) -> tuple[Tensor, Tensor, Tensor]:

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from schemas.errors import Corrupt, Incompatible
+from trainers.policies.linear import Linear
 
 POSITION_OFFSET = 2  #: BART keeps two unused rows before position 0
 #: Names under which a file may repeat ``model.shared.weight``.
@@ -92,8 +93,8 @@ class Attention(nn.Module):
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
         self.num_heads, self.head_dim, self.scaling = heads, width // heads, (width // heads) ** -0.5
-        self.k_proj, self.v_proj = nn.Linear(width, width), nn.Linear(width, width)
-        self.q_proj, self.out_proj = nn.Linear(width, width), nn.Linear(width, width)
+        self.k_proj, self.v_proj = Linear(width, width), Linear(width, width)
+        self.q_proj, self.out_proj = Linear(width, width), Linear(width, width)
 
 
 class Layer(nn.Module):
@@ -111,7 +112,7 @@ class Layer(nn.Module):
         self.self_attn, self.self_attn_layer_norm = Attention(width, heads), nn.LayerNorm(width)
         if decoder:
             self.encoder_attn, self.encoder_attn_layer_norm = Attention(width, heads), nn.LayerNorm(width)
-        self.fc1, self.fc2, self.final_layer_norm = nn.Linear(width, ffn), nn.Linear(ffn, width), nn.LayerNorm(width)
+        self.fc1, self.fc2, self.final_layer_norm = Linear(width, ffn), Linear(ffn, width), nn.LayerNorm(width)
 
 
 class Side(nn.Module):

@@ -1,0 +1,72 @@
+"""Which rows of a group the decoder has to see at a level: distinct prefixes that still have a choice to make.
+
+A hidden state depends on the prefix alone, so the rollouts of a prompt that agree so far share one row. And where only one
+identifier of the catalogue lies below a prefix, the rest of it is certain: its codes follow from the trie, each with
+probability 1, and no row is needed at all. Neither changes the distribution. Letters as in `trainers.policies.base`; R is
+the most distinct open prefixes of any prompt.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from trainers.policies.base import DecodeState, Policy
+from trainers.policies.restricted import TrieTables, restricted_logp
+
+
+class Frontier(NamedTuple):
+    """R rows per prompt; a prompt with fewer open prefixes repeats some rollout's row, which nobody reads."""
+
+    leader_BR: Tensor  #: which rollout of the prompt stands for the row
+    row_BG: Tensor  #: the row of every open rollout; of others any row
+    open_BG: Tensor  #: bool: more than one identifier lies below the rollout's prefix
+
+    @classmethod
+    def of(cls, tables: TrieTables, depth: int, nodes_BG: Tensor, alive_BG: Tensor | None = None) -> Frontier:
+        """Of rollouts that stand at these nodes of ``depth``; those that are not ``alive_BG`` are left out."""
+        open_BG = tables.leaves(depth, nodes_BG) > 1
+        if alive_BG is not None:
+            open_BG &= alive_BG
+        # Closed rollouts sort behind every node, and so never begin a row.
+        behind = tables.level_nodes(depth)
+        key_BG, order_BG = torch.where(open_BG, nodes_BG, behind).sort(dim=1, stable=True)
+        begins_BG = key_BG < behind
+        begins_BG[:, 1:] &= key_BG[:, 1:] != key_BG[:, :-1]
+        rank_BG = (begins_BG.cumsum(dim=1) - 1).clamp_min_(0)
+        prompt_P, at_P = begins_BG.nonzero(as_tuple=True)
+        leader_BR = nodes_BG.new_zeros(len(nodes_BG), int(begins_BG.sum(dim=1).max()))
+        leader_BR[prompt_P, rank_BG[prompt_P, at_P]] = order_BG[prompt_P, at_P]
+        return cls(leader_BR, torch.empty_like(rank_BG).scatter_(1, order_BG, rank_BG), open_BG)
+
+    @property
+    def width(self) -> int:
+        """R; 0 where everything is certain."""
+        return self.leader_BR.shape[1]
+
+
+class Descent:
+    """Walks G prefixes per prompt down the trie, level by level, with one decoder row for each `Frontier` row."""
+
+    def __init__(self, policy: Policy, tables: TrieTables, state: DecodeState, temperature: float) -> None:
+        self._policy, self._tables, self._state, self._temperature = policy, tables, state, temperature
+        self._row_BG: Tensor | None = None
+
+    def logp(self, level: int, now: Frontier, nodes_BG: Tensor, code_BG: Tensor, parent_BG: Tensor | None = None) -> Tensor:
+        """logp_BRK of the frontier's rows over the allowed children (-inf elsewhere).
+
+        ``code_BG``: the code that led to each node; ``parent_BG``: which prefix of the level before it continues, if not
+        its own position.
+        """
+        at_BR = nodes_BG.gather(1, now.leader_BR)
+        if self._row_BG is None:
+            hidden_BRD, self._state = self._policy.advance(self._state, None)
+        else:
+            row_BG = self._row_BG if parent_BG is None else self._row_BG.gather(1, parent_BG)
+            state = self._state.select(row_BG.gather(1, now.leader_BR))
+            hidden_BRD, self._state = self._policy.advance(state, code_BG.gather(1, now.leader_BR))
+        self._row_BG = now.row_BG
+        logits_BRK = self._policy.level_logits(level, hidden_BRD)
+        return restricted_logp(logits_BRK, self._tables.bias(level, at_BR), self._temperature)

@@ -1,0 +1,33 @@
+"""A linear layer that calls oneDNN where it is the faster one.
+
+torch gives float32 products on a CPU to MKL, which on processors that are not Intel's reaches less than half of what oneDNN
+does; bfloat16 goes to oneDNN in either case, this way by 5 % faster. The call costs some 10 microseconds and has no gradient
+here, so small products and passes with gradient stay with torch's. The precision is the same, so results differ in the last
+digits only.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+#: Multiplications from which oneDNN is the faster one (measured: equal at 50 rows x 128 x 128).
+WORTH_IT = 1 << 20
+
+_HAS_ONEDNN = hasattr(torch.ops.mkldnn, "_linear_pointwise")
+
+
+class Linear(nn.Linear):
+    """`torch.nn.Linear`, parameters and all."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[..., in] to [..., out]."""
+        if _HAS_ONEDNN and x.numel() * self.out_features >= WORTH_IT and self._plain(x):
+            product: Tensor = torch.ops.mkldnn._linear_pointwise(x, self.weight, self.bias, "none", [], "")
+            return product
+        return super().forward(x)
+
+    def _plain(self, x: Tensor) -> bool:
+        """On a CPU, of one precision, nothing to record and nothing to cast."""
+        same = x.dtype == self.weight.dtype and x.dtype in (torch.float32, torch.bfloat16) and x.device.type == "cpu"
+        return same and not torch.is_grad_enabled() and not torch.is_autocast_enabled("cpu")
