@@ -27,6 +27,7 @@ from trainers.identifiers.settings import adapted_sizes
 from trainers.identifiers.trie import Trie
 from trainers.policies.bart import BartPolicy
 from trainers.policies.base import Policy, PromptBatch
+from trainers.policies.decoder_only import Gpt2Policy
 from trainers.policies.settings import PolicySettings
 from trainers.policies.tokenizer import LETTERS, SPECIAL, PromptTokenizer
 from trainers.rollout import sample
@@ -105,9 +106,17 @@ def bart(width: int = 768, layers: int = 6) -> Make:
     return lambda tokenizer: BartPolicy.create(settings, tokenizer, "benchmark", dense_width=8, seed=1)
 
 
+def gpt2(width: int = 768, layers: int = 12) -> Make:
+    """A GPT-2 with fresh weights, of the 124 million's size unless told otherwise."""
+    settings = PolicySettings(
+        backbone="gpt2", d_model=width, ffn=4 * width, heads=width // 64, decoder_layers=layers
+    )  # fmt: skip
+    return lambda tokenizer: Gpt2Policy.create(settings, tokenizer, "benchmark", dense_width=8, seed=1)
+
+
 def tokenizer_of(text: int, sizes: Sequence[int]) -> PromptTokenizer:
     """A vocabulary of ``text`` pieces that stand for no text in particular, and the identifiers'."""
-    pieces = [*SPECIAL, *(f"w{n}" for n in range(text - len(SPECIAL)))]
+    pieces = [*SPECIAL.values(), *(f"w{n}" for n in range(text - len(SPECIAL)))]
     backend = Tokenizer(models.BPE(vocab={piece: n for n, piece in enumerate(pieces)}, merges=[]))
     for letter, size in zip(LETTERS, sizes, strict=False):
         backend.add_tokens([AddedToken(f"<{letter}_{code}>", normalized=False) for code in range(size)])
@@ -175,6 +184,7 @@ def threads(count: int) -> Iterator[None]:
 CASES = (
     Case("BART-base bf16 1 core", bart(), "BartForConditionalGeneration", torch.bfloat16, 1, 50_265, 16),
     Case("BART-base fp32 1 core", bart(), "BartForConditionalGeneration", torch.float32, 1, 50_265, 16),
+    Case("GPT-2 124M fp32 2 cores", gpt2(), "GPT2LMHeadModel", torch.float32, 2, 50_257, 4),
 )
 
 

@@ -73,15 +73,17 @@ def test_identifiers(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
 
 
 def test_rollout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A small BART in both precisions; that both sides mean the same distribution is checked inside."""
-    small = rollout.bart(width=64, layers=1)
-    cases = [replace(case, make=small, text=500, tokens=12, group=4, sids=3000) for case in rollout.CASES]
+    """A small BART in both precisions and a small GPT-2; that both sides mean the same distribution is checked inside."""
+    small = {True: rollout.bart(width=64, layers=1), False: rollout.gpt2(width=64, layers=1)}
+    cases = [
+        replace(case, make=small["BART" in case.name], text=500, tokens=12, group=4, sids=3000) for case in rollout.CASES
+    ]
     monkeypatch.setattr(rollout, "CASES", cases)
     file = tmp_path / "rollout.json"
     rollout.main(["--quick", "--json", str(file)])
     size = "2 prompts x 4, 12 tokens, trie 3k"
     expected = [f"{case.name}, {size}, {peer}" for case in cases for peer in ("as TRL", "prompt once")]
-    assert checked(file, "rollout") == expected and len(expected) == 4
+    assert checked(file, "rollout") == expected and len(expected) == 6
 
 
 def test_server_rows_by_hand() -> None:

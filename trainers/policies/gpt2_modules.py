@@ -15,6 +15,7 @@ from torch.nn import functional
 
 from schemas.errors import Corrupt, Incompatible
 from trainers.policies.decoder_modules import DecoderLayer, DecoderModel, Rotary, read_config
+from trainers.policies.linear import linear
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "gelu_new": partial(functional.gelu, approximate="tanh"),
@@ -92,7 +93,7 @@ class Conv1D(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """[..., in] to [..., out]."""
-        return functional.linear(x, self.weight.T, self.bias)
+        return linear(x, self.weight.T, self.bias)
 
 
 class Attention(nn.Module):

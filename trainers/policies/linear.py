@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 #: Multiplications from which oneDNN is the faster one (measured: equal at 50 rows x 128 x 128).
 WORTH_IT = 1 << 20
@@ -22,12 +23,18 @@ class Linear(nn.Linear):
 
     def forward(self, x: Tensor) -> Tensor:
         """[..., in] to [..., out]."""
-        if _HAS_ONEDNN and x.numel() * self.out_features >= WORTH_IT and self._plain(x):
-            product: Tensor = torch.ops.mkldnn._linear_pointwise(x, self.weight, self.bias, "none", [], "")
-            return product
-        return super().forward(x)
+        return linear(x, self.weight, self.bias)
 
-    def _plain(self, x: Tensor) -> bool:
-        """On a CPU, of one precision, nothing to record and nothing to cast."""
-        same = x.dtype == self.weight.dtype and x.dtype in (torch.float32, torch.bfloat16) and x.device.type == "cpu"
-        return same and not torch.is_grad_enabled() and not torch.is_autocast_enabled("cpu")
+
+def linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """`torch.nn.functional.linear` for a weight [out, in], which may lie the other way round in memory."""
+    if _HAS_ONEDNN and x.numel() * len(weight) >= WORTH_IT and _plain(x, weight):
+        product: Tensor = torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
+        return product
+    return functional.linear(x, weight, bias)
+
+
+def _plain(x: Tensor, weight: Tensor) -> bool:
+    """On a CPU, of one precision, nothing to record and nothing to cast."""
+    same = x.dtype == weight.dtype and x.dtype in (torch.float32, torch.bfloat16) and x.device.type == "cpu"
+    return same and not torch.is_grad_enabled() and not torch.is_autocast_enabled("cpu")

@@ -13,6 +13,7 @@ from torch.nn import functional
 
 from schemas.errors import Corrupt, Incompatible
 from trainers.policies.decoder_modules import DecoderLayer, DecoderModel, Rotary, read_config
+from trainers.policies.linear import Linear
 
 
 @dataclass(frozen=True)
@@ -102,8 +103,8 @@ class Attention(nn.Module):
         super().__init__()
         width, bias = shape.hidden_size, shape.attention_bias
         own, shared = shape.num_attention_heads * shape.head_dim, shape.num_key_value_heads * shape.head_dim
-        self.q_proj, self.k_proj = nn.Linear(width, own, bias=bias), nn.Linear(width, shared, bias=bias)
-        self.v_proj, self.o_proj = nn.Linear(width, shared, bias=bias), nn.Linear(own, width, bias=bias)
+        self.q_proj, self.k_proj = Linear(width, own, bias=bias), Linear(width, shared, bias=bias)
+        self.v_proj, self.o_proj = Linear(width, shared, bias=bias), Linear(own, width, bias=bias)
         self.q_norm, self.k_norm = Norm(shape.head_dim, shape.rms_norm_eps), Norm(shape.head_dim, shape.rms_norm_eps)
 
 
@@ -112,8 +113,8 @@ class FeedForward(nn.Module):
 
     def __init__(self, width: int, inner: int) -> None:
         super().__init__()
-        self.gate_proj, self.up_proj = nn.Linear(width, inner, bias=False), nn.Linear(width, inner, bias=False)
-        self.down_proj = nn.Linear(inner, width, bias=False)
+        self.gate_proj, self.up_proj = Linear(width, inner, bias=False), Linear(width, inner, bias=False)
+        self.down_proj = Linear(inner, width, bias=False)
 
 
 class Qwen3Layer(DecoderLayer):
