@@ -29,7 +29,7 @@ demo: install
 	@$(BIN)/headrace demo $(ARGS)
 
 test: install
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest -n auto --dist loadfile $(ARGS)
 
 lint: install
 	@$(BIN)/ruff check .

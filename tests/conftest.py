@@ -39,6 +39,11 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("filterwarnings", "ignore:(read_text|open_text) is deprecated:DeprecationWarning")
 
 
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """Two processes, each with services of its own; one where the services are yours, as topics belong to one session."""
+    return 0 if os.environ.get("HEADRACE_KAFKA") or os.environ.get("HEADRACE_REDIS") else 2
+
+
 @pytest.fixture(scope="session")
 def services(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Connections]:
     """Addresses of a Kafka and a Redis that live as long as the session. Most tests want `connections`."""
