@@ -33,7 +33,9 @@ class Traffic:
     def _view(self, ts: int) -> Iterator[Event]:
         rng, number = self._rng, self._made
         self._made += 1
-        user, request = f"user-{rng.randrange(self._users)}", f"request-{number}"
+        # Of one width: the ten-millionth would otherwise need one byte more than fits an allocator's size class, and an hour into
+        # a soak the same state would take a twentieth more memory.
+        user, request = f"user-{rng.randrange(self._users)}", f"request-{number:012d}"
         first, step = rng.randrange(ITEMS), rng.randrange(1, ITEMS // PAGE)
         items = [f"item-{(first + step * n) % ITEMS}" for n in range(PAGE)]
         shown = tuple(ShownItem(item, n + 1, 0.5) for n, item in enumerate(items))
@@ -43,7 +45,7 @@ class Traffic:
                 clicked = ts + self._after(0)
                 yield Click(clicked, user, item, request)
                 if rng.random() < ORDER_SHARE:
-                    ordered, order = clicked + self._after(1), f"order-{number}-{item}"
+                    ordered, order = clicked + self._after(1), f"order-{number:012d}-{item}"
                     yield Order(ordered, user, item, order, 9.5)
                     if rng.random() < RETURN_SHARE:
                         yield Return(ordered + self._after(2), user, order)
