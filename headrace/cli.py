@@ -8,6 +8,7 @@ import typer
 from rich.console import Console
 
 from headrace.commands import (
+    ablate,
     campaigns,
     data,
     identifiers,
@@ -42,7 +43,7 @@ is here. [bold]headrace up[/] runs everything until Ctrl-C; then try [bold]headr
 in a second terminal. Point at your own services with HEADRACE_KAFKA, HEADRACE_REDIS and HEADRACE_DATABASE.""",
 )
 
-for module in (live, services, data, operate, training):
+for module in (live, services, data, operate, training, ablate):
     module.register(app)
 preview.register(weights.app, campaigns.app)
 app.add_typer(weights.app, name="weights")

@@ -47,15 +47,15 @@ class Prepared(msgspec.Struct, frozen=True):
     notes: tuple[str, ...] = ()  #: what was not done as usual, and what was left out; the story and the report say it
 
 
-def run_prepare(folder: RunFolder, settings: Settings, tell: Tell) -> Prepared:
-    """Make every artefact the run lacks; ends with `artefacts.json` written.
+def run_prepare(folder: RunFolder, settings: Settings, tell: Tell, world: World | None = None) -> Prepared:
+    """Make every artefact the run lacks; ends with `artefacts.json` written. ``world``: in place of the settings' own.
 
     Raises:
         InvalidData: the world's data are not as documented.
         Unavailable: the store or the sentence model is not there.
     """
     store, seconds, started = Store(settings.store), {}, time.monotonic()
-    world = open_run_world(settings)
+    world = world or open_run_world(settings)
     catalogue = world.catalogue
     checksum = catalogue.save(store)
     model = settings.reward.relevance.model

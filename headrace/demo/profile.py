@@ -61,7 +61,7 @@ def demo_settings(data: str | None, minutes: float, seed: int | None, items: int
     }
     typed: dict[str, Any] = {"data": data, "seed": seed} | ({"shop": {"items": items}} if items else {})
     given = base.model_dump(exclude_unset=True)
-    settings = with_open_console(load_settings(**_over(_over(changes, given), typed)))
+    settings = with_open_console(load_settings(**over(over(changes, given), typed)))
     return settings, (rest_s - warm_s) / 60
 
 
@@ -74,10 +74,10 @@ def live_minutes(minutes: float, planned: float, spent_s: float, data: str) -> f
     return min(planned, max(LEAST_LIVE * planned, left_s / 60))
 
 
-def _over(low: dict[str, Any], high: dict[str, Any]) -> dict[str, Any]:
+def over(low: dict[str, Any], high: dict[str, Any]) -> dict[str, Any]:
     """Both, section by section; where both name a field, ``high`` has it."""
     merged = dict(low)
     for name, value in high.items():
         below = merged.get(name)
-        merged[name] = _over(below, value) if isinstance(below, dict) and isinstance(value, dict) else value
+        merged[name] = over(below, value) if isinstance(below, dict) and isinstance(value, dict) else value
     return merged

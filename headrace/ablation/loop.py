@@ -1,0 +1,131 @@
+"""The closed loop of one arm: search, feedback, view, posterior, example, step, swap, in the order of event time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+
+from headrace.ablation.answering import Answerer, LexicalAnswers, MemoryAnswers, PolicyAnswers, TableAnswers, Tiers
+from headrace.ablation.arms import Arm
+from headrace.ablation.lab import Lab
+from headrace.ablation.learning import Line
+from headrace.ablation.plane import Plane
+from headrace.ablation.rows import Rows
+from headrace.ablation.settings import Setup
+from headrace.ablation.users import Users
+from headrace.world import Request
+from schemas.errors import InvalidValue
+from schemas.events import Click, Impression
+from serving.parts import open_checkpoint
+from serving.requests import SearchRequest
+from trainers.policies.base import PromptContext
+from trainers.state import own_weights
+from trainers.validity import valid_sid_rate
+
+#: Prompts on which the valid-SID rate is measured.
+VALID_PROMPTS = 128
+
+
+@dataclass(frozen=True)
+class Played:
+    """What an arm left behind."""
+
+    stream: Rows
+    probes: Rows
+    valid_sid_rate: float | None  #: of what was served at the end, None without a model
+    curves: dict[str, list[float]]
+    publications: list[dict[str, float | bool]]
+    refused: int
+
+
+def play(lab: Lab, arm: Arm, setup: Setup, tell: Callable[[int], None] = lambda _: None) -> Played:
+    """Run one arm from the warm start to the end of the stream, then ask it for the withheld queries.
+
+    ``tell``: how many searches are answered. Deterministic: the same lab, arm and settings give the same bits.
+
+    Raises:
+        InvalidValue: the plane refused a record, which events in order never earn.
+    """
+    torch.set_num_threads(setup.settings.trainers.learner.threads)
+    tiers = Tiers(lab.parts.relevance, lab.artefacts.relevance)
+    plane = Plane(lab.parts.catalogue, tiers, lab.prefixes, setup.settings, lab.world.live_ms)
+    users, answers = Users(setup.settings.serving.engine), _answerer(lab, arm, setup, tiers, plane)
+    line = Line(lab, setup, tiers, plane) if arm.trained else None
+    plane.offer(lab.history if answers.counts else ())
+    _remember(users, lab)
+    plane.advance(lab.world.live_ms)
+    rows, page = Rows(lab), setup.settings.delivery.page
+    for batch in lab.batches(setup):
+        arrivals = plane.advance(batch[0].ts)
+        asked = [_asked(request, users, page) for request in batch]
+        for request, shown in zip(batch, answers.answer(batch, asked), strict=True):
+            outcome = rows.add(request, _items(shown))
+            answers.observe(request, _items(shown), outcome)
+            users.asked(request.user, request.query, request.ts)
+            for click in outcome.clicks:
+                users.clicked(click.user, click.item, click.ts)
+            if answers.counts and shown is not None:
+                plane.offer([shown, *outcome.clicks, *outcome.orders, *outcome.returns])
+        if line is not None:
+            assert isinstance(answers, PolicyAnswers)
+            line.read(arrivals)
+            line.follow(len(rows), answers)
+        tell(len(rows))
+    probes = _probe(lab, answers, page, setup.loop.batch)
+    if plane.refused:
+        raise InvalidValue("records refused by the event plane", plane.refused, "0", "look at the world's events")
+    valid = _valid(lab, answers) if isinstance(answers, PolicyAnswers) and lab.probes else None
+    curves, publications = (line.curves(), line.publications) if line else ({}, [])
+    return Played(rows, probes, valid, curves, publications, plane.refused)
+
+
+def _answerer(lab: Lab, arm: Arm, setup: Setup, tiers: Tiers, plane: Plane) -> Answerer:
+    settings = setup.settings
+    if arm.answers == "policy":
+        frozen = own_weights(open_checkpoint(lab.store, lab.artefacts.frozen)[0])
+        return PolicyAnswers(lab, settings, tiers, plane, frozen)
+    if arm.answers == "tier_ctr":
+        return TableAnswers(lab, settings.reward.serving, plane)
+    return LexicalAnswers(lab.lexical) if arm.answers == "bm25" else MemoryAnswers(lab, settings)
+
+
+def _remember(users: Users, lab: Lab) -> None:
+    for event in lab.history:
+        if isinstance(event, Impression):
+            users.asked(event.user, event.query, event.ts)
+        elif isinstance(event, Click):
+            users.clicked(event.user, event.item, event.ts)
+
+
+def _asked(request: Request, users: Users | None, page: int) -> SearchRequest:
+    recent = users.recent(request.user, request.ts) if users else None
+    return SearchRequest(
+        request.request_id, request.ts, request.user, request.query, page, request.candidates, request.session,
+        recent.queries if recent else (), recent.items if recent else (),
+        segment=request.segment, market=request.market,
+    )  # fmt: skip
+
+
+def _items(shown: Impression | None) -> Sequence[str]:
+    return () if shown is None else [entry.item for entry in shown.items]
+
+
+def _probe(lab: Lab, answers: Answerer, page: int, size: int) -> Rows:
+    """Searches for the withheld queries, answered by what is served at the end; nobody learns from them.
+
+    They bring no past of their user along: with it, arms would be asked different prompts.
+    """
+    rows = Rows(lab)
+    for start in range(0, len(lab.probes), size):
+        batch = lab.probes[start : start + size]
+        asked = [_asked(request, None, page) for request in batch]
+        for request, shown in zip(batch, answers.answer(batch, asked), strict=True):
+            rows.add(request, _items(shown))
+    return rows
+
+
+def _valid(lab: Lab, answers: PolicyAnswers) -> float:
+    prompts = answers.engine.prompts([PromptContext(request.query) for request in lab.probes[:VALID_PROMPTS]])
+    return valid_sid_rate(answers.engine.policy, prompts, lab.parts.identifiers.trie)
