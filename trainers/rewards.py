@@ -7,7 +7,6 @@ an item without a click is its chance of one had it been looked at, not 0. Lette
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -81,12 +80,6 @@ class RewardModel:
         self._catalogue, self._trie, self._tiers, self._expected = catalogue, trie, tiers, expected
         self.facts = ItemFacts.of(catalogue)
         self._weighing = Weighing(RewardWeights(), self.facts)
-
-    def with_tiers(self, tiers: Tiers) -> RewardModel:
-        """The same with another source of tiers."""
-        other = copy.copy(self)
-        other._tiers = tiers
-        return other
 
     def in_shop(self, view: TrainingExample) -> NDArray[np.bool_]:
         """bool [N]: in the shop at the view's time. What a generated identifier is scored by.

@@ -17,8 +17,8 @@ from trainers.identifiers.build import Identifiers
 from trainers.pair_file import load_sampler
 from trainers.policies import load_policy
 from trainers.policies.base import Policy
-from trainers.policies.prompts import PromptBuilder
-from trainers.rewards import RewardModel
+from trainers.policies.prompts import Encoder, PromptBuilder
+from trainers.rewards import RewardModel, Tiers
 from trainers.settings import LearnerSettings
 from trainers.state import own_weights
 from trainers.step import Tools
@@ -42,16 +42,20 @@ class Snapshots:
 
 
 def open_tools(
-    store: Store, artefacts: Artefacts, policy: Policy, settings: LearnerSettings, reward: RewardSettings
-) -> Tools:
-    """Read catalogue, identifiers, relevance scorer and warm-start pairs.
+    store: Store, artefacts: Artefacts, policy: Policy, settings: LearnerSettings, reward: RewardSettings,
+    encoder: Encoder | None = None, tiers: Tiers | None = None,
+) -> Tools:  # fmt: skip
+    """Read catalogue, identifiers, relevance scorer and warm-start pairs. ``encoder`` and ``tiers``: what is open already.
 
     Raises:
         Unavailable, Corrupt: an artefact is missing or fails its check.
     """
     catalogue = Catalogue.load(store)
     identifiers = Identifiers.load(store, artefacts.identifiers)
-    encoder = SentenceEncoder(Path(reward.relevance.model) if reward.relevance.model else None, threads=settings.threads)
+    if encoder is None or tiers is None:
+        opened = SentenceEncoder(Path(reward.relevance.model) if reward.relevance.model else None, threads=settings.threads)
+        encoder = encoder or opened
+        tiers = tiers or RelevanceScorer.load(store, artefacts.relevance, catalogue, opened)
     trie = identifiers.trie
 
     def sid_of(item: str) -> tuple[int, ...] | None:
@@ -59,12 +63,11 @@ def open_tools(
         return None if row is None or trie.leaf_of_item_N[row] < 0 else tuple(trie.sids_NL[row].tolist())
 
     mixed, expected = settings.warm_start_weight > 0, settings.interaction == "expected"
-    scorer = RelevanceScorer.load(store, artefacts.relevance, catalogue, encoder)
     return Tools(
         catalogue=catalogue,
         trie=trie,
         builder=PromptBuilder.of(policy.tokenizer, policy.settings.prompt, identifiers, encoder, sid_of, catalogue),
-        rewards=RewardModel(catalogue, trie, scorer, expected=expected),
+        rewards=RewardModel(catalogue, trie, tiers, expected=expected),
         rates=Snapshots(store, reward.posterior),
         pairs=load_sampler(store, artefacts.identifiers, settings.seed) if mixed else None,
         settings=settings,

@@ -25,7 +25,7 @@ from trainers.state import Versions, load_state
 from trainers.step import Tools, advance
 from trainers.tools import open_tools
 
-#: Steps whose metrics are put together into one point of a curve, at least.
+#: Points of a curve, at most: each is the mean over a stretch of steps.
 POINTS = 50
 
 
@@ -39,8 +39,9 @@ class Line:
         manifest = checkpoints.read(lab.store, lab.artefacts.frozen)
         versions = Versions(lab.artefacts.relevance, lab.artefacts.identifiers)
         self.state = load_state(lab.store, manifest, self._settings, versions)
-        tools = open_tools(lab.store, lab.artefacts, self.state.policy, self._settings, setup.settings.reward)
-        self.tools: Tools = replace(tools, rewards=tools.rewards.with_tiers(tiers), rates=plane.rates)
+        reward, encoder = setup.settings.reward, lab.parts.encoder  # which remembers texts over all arms
+        tools = open_tools(lab.store, lab.artefacts, self.state.policy, self._settings, reward, encoder, tiers)
+        self.tools: Tools = replace(tools, rates=plane.rates)
         self._waiting: deque[Arrival] = deque()
         self._taken = {0: 0}
         self._served: tuple[Policy, tuple[Absorbed, ...]] = (self._copy(), self.state.absorbed)

@@ -37,7 +37,6 @@ class Played:
     valid_sid_rate: float | None  #: of what was served at the end, None without a model
     curves: dict[str, list[float]]
     publications: list[dict[str, float | bool]]
-    refused: int
 
 
 def play(lab: Lab, arm: Arm, setup: Setup, tell: Callable[[int], None] = lambda _: None) -> Played:
@@ -78,7 +77,7 @@ def play(lab: Lab, arm: Arm, setup: Setup, tell: Callable[[int], None] = lambda 
         raise InvalidValue("records refused by the event plane", plane.refused, "0", "look at the world's events")
     valid = _valid(lab, answers) if isinstance(answers, PolicyAnswers) and lab.probes else None
     curves, publications = (line.curves(), line.publications) if line else ({}, [])
-    return Played(rows, probes, valid, curves, publications, plane.refused)
+    return Played(rows, probes, valid, curves, publications)
 
 
 def _answerer(lab: Lab, arm: Arm, setup: Setup, tiers: Tiers, plane: Plane) -> Answerer:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import multiprocessing
 import signal
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from dataclasses import dataclass
+from functools import partial
 from multiprocessing.queues import Queue
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from headrace.ablation.arms import Arm
 from headrace.ablation.combine import combine
 from headrace.ablation.lab import Lab, open_lab
 from headrace.ablation.loop import play
-from headrace.ablation.results import ArmResult, code, load, path_of, save, write_whole
+from headrace.ablation.results import ArmResult, Column, code, load, path_of, save, write_whole
 from headrace.ablation.settings import LoopSettings, arm_key, base_settings, prepared_key, setup_of
 from headrace.settings import Settings
 from reward.text import normalise
@@ -89,10 +90,15 @@ def run_study(plan: Plan, jobs: int = 1, tell: Tell = lambda *_: None) -> dict[s
 
 
 def _play_here(tasks: Sequence[Task], jobs: int, tell: Tell) -> None:
-    each = max((task.loop.requests for task in tasks), default=0)
-    for n, task in enumerate(tasks):
-        _play(task, lambda text, n=n: tell(n * each, len(tasks) * each, text),
-              lambda searches, n=n, name=task.name: tell(n * each + searches, len(tasks) * each, name))  # fmt: skip
+    total = sum(task.loop.requests for task in tasks)
+    before = 0
+    for task in tasks:
+        _play(task, partial(tell, before, total), partial(_told, tell, before, total, task.name))
+        before += task.loop.requests
+
+
+def _told(tell: Tell, before: int, total: int, name: str, searches: int) -> None:
+    tell(before + searches, total, name)
 
 
 def _play_apart(tasks: Sequence[Task], jobs: int, tell: Tell) -> None:
@@ -129,15 +135,19 @@ def _play(task: Task, about: Callable[[str], None], tell: Callable[[int], None])
         loop=setup_of(task.base, task.loop, task.arm).loop,
         code=code(),
         facts=lab.facts,
-        stream=dict(played.stream.columns),
+        stream=_plain(played.stream.columns),
         probe_query=[normalise(request.query) for request in lab.probes],
-        probes=dict(played.probes.columns),
+        probes=_plain(played.probes.columns),
         valid_sid_rate=played.valid_sid_rate,
-        curves=dict(played.curves),
+        curves=_plain(played.curves),
         publications=played.publications,
         cpu_s=time.process_time() - began,
     )
     save(result, task.path)
+
+
+def _plain(columns: Mapping[str, Sequence[float]]) -> dict[str, Column]:
+    return {name: list(column) for name, column in columns.items()}
 
 
 #: The lab opened last in this process: tasks come seed by seed.
