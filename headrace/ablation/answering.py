@@ -64,7 +64,7 @@ class PolicyAnswers:
         parts, identifiers = lab.parts, lab.parts.identifiers
         self._plane = plane
         self.engine = SearchEngine(
-            frozen, identifiers.trie, parts.catalogue, identifiers, tiers, parts.encoder,
+            frozen, parts.trie, parts.catalogue, identifiers, tiers, parts.encoder,
             settings.serving.engine, settings.reward.serving, checkpoint=lab.artefacts.frozen,
         )  # fmt: skip
         self._ordering = self.engine.ordering(RewardWeights())
@@ -157,5 +157,5 @@ def page_of(asked: SearchRequest, shown: Sequence[str]) -> Impression | None:
     items = tuple(ShownItem(item, position) for position, item in enumerate(shown, start=1))
     return Impression(
         asked.ts, asked.request_id, asked.user, asked.query, items, asked.session, asked.recent_queries,
-        asked.recent_items, asked.items, segment=asked.segment, market=asked.market,
+        asked.recent_items, asked.items, segment=asked.segment, market=asked.market, recent_orders=asked.recent_orders,
     )  # fmt: skip

@@ -17,7 +17,8 @@ from headrace.ablation.settings import Setup
 from headrace.ablation.users import Users
 from headrace.world import Request
 from schemas.errors import InvalidValue
-from schemas.events import Click, Impression
+from schemas.events import Impression
+from serving.history import Recent
 from serving.parts import open_checkpoint
 from serving.requests import SearchRequest
 from trainers.policies.base import PromptContext
@@ -53,7 +54,8 @@ def play(lab: Lab, arm: Arm, setup: Setup, tell: Callable[[int], None] = lambda 
     users, answers = Users(setup.settings.serving.engine), _answerer(lab, arm, setup, tiers, plane)
     line = Line(lab, setup, tiers, plane) if arm.trained else None
     plane.offer(lab.history if answers.counts else ())
-    _remember(users, lab)
+    for event in lab.history:
+        users.did(event)
     plane.advance(lab.world.live_ms)
     rows, page = Rows(lab), setup.settings.delivery.page
     for batch in lab.batches(setup):
@@ -62,11 +64,11 @@ def play(lab: Lab, arm: Arm, setup: Setup, tell: Callable[[int], None] = lambda 
         for request, shown in zip(batch, answers.answer(batch, asked), strict=True):
             outcome = rows.add(request, _items(shown))
             answers.observe(request, _items(shown), outcome)
-            users.asked(request.user, request.query, request.ts)
-            for click in outcome.clicks:
-                users.clicked(click.user, click.item, click.ts)
-            if answers.counts and shown is not None:
-                plane.offer([shown, *outcome.clicks, *outcome.orders, *outcome.returns])
+            if shown is not None:
+                events = (shown, *outcome.clicks, *outcome.orders, *outcome.returns)
+                for event in events:
+                    users.did(event)
+                plane.offer(events if answers.counts else ())
         if line is not None:
             assert isinstance(answers, PolicyAnswers)
             line.read(arrivals)
@@ -90,20 +92,11 @@ def _answerer(lab: Lab, arm: Arm, setup: Setup, tiers: Tiers, plane: Plane) -> A
     return LexicalAnswers(lab.lexical) if arm.answers == "bm25" else MemoryAnswers(lab, settings)
 
 
-def _remember(users: Users, lab: Lab) -> None:
-    for event in lab.history:
-        if isinstance(event, Impression):
-            users.asked(event.user, event.query, event.ts)
-        elif isinstance(event, Click):
-            users.clicked(event.user, event.item, event.ts)
-
-
 def _asked(request: Request, users: Users | None, page: int) -> SearchRequest:
-    recent = users.recent(request.user, request.ts) if users else None
+    recent = users.recent(request.user, request.ts) if users else Recent()
     return SearchRequest(
         request.request_id, request.ts, request.user, request.query, page, request.candidates, request.session,
-        recent.queries if recent else (), recent.items if recent else (),
-        segment=request.segment, market=request.market,
+        segment=request.segment, market=request.market, **recent.fields(),
     )  # fmt: skip
 
 

@@ -3,44 +3,31 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from typing import NamedTuple
 
+from headrace.world import Event
+from schemas.events import Click, Impression, Order
+from serving.history import Recent
 from serving.settings import EngineSettings
 
 
-class Recent(NamedTuple):
-    """Newest first, each once."""
-
-    queries: tuple[str, ...]
-    items: tuple[str, ...]
-
-
 class Users:
-    """Recent queries and clicked items by user; a later time of the same thing wins."""
+    """Recent queries, clicked and ordered items by user; a later time of the same thing wins."""
 
     def __init__(self, settings: EngineSettings) -> None:
-        self._settings = settings
-        self._queries: defaultdict[str, dict[str, int]] = defaultdict(dict)
-        self._items: defaultdict[str, dict[str, int]] = defaultdict(dict)
+        self._most = {Impression: settings.recent_queries, Click: settings.recent_items, Order: settings.recent_orders}
+        self._times: defaultdict[tuple[type, str], dict[str, int]] = defaultdict(dict)
 
-    def asked(self, user: str, query: str, ts: int) -> None:
-        """Remember a query."""
-        _add(self._queries[user], query, ts)
-
-    def clicked(self, user: str, item: str, ts: int) -> None:
-        """Remember a click; it may lie in the future of the next search."""
-        _add(self._items[user], item, ts)
+    def did(self, event: Event) -> None:
+        """Remember a search, a click or an order; it may lie in the future of the next search."""
+        if isinstance(event, Impression | Click | Order):
+            what = event.query if isinstance(event, Impression) else event.item
+            times = self._times[type(event), event.user]
+            times[what] = max(event.ts, times.get(what, event.ts))
 
     def recent(self, user: str, before_ms: int) -> Recent:
         """The user's past before ``before_ms``."""
-        queries = _newest(self._queries[user], before_ms, self._settings.recent_queries)
-        return Recent(queries, _newest(self._items[user], before_ms, self._settings.recent_items))
+        return Recent(*(self._newest(kind, user, before_ms) for kind in (Impression, Click, Order)))
 
-
-def _add(times: dict[str, int], what: str, ts: int) -> None:
-    times[what] = max(ts, times.get(what, ts))
-
-
-def _newest(times: dict[str, int], before_ms: int, most: int) -> tuple[str, ...]:
-    past = sorted(((ts, what) for what, ts in times.items() if ts < before_ms), reverse=True)
-    return tuple(what for _, what in past[:most])
+    def _newest(self, kind: type, user: str, before_ms: int) -> tuple[str, ...]:
+        past = sorted(((ts, what) for what, ts in self._times[kind, user].items() if ts < before_ms), reverse=True)
+        return tuple(what for _, what in past[: self._most[kind]])

@@ -28,7 +28,7 @@ from headrace.world import Outcome, Request
 from reward.composite import item_reward
 from reward.snapshot import PosteriorSnapshot
 from schemas.errors import InvalidSetting, InvalidValue
-from schemas.events import Click, Impression
+from schemas.events import Click, Impression, Order, ShownItem
 from schemas.weights import RewardWeights
 from serving.parts import open_checkpoint
 from serving.requests import SearchRequest
@@ -135,9 +135,11 @@ def test_the_frozen_arm_s_first_pages_are_worth_what_a_by_hand_evaluation_says(l
         queries = list(dict.fromkeys(e.query for e in reversed(past)))[:5]
         clicks = {e.item: e.ts for e in lab.history if isinstance(e, Click) and e.user == request.user and e.ts < request.ts}
         items = sorted(clicks, key=lambda item: (clicks[item], item), reverse=True)[:10]
+        bought = {e.item: e.ts for e in lab.history if isinstance(e, Order) and e.user == request.user and e.ts < request.ts}
+        orders = tuple(sorted(bought, key=lambda item: (bought[item], item), reverse=True)[:10])
         (answer,) = engine.answer(
             [SearchRequest(request.request_id, request.ts, request.user, request.query, 10, recent_queries=tuple(queries),
-                           recent_items=tuple(items))],
+                           recent_items=tuple(items), recent_orders=orders)],
             RewardWeights(), snapshot,
         )  # fmt: skip
         shown = [item.item for item in answer.items]
@@ -256,10 +258,12 @@ def test_the_base_run_is_the_demo_s_shop_at_a_fixed_time() -> None:
 def test_users_past_is_newest_first_each_once_and_before_the_search() -> None:
     users = Users(EngineSettings(recent_queries=2, recent_items=2))
     for ts, query in ((1, "a"), (2, "b"), (3, "c"), (4, "a"), (9, "late")):
-        users.asked("u", query, ts)
-    users.clicked("u", "x", 5)
-    assert users.recent("u", 5) == (("a", "c"), ())
-    assert users.recent("u", 6) == (("a", "c"), ("x",)) and users.recent("v", 6) == ((), ())
+        users.did(Impression(ts, f"r{ts}", "u", query, (ShownItem("x", 1),)))
+    users.did(Click(5, "u", "x"))
+    users.did(Order(6, "u", "x", "o"))
+    assert users.recent("u", 5) == (("a", "c"), (), ())
+    assert users.recent("u", 6) == (("a", "c"), ("x",), ()) and users.recent("v", 6) == ((), (), ())
+    assert users.recent("u", 7).orders == ("x",)
 
 
 def test_at_most_keeps_people_whole_and_classes_cut_searches_in_thirds() -> None:
