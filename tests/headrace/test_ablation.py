@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,9 +25,11 @@ from headrace.ablation.settings import arm_key, base_settings, prepared_key, set
 from headrace.ablation.users import Users
 from headrace.ablation.withheld import WithheldWorld
 from headrace.context import with_context
+from headrace.evaluation.lists import Judge
 from headrace.world import Outcome, Request
 from reward.composite import item_reward
 from reward.snapshot import PosteriorSnapshot
+from reward.text import normalise
 from schemas.errors import InvalidSetting, InvalidValue
 from schemas.events import Click, Impression, Order, ShownItem
 from schemas.weights import RewardWeights
@@ -166,6 +169,52 @@ def snapshot_of_history(lab: Lab) -> PosteriorSnapshot:
         plane.offer([event])
     plane.advance(lab.requests[0].ts)
     return plane.rates(plane.pointer)
+
+
+def test_a_request_s_candidates_are_all_that_any_arm_may_show(lab: Lab) -> None:
+    """They limit what is shown, live and when the withheld queries are asked."""
+    some = lab.world.catalogue.items[:15]
+    limited = dataclasses.replace(
+        lab,
+        requests=tuple(r._replace(candidates=some) for r in lab.requests[:8]),
+        probes=tuple(r._replace(candidates=some) for r in lab.probes),
+    )
+    for arm in chosen(["frozen", "bm25", "click_memory", "tier_ctr"]):
+        pages: list[tuple[str, ...]] = []
+        with pytest.MonkeyPatch.context() as patch:
+            page = Judge.page
+            patch.setattr(Judge, "page", lambda *a, p=page, into=pages: into.append(tuple(a[2])) or p(*a))
+            play(limited, arm, setup_of(lab.settings, LOOP, arm))
+        assert len(pages) == 20 and all(pages), arm.name
+        assert {item for shown in pages for item in shown} <= set(some), arm.name
+
+
+def test_the_table_s_page_is_the_best_by_true_tier_and_posterior(lab: Lab) -> None:
+    """A slow oracle over the whole catalogue at the first request."""
+    (arm,) = chosen(["tier_ctr"])
+    table_played = play(dataclasses.replace(lab, requests=lab.requests[:1]), arm, setup_of(lab.settings, LOOP, arm))
+    request, snapshot, catalogue = lab.requests[0], snapshot_of_history(lab), lab.world.catalogue
+    score = {}
+    for item, since in zip(catalogue.items, catalogue.available_from_N.tolist(), strict=True):
+        if since <= request.ts:
+            tier, ctr = (
+                int(lab.world.tiers(request.query, [item])[0]),
+                snapshot.ctr(normalise(request.query), [item]).mean_N[0],
+            )
+            score[item] = 4 * tier + 4 * np.log(ctr)  # `reward.serving`'s scales
+    best = sorted(score, key=lambda item: -score[item])[:10]
+    worth, _ = lab.judge.page(request, best)
+    assert table_played.stream.columns["reward_per_search"] == [pytest.approx(worth["reward_per_search"])]
+
+
+def test_two_processes_say_what_one_says(plan: study.Plan, tmp_path: Path) -> None:
+    """Results do not depend on who plays them; each process opens the prepared world by itself."""
+    whole = study.run_study(plan)
+    for task in plan.tasks():
+        task.path.unlink()
+    told: list[tuple[int, int, str]] = []
+    assert study.run_study(plan, jobs=2, tell=lambda *said: told.append(said)) == whole
+    assert told[-1][:2] == (96, 96)
 
 
 def test_steps_and_publications_come_at_the_stated_rate(lab: Lab, played: dict[str, Played]) -> None:
