@@ -47,6 +47,8 @@ class Answerer(Protocol):
 
     #: Whether the posterior of what was shown is asked for; else nobody keeps count.
     counts: bool
+    #: Whether a page may hang on the page before it, of whatever user.
+    at_once: bool
 
     def answer(self, requests: Sequence[Request], asked: Sequence[SearchRequest]) -> list[Impression | None]:
         """The page of each, None where nothing could be shown."""
@@ -58,7 +60,7 @@ class Answerer(Protocol):
 class PolicyAnswers:
     """The server's engine over what is served; `swap` puts another policy in its place."""
 
-    counts = True
+    counts, at_once = True, False
 
     def __init__(self, lab: Lab, settings: Settings, tiers: Tiers, plane: Plane, frozen: Policy) -> None:
         parts, identifiers = lab.parts, lab.parts.identifiers
@@ -88,7 +90,7 @@ class PolicyAnswers:
 class TableAnswers:
     """True tier and posterior CTR by the server's own formula, the policy left out of it; no exploration."""
 
-    counts = True
+    counts, at_once = True, False
 
     def __init__(self, lab: Lab, score: ServingScoreSettings, plane: Plane) -> None:
         self._world, self._score, self._plane = lab.world, score, plane
@@ -112,7 +114,7 @@ class TableAnswers:
 class LexicalAnswers:
     """BM25."""
 
-    counts = False
+    counts, at_once = False, False
 
     def __init__(self, lexical: LexicalSearch) -> None:
         self._lexical = lexical
@@ -128,7 +130,7 @@ class LexicalAnswers:
 class MemoryAnswers:
     """A memory of clicks: it begins with the log's, and learns from its own pages at once."""
 
-    counts = False
+    counts, at_once = False, True
 
     def __init__(self, lab: Lab, settings: Settings) -> None:
         self._memory = ClickMemory(lab.lexical, lab.world.catalogue, settings.reward.posterior.position_power)
@@ -142,7 +144,7 @@ class MemoryAnswers:
                 self._memory.learn(event.query, shown, clicked.get(event.request_id, set()))
 
     def answer(self, requests: Sequence[Request], asked: Sequence[SearchRequest]) -> list[Impression | None]:
-        """See `Answerer.answer`. A batch may hold a query twice: the second does not know the first's clicks yet."""
+        """See `Answerer.answer`."""
         return [page_of(one, self._memory.rank(request, one.k)) for request, one in zip(requests, asked, strict=True)]
 
     def observe(self, request: Request, shown: Sequence[str], outcome: Outcome) -> None:

@@ -66,26 +66,31 @@ class Lab:
     judge: Judge
     lexical: LexicalSearch
 
-    def batches(self, setup: Setup) -> Iterator[tuple[Request, ...]]:
-        """The stream, cut where a search may hang on another: at a user's next search, a new snapshot, a publication.
+    def blocks(self, setup: Setup) -> Iterator[range]:
+        """The stream as ranges of `requests` under one snapshot and one publication, ``loop.block`` long at most.
 
-        The cut is a function of requests and settings alone: two arms are answered in the same batches.
+        The cut is a function of requests and settings alone: two arms are answered in the same blocks.
         """
         loop, every_ms = setup.loop, setup.settings.reward.posterior.snapshot_every_s * 1_000
-        period = loop.step_every * loop.publish_every
-        batch: list[Request] = []
+        period, first = loop.step_every * loop.publish_every, 0
         for n, request in enumerate(self.requests):
-            if batch and (
-                len(batch) == loop.batch
-                or n % period == 0
-                or request.ts // every_ms != batch[0].ts // every_ms
-                or any(request.user == other.user for other in batch)
-            ):
-                yield tuple(batch)
-                batch = []
-            batch.append(request)
-        if batch:
-            yield tuple(batch)
+            other_snapshot = request.ts // every_ms != self.requests[first].ts // every_ms
+            if n > first and (n - first == loop.block or n % period == 0 or other_snapshot):
+                yield range(first, n)
+                first = n
+        yield range(first, len(self.requests))
+
+    def waves(self, block: range) -> list[list[int]]:
+        """A block in passes none of whose searches hangs on another: every user's first, every user's second, and so on."""
+        made: list[list[int]] = []
+        asked: Counter[str] = Counter()
+        for n in block:
+            user = self.requests[n].user
+            if asked[user] == len(made):
+                made.append([])
+            made[asked[user]].append(n)
+            asked[user] += 1
+        return made
 
 
 def open_lab(root: Path, settings: Settings, loop: LoopSettings, tell: Tell = lambda *_: None) -> Lab:

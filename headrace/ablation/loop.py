@@ -15,7 +15,7 @@ from headrace.ablation.plane import Plane
 from headrace.ablation.rows import Rows
 from headrace.ablation.settings import Setup
 from headrace.ablation.users import Users
-from headrace.world import Request
+from headrace.world import Event, Request
 from schemas.errors import InvalidValue
 from schemas.events import Impression
 from serving.history import Recent
@@ -57,24 +57,27 @@ def play(lab: Lab, arm: Arm, setup: Setup, tell: Callable[[int], None] = lambda 
     for event in lab.history:
         users.did(event)
     plane.advance(lab.world.live_ms)
-    rows, page = Rows(lab), setup.settings.delivery.page
-    for batch in lab.batches(setup):
-        arrivals = plane.advance(batch[0].ts)
-        asked = [_asked(request, users, page) for request in batch]
-        for request, shown in zip(batch, answers.answer(batch, asked), strict=True):
-            outcome = rows.add(request, _items(shown))
-            answers.observe(request, _items(shown), outcome)
-            if shown is not None:
-                events = (shown, *outcome.clicks, *outcome.orders, *outcome.returns)
+    rows, page = Rows(lab, len(lab.requests)), setup.settings.delivery.page
+    for block in lab.blocks(setup):
+        arrivals = plane.advance(lab.requests[block.start].ts)
+        for wave in [[n] for n in block] if answers.at_once else lab.waves(block):
+            batch = [lab.requests[n] for n in wave]
+            asked = [_asked(request, users, page) for request in batch]
+            for n, request, shown in zip(wave, batch, answers.answer(batch, asked), strict=True):
+                outcome = rows.put(n, request, _items(shown))
+                answers.observe(request, _items(shown), outcome)
+                if shown is None:
+                    continue
+                events: tuple[Event, ...] = (shown, *outcome.clicks, *outcome.orders, *outcome.returns)
                 for event in events:
                     users.did(event)
                 plane.offer(events if answers.counts else ())
         if line is not None:
             assert isinstance(answers, PolicyAnswers)
             line.read(arrivals)
-            line.follow(len(rows), answers)
-        tell(len(rows))
-    probes = _probe(lab, answers, page, setup.loop.batch)
+            line.follow(block.stop, answers)
+        tell(block.stop)
+    probes = _probe(lab, answers, page, setup.settings.serving.batch)
     if plane.refused:
         raise InvalidValue("records refused by the event plane", plane.refused, "0", "look at the world's events")
     valid = _valid(lab, answers) if isinstance(answers, PolicyAnswers) and lab.probes else None
@@ -96,7 +99,7 @@ def _asked(request: Request, users: Users | None, page: int) -> SearchRequest:
     recent = users.recent(request.user, request.ts) if users else Recent()
     return SearchRequest(
         request.request_id, request.ts, request.user, request.query, page, request.candidates, request.session,
-        segment=request.segment, market=request.market, **recent.fields(),
+        recent.queries, recent.items, segment=request.segment, market=request.market, recent_orders=recent.orders,
     )  # fmt: skip
 
 
@@ -109,12 +112,12 @@ def _probe(lab: Lab, answers: Answerer, page: int, size: int) -> Rows:
 
     They bring no past of their user along: with it, arms would be asked different prompts.
     """
-    rows = Rows(lab)
+    rows = Rows(lab, len(lab.probes))
     for start in range(0, len(lab.probes), size):
         batch = lab.probes[start : start + size]
         asked = [_asked(request, None, page) for request in batch]
-        for request, shown in zip(batch, answers.answer(batch, asked), strict=True):
-            rows.add(request, _items(shown))
+        for n, (request, shown) in enumerate(zip(batch, answers.answer(batch, asked), strict=True), start):
+            rows.put(n, request, _items(shown))
     return rows
 
 

@@ -23,18 +23,15 @@ COLUMNS: Final = {
 
 
 class Rows:
-    """Pages in the order in which they were served."""
+    """Pages by the number of their request."""
 
-    def __init__(self, lab: Lab) -> None:
+    def __init__(self, lab: Lab, count: int) -> None:
         self._judge, self._live_ms = lab.judge, lab.world.live_ms
         self._row, self._from_N = lab.world.catalogue.row, lab.world.catalogue.available_from_N
-        self.columns: dict[str, list[float]] = {name: [] for name in COLUMNS}
+        self.columns: dict[str, list[float]] = {name: [float("nan")] * count for name in COLUMNS}
 
-    def __len__(self) -> int:
-        return len(self.columns["reward_per_search"])
-
-    def add(self, request: Request, shown: Sequence[str]) -> Outcome:
-        """Judge a page; returns what the user did with it."""
+    def put(self, n: int, request: Request, shown: Sequence[str]) -> Outcome:
+        """Judge the page of request ``n``; returns what the user did with it."""
         values, outcome = self._judge.page(request, shown)
         shown = list(shown[:K])
         ordered = {order.item for order in outcome.orders}
@@ -47,5 +44,5 @@ class Rows:
             "new_clicks": float(sum(click.item in fresh for click in outcome.clicks)),
         }
         for name, column in self.columns.items():
-            column.append(values[name])
+            column[n] = values[name]
         return outcome

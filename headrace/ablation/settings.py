@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from math import ceil
 from pathlib import Path
 from typing import Any, Final
 
@@ -45,7 +46,7 @@ class LoopSettings(BaseModel):
     step_every: int = Field(4, ge=1, le=10_000, description="searches for each step of the learner")
     publish_every: int = Field(40, ge=1, le=100_000, description="steps between two publications of the policy")
     gated: bool = Field(True, description="a publication is served only if the gate lets it through, as in the product")
-    batch: int = Field(16, ge=1, le=1024, description="searches answered in one pass, at most; none hangs on another")
+    block: int = Field(32, ge=1, le=1024, description="searches between two looks at what has become of earlier ones")
     withheld_share: float = Field(
         0.1, ge=0, lt=1, description="share of queries kept out of log, judgments and stream: unseen to every arm"
     )
@@ -71,7 +72,7 @@ def base_settings(data: str, seed: int, loop: LoopSettings, items: int | None = 
         raise InvalidSetting("--items", items, "left out with --data PATH", "the folder's catalogue is used whole")
     changes: dict[str, Any] = {
         "now_ms": NOW_MS,
-        "shop": YOUNG | {"live_requests": loop.requests},
+        "shop": YOUNG | {"live_requests": ceil(loop.requests / (1 - loop.withheld_share))},
         "reward": {"posterior": {"snapshot_every_s": 3 * HOUR_S, "bucket_s": 6 * HOUR_S}},
         "trainers": {
             "warm_start": {"steps": round(WARM_S * WARM_STEPS_PER_S), "seconds": 0},

@@ -14,7 +14,11 @@ class Users:
     """Recent queries, clicked and ordered items by user; a later time of the same thing wins."""
 
     def __init__(self, settings: EngineSettings) -> None:
-        self._most = {Impression: settings.recent_queries, Click: settings.recent_items, Order: settings.recent_orders}
+        self._most: dict[type, int] = {
+            Impression: settings.recent_queries,
+            Click: settings.recent_items,
+            Order: settings.recent_orders,
+        }
         self._times: defaultdict[tuple[type, str], dict[str, int]] = defaultdict(dict)
 
     def did(self, event: Event) -> None:

@@ -6,7 +6,7 @@ from headrace.ablation.settings import NOW_MS, LoopSettings
 from headrace.settings import Settings
 
 #: Twelve steps, four of them to a publication.
-LOOP = LoopSettings(requests=48, step_every=4, publish_every=4, batch=6, withheld_share=0.15, probes=12)
+LOOP = LoopSettings(requests=48, step_every=4, publish_every=4, block=6, withheld_share=0.15, probes=12)
 
 
 def small_settings(seed: int = 7) -> Settings:

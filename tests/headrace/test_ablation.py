@@ -102,8 +102,9 @@ def test_two_arms_meet_the_same_requests_and_the_same_feedback_for_the_same_page
 
         monkeypatch.setattr(WithheldWorld, "feedback", spy)
         play(lab, arm, setup_of(lab.settings, LOOP, arm))
-    one, other = met["bm25"], met["click_memory"]
-    assert [r for r, *_ in one] == [r for r, *_ in other] == [*lab.requests, *lab.probes]
+    one, other = (sorted(met[name], key=lambda seen: seen[0].request_id) for name in ("bm25", "click_memory"))
+    assert [r for r, *_ in one] == [r for r, *_ in other]
+    assert sorted(r for r, *_ in one) == sorted([*lab.requests, *lab.probes])
     same = 0
     for (request, left, outcome), (_, right, beside) in zip(one, other, strict=True):
         places = {item for n, item in enumerate(left) if right[n : n + 1] == (item,)}
@@ -113,17 +114,22 @@ def test_two_arms_meet_the_same_requests_and_the_same_feedback_for_the_same_page
     assert same > len(one)
 
 
-def test_batches_are_the_stream_cut_where_searches_hang_together(lab: Lab) -> None:
-    """No user twice, no batch over a snapshot or a publication, nothing left out."""
+def test_blocks_and_waves_cut_the_stream_where_searches_hang_together(lab: Lab) -> None:
+    """No block over a snapshot or a publication; a user's searches in different waves, in their order; nothing left out."""
     setup = setup_of(lab.settings, LOOP, Arm("x"))
-    batches, served = list(lab.batches(setup)), 0
     every_ms = setup.settings.reward.posterior.snapshot_every_s * 1_000
-    assert [request for batch in batches for request in batch] == list(lab.requests)
-    for batch in batches:
-        assert len({r.user for r in batch}) == len(batch) <= LOOP.batch
-        assert len({r.ts // every_ms for r in batch}) == 1
-        assert served // 16 == (served + len(batch) - 1) // 16  # a publication every 4 steps of 4 searches
-        served += len(batch)
+    blocks = list(lab.blocks(setup))
+    assert [n for block in blocks for n in block] == list(range(48))
+    for block in blocks:
+        assert len({lab.requests[n].ts // every_ms for n in block}) == 1
+        assert block.start // 16 == (block.stop - 1) // 16  # a publication every 4 steps of 4 searches
+        waves = lab.waves(block)
+        assert sorted(n for wave in waves for n in wave) == list(block)
+        place = {n: w for w, wave in enumerate(waves) for n in wave}
+        for n in block:
+            for m in range(n + 1, block.stop):
+                if lab.requests[n].user == lab.requests[m].user:
+                    assert place[n] < place[m]
 
 
 def test_the_frozen_arm_s_first_pages_are_worth_what_a_by_hand_evaluation_says(lab: Lab, played: dict[str, Played]) -> None:
@@ -132,8 +138,9 @@ def test_the_frozen_arm_s_first_pages_are_worth_what_a_by_hand_evaluation_says(l
     policy, manifest = open_checkpoint(lab.store, lab.artefacts.frozen)
     engine = lab.parts.engine(policy, manifest, setup.settings.serving.engine, setup.settings.reward)
     snapshot = snapshot_of_history(lab)
-    batch = next(lab.batches(setup))
-    for n, request in enumerate(batch):
+    first = next(lab.blocks(setup))
+    alone = [n for n in first if n in lab.waves(first)[0]]  # those whose user has no earlier search in the stream
+    for n, request in ((n, lab.requests[n]) for n in alone):
         past = [e for e in with_context(lab.history) if isinstance(e, Impression) and e.user == request.user]
         queries = list(dict.fromkeys(e.query for e in reversed(past)))[:5]
         clicks = {e.item: e.ts for e in lab.history if isinstance(e, Click) and e.user == request.user and e.ts < request.ts}
@@ -297,7 +304,7 @@ def test_every_arm_of_the_table_is_a_change_of_settings_that_exist() -> None:
 def test_the_base_run_is_the_demo_s_shop_at_a_fixed_time() -> None:
     found = base_settings("shop", 5, LOOP, items=300)
     assert (found.seed, found.shop.seed, found.trainers.learner.seed, found.serving.engine.seed) == (5, 5, 5, 5)
-    assert (found.shop.items, found.shop.queries, found.shop.live_requests) == (300, 600, 48)
+    assert (found.shop.items, found.shop.queries, found.shop.live_requests) == (300, 600, 57)
     assert found.trainers.warm_start.seconds == 0 and found.trainers.warm_start.steps > 0
     assert found == base_settings("shop", 5, LOOP, items=300)
     with pytest.raises(InvalidSetting, match="--items"):
