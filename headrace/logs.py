@@ -38,6 +38,7 @@ def configure_logs(file: Path | None = None, level: int = logging.INFO) -> None:
 
 def _route_libraries(target: TextIO, shared: list[Any], renderer: Any) -> None:
     handler = logging.StreamHandler(target)
+    handler.setLevel(logging.WARNING)  # a library's logger may have a level of its own, below the root's
     form = structlog.stdlib.ProcessorFormatter
     named = [structlog.stdlib.add_logger_name, *shared]
     handler.setFormatter(form(processors=[form.remove_processors_meta, renderer], foreign_pre_chain=named))
