@@ -83,13 +83,13 @@ def run_study(plan: Plan, jobs: int = 1, tell: Tell = lambda *_: None) -> dict[s
     """
     tasks = plan.tasks()
     left = [task for task in tasks if load(task.path) is None]
-    (_play_here if jobs == 1 or len(left) < 2 else _play_apart)(left, jobs, tell)
+    (play_here if jobs == 1 or len(left) < 2 else play_apart)(left, jobs, tell)
     found = combine([result for task in tasks if (result := load(task.path)) is not None], plan.loop.model_dump(mode="json"))
     write_whole(plan.root / "ablation.json", msgspec.json.format(msgspec.json.encode(found), indent=1) + b"\n")
     return found
 
 
-def _play_here(tasks: Sequence[Task], jobs: int, tell: Tell) -> None:
+def play_here(tasks: Sequence[Task], jobs: int, tell: Tell) -> None:
     total = sum(task.loop.requests for task in tasks)
     before = 0
     for task in tasks:
@@ -101,7 +101,7 @@ def _told(tell: Tell, before: int, total: int, name: str, searches: int) -> None
     tell(before + searches, total, name)
 
 
-def _play_apart(tasks: Sequence[Task], jobs: int, tell: Tell) -> None:
+def play_apart(tasks: Sequence[Task], jobs: int, tell: Tell) -> None:
     """In ``jobs`` processes; a failure or Ctrl-C ends them all."""
     context = multiprocessing.get_context("spawn")
     said: Queue[tuple[str, int]] = context.Queue()
@@ -162,7 +162,7 @@ def _lab(task: Task, about: Callable[[str], None]) -> Lab:
     return _OPEN[name]
 
 
-#: In a process of `_play_apart`: where it tells what it has done.
+#: In a process of `play_apart`: where it tells what it has done.
 _SAID: list[Queue[tuple[str, int]]] = []
 
 
