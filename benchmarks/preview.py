@@ -1,7 +1,8 @@
 """A preview of 10,000 stored examples, from Kafka to the result: seconds, against the 2 s allowed and against a plain loop.
 
-The loop reads nothing: it is given decoded examples and pools, and computes item by item a part of what the preview's arrays
-do: rewards under both books and whole-list weights. It runs over a tenth of the pages, and its time is taken ten times.
+Rates are the newest snapshot's, which knows every pair that was shown; each preview opens it anew. The loop reads nothing: it is
+given decoded examples and pools and the open snapshot, and computes item by item a part of what the preview's arrays do: rewards
+under both books and whole-list weights. It runs over a tenth of the pages, and its time is taken ten times.
 """
 
 from __future__ import annotations
@@ -24,11 +25,13 @@ from headrace.topics_admin import create_topics
 from reward.campaigns.facts import Asked, ItemFacts
 from reward.campaigns.weighing import Weighing
 from reward.composite import serving_score
-from reward.examination import start
+from reward.counts import UNIT, Counts
 from reward.preview.preview import preview
+from reward.preview.rates import Rates
 from reward.preview.results import Preview
 from reward.preview.service import Previews
 from reward.settings import RewardSettings, ServingScoreSettings
+from reward.snapshot import PosteriorSnapshot
 from reward.text import normalise
 from schemas.campaigns import Campaign, Multipliers, Scope
 from schemas.catalogue import Catalogue
@@ -37,6 +40,7 @@ from schemas.codec import encode
 from schemas.connections import Connections
 from schemas.examples import ExampleItem, TrainingExample
 from schemas.pools import Pool
+from schemas.posteriors import CountDelta, SnapshotPointer
 from schemas.store import Store
 from schemas.topics import EXAMPLES, POOLS, SNAPSHOTS
 from schemas.views import ViewStatus
@@ -92,8 +96,19 @@ def page(n: int, rng: np.random.Generator) -> tuple[TrainingExample, Pool]:
     return example, Pool(ts, request, query, names, *columns, TEMPERATURE, "checkpoint", 1)
 
 
-def fill(connections: Connections) -> None:
-    """The topics as server and rewarding write them."""
+def snapshot_of(examples: Sequence[TrainingExample]) -> bytes:
+    """What the posterior makes of these pages: every pair that they show, with its places."""
+    settings = SETTINGS.posterior
+    deltas = (
+        CountDelta(normalise(e.query), item.item, 0, UNIT, item.clicks, item.orders, 0, item.position)
+        for e in examples
+        for item in e.items
+    )
+    return PosteriorSnapshot.build(Counts(deltas), 0, settings)
+
+
+def fill(connections: Connections, store: Store) -> PosteriorSnapshot:
+    """The topics as server and rewarding write them, and the snapshot that they name."""
     rng = np.random.default_rng(0)
     pages = [page(n, rng) for n in range(PAGES)]
     options = librdkafka(connections) | {"partitioner": "murmur2_random", "linger.ms": 20}
@@ -106,20 +121,31 @@ def fill(connections: Connections) -> None:
             examples.produce(EXAMPLES.name, key=example.user.encode(), value=encode(example))
         examples.commit_transaction(30)
         pools.flush(30)
+    data = snapshot_of([example for example, _ in pages])
+    store.write("posteriors/1", data)
+    snapshot = PosteriorSnapshot(data)
+    pools.produce(
+        SNAPSHOTS.name, encode(SnapshotPointer(1, 0, "posteriors/1", snapshot.sha256, 0, snapshot.pairs)), partition=0
+    )
+    pools.flush(30)
+    return snapshot
 
 
-def loop(stored: Sequence[TrainingExample], pools: dict[str, Pool], catalogue: Catalogue) -> tuple[float, float, float]:
+def loop(
+    stored: Sequence[TrainingExample], pools: dict[str, Pool], catalogue: Catalogue, rates: PosteriorSnapshot
+) -> tuple[float, float, float]:
     """Mean item reward before and after, and the mean weight of the whole lists, one item after the other."""
-    facts, power = ItemFacts.of(catalogue), SETTINGS.posterior.position_power
+    facts, theta_K = ItemFacts.of(catalogue), rates.examination.at(np.arange(SHOWN + 1)).tolist()
     books = [Weighing(book, facts) for book in (CURRENT, DRAFT)]
     sums, count, weights = [0.0, 0.0], 0, 0.0
     for e in stored:
         asked, pool = Asked(normalise(e.query), e.segment, e.market), pools[e.request_id]
         count += len(e.items)
+        ctrs = rates.ctr(asked.query, [item.item for item in e.items]).mean_N.tolist()
         for b, book in enumerate(books):
-            for item in e.items:
+            for item, ctr in zip(e.items, ctrs, strict=True):
                 one = book.of(asked, np.array([catalogue.row[item.item]]), e.ts)
-                theta, ctr = item.position**-power, item.ctr
+                theta = min(theta_K[item.position], 1.0)
                 chance = 1.0 if item.clicks else ctr * (1 - theta) / (1 - theta * ctr)
                 relevance, rate, click, order, lean = (
                     float(np.squeeze(getattr(one, name))) for name in ("relevance", "ctr", "click", "order", "multiplier")
@@ -172,7 +198,8 @@ def main(arguments: Sequence[str] | None = None) -> Result:
         create_topics(connections, (EXAMPLES, POOLS, SNAPSHOTS))
         store, catalogue = Store(str(Path(scratch) / "store")), shop()
         catalogue.save(store)
-        fill(connections)
+        snapshot = fill(connections, store)
+        rates = Rates(1, snapshot, snapshot.examination)
         ours: list[tuple[float, float]] = []
         against: list[tuple[float, float]] = []
         parts: list[float] = []
@@ -187,14 +214,11 @@ def main(arguments: Sequence[str] | None = None) -> Result:
             parts.append(time.perf_counter() - begin)
             part = stored.examples[:LOOPED]
             begin = time.perf_counter()
-            plain = loop(part, stored.pools, catalogue)
+            plain = loop(part, stored.pools, catalogue, snapshot)
             ours.append((spent, ALLOWED_S))
             against.append((spent, (time.perf_counter() - begin) * PAGES / LOOPED))
             row_of, facts = catalogue.row, ItemFacts.of(catalogue)
-            check(
-                preview(part, stored.pools, CURRENT, DRAFT, row_of, facts, SETTINGS, found.at_ms, start(SETTINGS.posterior)),
-                plain,
-            )
+            check(preview(part, stored.pools, CURRENT, DRAFT, row_of, facts, SETTINGS, found.at_ms, rates), plain)
             if msgspec.structs.replace(again, warnings=()) != msgspec.structs.replace(found, warnings=()):
                 raise AssertionError("two previews of the same pages differ")
     if found.pages != PAGES or found.support.used != PAGES:

@@ -11,6 +11,7 @@ from typing import Any, Final, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from reward.examination import Examination
 from reward.settings import ServingScoreSettings
 
 #: Names of the last axis of `item_terms`.
@@ -89,6 +90,22 @@ def click_if_examined(clicked: ArrayLike, examined: ArrayLike, ctr: ArrayLike) -
     c = np.clip(c, CTR_FLOOR, 1 - CTR_FLOOR)
     chance: Floats = np.where(np.asarray(clicked) > 0, 1.0, c * (1 - theta) / (1 - theta * c))
     return chance
+
+
+def learned_terms(
+    tier: ArrayLike, ctr: ArrayLike, clicks: ArrayLike, orders: ArrayLike, position: ArrayLike, weights: TermWeights,
+    examination: Examination | None,
+) -> NDArray[np.float64]:  # fmt: skip
+    """`item_terms` [..., 3] as the learner rewards by them, and as a preview says it will.
+
+    ``position`` from 1, 0: not shown. ``examination``, of the snapshot that ``ctr`` is of: an item without a click counts with its
+    chance of one (`click_if_examined`); None: clicks as observed.
+    """
+    if examination is None:
+        return item_terms(tier, ctr, clicks, orders, weights)
+    # Not shown is looked at by nobody: as a position, 0 would stand for a place that is looked at for certain.
+    examined = np.where(np.asarray(position) > 0, examination.at(position), 0.0)
+    return item_terms(tier, ctr, click_if_examined(clicks, examined, ctr), orders, weights)
 
 
 def term_shares(terms_BG3: ArrayLike) -> dict[str, float]:

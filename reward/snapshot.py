@@ -144,7 +144,13 @@ class PosteriorSnapshot:
 
     def ctr(self, query_key: str, items: Sequence[str]) -> Ctr:
         """CTR of each item under the normalised query; falls to the item's level, its prefix, the whole, where unseen."""
-        raw = self.raw(query_key, items)
+        return self._calibrated(self.raw(query_key, items))
+
+    def ctr_by_key(self, pair_N: Keys, item_N: Keys) -> Ctr:
+        """As `ctr`, of pairs and their items by key: many queries at once."""
+        return self._calibrated(self.raw_by_key(pair_N, item_N))
+
+    def _calibrated(self, raw: Ctr) -> Ctr:
         mean_N = np.clip(self.calibrator.apply(raw.mean_N), posterior.FLOOR, 1 - posterior.FLOOR)
         return Ctr(mean_N, raw.variance_N * (mean_N / raw.mean_N) ** 2, raw.ess_N)
 

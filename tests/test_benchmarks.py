@@ -18,6 +18,8 @@ from benchmarks.attribution_peers.stage import Stage
 from benchmarks.attribution_peers.systems import System
 from benchmarks.plane import load
 from reward.campaigns.facts import ItemFacts
+from reward.preview.rates import Rates
+from reward.snapshot import PosteriorSnapshot
 from schemas.connections import Connections
 from schemas.topics import VIEWS
 from schemas.views import View, ViewItem
@@ -206,8 +208,9 @@ def test_the_previews_loop_is_the_preview() -> None:
     pages = [preview.page(n, rng) for n in range(30)]
     examples, pools = [example for example, _ in pages], {pool.request_id: pool for _, pool in pages}
     shop = preview.shop()
-    plain = preview.loop(examples, pools, shop)
-    facts = (shop.row, ItemFacts.of(shop), preview.SETTINGS, common.NOW_MS)
+    rates = PosteriorSnapshot(preview.snapshot_of(examples))
+    plain = preview.loop(examples, pools, shop, rates)
+    facts = (shop.row, ItemFacts.of(shop), preview.SETTINGS, common.NOW_MS, Rates(1, rates, rates.examination))
     found = preview.preview(examples, pools, preview.CURRENT, preview.DRAFT, *facts)
     preview.check(found, plain)
     with pytest.raises(AssertionError, match="the loop"):

@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from reward.campaigns.facts import Asked, ItemFacts
 from reward.campaigns.weighing import Weighing
-from reward.composite import TERMS, click_if_examined, item_terms, term_shares
+from reward.composite import TERMS, learned_terms, term_shares
 from reward.examination import Examination
 from reward.text import normalise
 from schemas.catalogue import Catalogue
@@ -130,17 +130,14 @@ class RewardModel:
             return terms_U3, row_U, tier_U, ctr_U
         items = [self._catalogue.items[row] for row in row_P]
         done = {shown.item: shown for shown in view.items}
-        clicked_P: ArrayLike = [done[item].clicks if item in done else 0 for item in items]
+        clicked_P = [done[item].clicks if item in done else 0 for item in items]
         ordered_P = [done[item].orders if item in done else 0 for item in items]
+        position_P = [done[item].position if item in done else 0 for item in items]
         tier_P, _ = self._tiers.tiers(view.query, row_P)
         ctr_P, _, _ = rates.ctr(normalise(view.query), items)
-        if self._expected:
-            # Not shown is looked at by nobody: as a position, 0 would stand for a place that is looked at for certain.
-            position_P = np.array([done[item].position if item in done else 0 for item in items])
-            examined_P = np.where(position_P > 0, rates.examination.at(position_P), 0.0)
-            clicked_P = click_if_examined(clicked_P, examined_P, ctr_P)
         weights_P = self._weighing.of(asked_of(view), row_P, view.ts)
-        terms_P3 = item_terms(tier_P, ctr_P, clicked_P, ordered_P, weights_P)
+        examination = rates.examination if self._expected else None
+        terms_P3 = learned_terms(tier_P, ctr_P, clicked_P, ordered_P, position_P, weights_P, examination)
         # Sorted by (place, reward), the last pair of a place is its best; ties go to the later row.
         order = np.lexsort((row_P, terms_P3.sum(axis=-1), place_P))
         best = order[np.flatnonzero(np.diff(place_P[order], append=-1))]

@@ -15,11 +15,11 @@ from reward.campaigns.facts import ItemFacts
 from reward.campaigns.force import in_force
 from reward.campaigns.weighing import Weighing
 from reward.desk.meeting import overlaps
-from reward.examination import Examination
 from reward.preview.expected import expected_effect
 from reward.preview.moves import largest, moves_of, places
 from reward.preview.pages import Floats, Ints, Pages
 from reward.preview.pools import Pools
+from reward.preview.rates import Rates
 from reward.preview.results import Expected, Move, Preview, Support
 from reward.preview.shifts import item_rewards, ranking, reward_terms, shares_of
 from reward.settings import PreviewSettings, RewardSettings
@@ -34,8 +34,7 @@ NAMELESS: Final = "(no category)"
 
 def preview(
     examples: Sequence[TrainingExample], pools: Mapping[str, Pool], current: RewardWeights, draft: RewardWeights,
-    row: Mapping[str, int], facts: ItemFacts, settings: RewardSettings, at_ms: int,
-    examination: Examination | None,
+    row: Mapping[str, int], facts: ItemFacts, settings: RewardSettings, at_ms: int, rates: Rates,
 ) -> Preview:  # fmt: skip
     """Compare two books.
 
@@ -44,17 +43,16 @@ def preview(
         pools: what pages were drawn from, by request id; a page without one is left out where it is needed.
         row, facts: the catalogue's rows by item id, and what campaigns ask of them.
         at_ms: event time at which a campaign must run to count. Items are as new as they were on their page.
-        examination: of the snapshot that the learner takes next, where its setting ``interaction`` is expected; None: clicks
-            as observed.
+        rates: what the learner's next step would ask.
 
     Raises:
         InvalidRequest: no examples.
     """
-    pages = Pages.of(examples, row)
+    pages = rates.on(Pages.of(examples, row))
     drawn = Pools.of(pools, pages, row)
     all_facts = facts.with_blank()
     before, after = (Weighing(in_force(book, at_ms), all_facts) for book in (current, draft))
-    terms = reward_terms(pages, before, examination), reward_terms(pages, after, examination)
+    terms = reward_terms(pages, before, rates.examination), reward_terms(pages, after, rates.examination)
     rewards = terms[0].sum(axis=-1), terms[1].sum(axis=-1)
     first, scores = None, list[Floats]()
     if drawn is not None:
@@ -72,8 +70,9 @@ def preview(
         pages=len(pages),
         queries=len(pages.queries),
         unknown_items=unknown,
-        interaction="observed" if examination is None else "expected",
-        examination_version=0 if examination is None else examination.version,
+        snapshot_version=rates.version,
+        interaction="observed" if rates.examination is None else "expected",
+        examination_version=0 if rates.examination is None else rates.examination.version,
         rewards=item_rewards(*rewards),
         term_shares_before=shares_of(pages, terms[0]),
         term_shares_after=shares_of(pages, terms[1]),

@@ -112,8 +112,13 @@ class Preview(msgspec.Struct, frozen=True):
     pages: int
     queries: int
     unknown_items: int  #: shown, but not in the catalogue: no campaign that names categories or brands applies to them
+    snapshot_version: (
+        int  #: posterior snapshot that gives the rates; 0: there is none, and they are those stored with the pages
+    )
     interaction: str  #: as the learner's setting: expected or observed
-    examination_version: int  #: snapshot whose examination the expected interaction goes by; 0: the start's, or none
+    examination_version: (
+        int  #: snapshot that estimated the examination the expected interaction goes by; 0: the start's, or none
+    )
     rewards: ItemRewards
     term_shares_before: dict[str, float]
     term_shares_after: dict[str, float]

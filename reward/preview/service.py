@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from functools import cached_property
+from operator import attrgetter
 
 import msgspec
 
 from reward.campaigns.facts import ItemFacts
 from reward.desk.looks import Looks
 from reward.preview.effect import Effect, effect
-from reward.preview.examined import NewestExamination
 from reward.preview.preview import preview
+from reward.preview.rates import NewestRates
 from reward.preview.reading import RecentPages, Stored
 from reward.preview.results import Preview
 from reward.settings import RewardSettings
@@ -35,7 +36,7 @@ class Previews:
             InvalidRequest: ``count`` is outside its bounds.
         """
         self._connections, self._store, self._settings = connections, store, settings
-        self._examination = NewestExamination(connections, store, settings.posterior) if expected_interaction else None
+        self._rates = NewestRates(connections, store, settings.posterior, expected_interaction)
         self.recent = RecentPages(connections, settings.preview.examples if count is None else count)
 
     def of_draft(self, desk: Looks, body: Campaign) -> Preview:
@@ -59,8 +60,7 @@ class Previews:
         row, facts = self._items
         at_ms = _when(stored, current, draft) if at_ms is None else at_ms
         found = preview(
-            stored.examples, stored.pools, current, draft, row, facts, self._settings, at_ms,
-            self._examination.read() if self._examination else None,
+            stored.examples, stored.pools, current, draft, row, facts, self._settings, at_ms, self._rates.read(),
         )  # fmt: skip
         return msgspec.structs.replace(found, warnings=(*found.warnings, *_remarks(stored, found, self.recent.count)))
 
@@ -90,6 +90,15 @@ def _remarks(stored: Stored, found: Preview, wanted: int) -> list[str]:
     if found.pages < wanted // 2:
         said.append(
             f"{found.pages:,} pages of the {wanted:,} examples asked for: there are no more, or revisions of the same"
+        )
+    if not found.snapshot_version:
+        said.append(
+            "there is no posterior snapshot yet: CTRs are those stored with the pages, places are examined as at the start"
+        )
+    newest = max(stored.examples, key=attrgetter("ts")).relevance_version
+    if other := sum(example.relevance_version != newest for example in stored.examples):
+        said.append(
+            f"{other:,} examples have tiers of another relevance scorer than the newest page ({newest}): the learner asks its own"
         )
     if stored.unreadable:
         said.append(f"{stored.unreadable:,} records could not be read and were passed over")

@@ -8,10 +8,9 @@ from __future__ import annotations
 from typing import Final
 
 import numpy as np
-from numpy.typing import ArrayLike
 
 from reward.campaigns.weighing import Weighing
-from reward.composite import TERMS, click_if_examined, item_terms, term_shares
+from reward.composite import TERMS, learned_terms, term_shares
 from reward.examination import Examination
 from reward.preview.pages import Floats, Pages
 from reward.preview.results import ItemRewards, Ranking
@@ -25,13 +24,11 @@ ROUNDING: Final = 1e-12
 def reward_terms(pages: Pages, weighing: Weighing, examination: Examination | None) -> Floats:
     """Weighted terms [P, 3] of the shown items, as the learner scores them (`trainers.rewards.RewardModel`).
 
-    ``examination``: a click counts with its chance at an examined place (`click_if_examined`); None: as observed.
+    ``examination`` is of the snapshot that the pages' rates are of (`reward.preview.rates.Rates`); None: clicks as observed.
     """
-    clicked_P: ArrayLike = pages.clicks_P
-    if examination is not None:
-        clicked_P = click_if_examined(clicked_P, examination.at(pages.position_P), pages.ctr_P)
     weights = weighing.of_pages(pages.asked, pages.ts_M, pages.page_P, pages.row_P)
-    return item_terms(pages.tier_P, pages.ctr_P, clicked_P, pages.orders_P, weights)
+    facts_P = (pages.tier_P, pages.ctr_P, pages.clicks_P, pages.orders_P, pages.position_P)
+    return learned_terms(*facts_P, weights, examination)
 
 
 def shares_of(pages: Pages, terms_P3: Floats) -> dict[str, float]:

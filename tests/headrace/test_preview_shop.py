@@ -11,6 +11,7 @@ from headrace.shop.world import ShopWorld
 from reward.campaigns.facts import ItemFacts
 from reward.composite import serving_score
 from reward.preview.preview import preview
+from reward.preview.rates import Rates
 from reward.settings import RewardSettings, ServingScoreSettings
 from schemas.examples import ExampleItem, TrainingExample
 from schemas.pools import Pool
@@ -64,9 +65,8 @@ def test_expected_clicks_are_the_true_ones() -> None:
         pools[request.request_id] = Pool(
             request.ts, request.request_id, request.query, tuple(names), *columns, TEMPERATURE, "c", 1
         )
-    said = preview(
-        examples, pools, TODAY, DRAFT, world.catalogue.row, ItemFacts.of(world.catalogue), RewardSettings(), NOW_MS, None
-    )
+    about = (world.catalogue.row, ItemFacts.of(world.catalogue), RewardSettings(), NOW_MS, Rates(0, None, None))
+    said = preview(examples, pools, TODAY, DRAFT, *about)
     assert said.support.used == PAGES and said.support.inconsistent == 0
     before, after = truth.mean(axis=1)
     assert after - before > 0.01

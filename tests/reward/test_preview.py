@@ -17,6 +17,7 @@ from reward.campaigns.weighing import Weighing
 from reward.examination import start
 from reward.preview.pages import Pages
 from reward.preview.preview import preview
+from reward.preview.rates import Rates
 from reward.preview.results import Preview
 from reward.settings import PreviewSettings, RewardSettings
 from schemas.campaigns import Campaign, Multipliers, Scope
@@ -41,7 +42,8 @@ def book(*campaigns: Campaign, **changes: Any) -> RewardWeights:
 
 def run(toys: Toys, draft: RewardWeights, current: RewardWeights = TODAY, at_ms: int = NOW_MS, **options: Any) -> Preview:
     examination = options.get("examination", start(SETTINGS.posterior))
-    return preview(toys.examples, toys.pools, current, draft, toys.row, toys.facts, SETTINGS, at_ms, examination)
+    rates = Rates(0, None, examination)
+    return preview(toys.examples, toys.pools, current, draft, toys.row, toys.facts, SETTINGS, at_ms, rates)
 
 
 def page(toys: Toys, n: int, *facts: tuple[str, int, float, int, int]) -> Any:
@@ -259,7 +261,7 @@ def test_overlaps_of_what_is_new_name_the_winner() -> None:
 
 def test_without_examples_it_says_what_is_missing() -> None:
     with pytest.raises(InvalidRequest, match="click window"):
-        preview([], {}, TODAY, TODAY, {}, ItemFacts.of(preview_toys.catalogue(3)), SETTINGS, NOW_MS, None)
+        preview([], {}, TODAY, TODAY, {}, ItemFacts.of(preview_toys.catalogue(3)), SETTINGS, NOW_MS, Rates(0, None, None))
 
 
 def test_a_blank_row_belongs_to_no_scope() -> None:

@@ -11,7 +11,8 @@ import pytest
 from headrace.services.ports import free_port
 from reward.counts import UNIT, Counts
 from reward.examination import start
-from reward.preview.examined import NewestExamination
+from reward.preview.pages import Pages
+from reward.preview.rates import NewestRates
 from reward.preview.reading import SLACK_MS, RecentPages
 from reward.settings import PosteriorSettings
 from reward.snapshot import PosteriorSnapshot
@@ -124,18 +125,26 @@ def test_the_number_of_examples_has_bounds(count: int) -> None:
         RecentPages(Connections(kafka=f"127.0.0.1:{free_port()}"), count)
 
 
-def test_the_examination_is_that_of_the_newest_snapshot(fresh_topics: Connections) -> None:
-    """Before any snapshot the start's; then the last one's of partition 0, also of those that come after the first read."""
+def test_rates_and_examination_are_those_of_the_newest_snapshot(fresh_topics: Connections) -> None:
+    """Before any snapshot what is stored and the start's; then the last one's of partition 0, also of those that come after the
+    first read. Where clicks count as observed, the rates alone."""
     store, settings = Store(fresh_topics.store), PosteriorSettings()
-    newest = NewestExamination(fresh_topics, store, settings)
-    assert newest.read() == start(settings)
+    newest, observed = (NewestRates(fresh_topics, store, settings, expected) for expected in (True, False))
+    toys = preview_toys.make(3, queries=2)
+    pages = Pages.of(toys.examples, toys.row)
+    none_yet, seen = newest.read(), (pages.asked[0].query, pages.items[0])
+    assert (none_yet.version, none_yet.examination) == (0, start(settings)) and none_yet.on(pages) is pages
     for version, clicks in ((1, 900), (2, 500), (3, 300)):
-        counts = Counts(CountDelta("q", "a", 0, 1_000 * UNIT, n, 0, 0, place) for place, n in ((1, 1_000), (2, clicks)))
+        counts = Counts(CountDelta(*seen, 0, 1_000 * UNIT, n, 0, 0, place) for place, n in ((1, 1_000), (2, clicks)))
         data = PosteriorSnapshot.build(counts, version, settings, version=version)
         store.write(f"posteriors/{version}", data)
         pointer = SnapshotPointer(version, version, f"posteriors/{version}", PosteriorSnapshot(data).sha256, 0, 1)
         with EventProducer(fresh_topics) as producer:
             producer.send(SNAPSHOTS.name, encode(pointer), b"", 0)
-        assert newest.read().version == version
-        np.testing.assert_array_equal(newest.read().theta_T, PosteriorSnapshot(data).examination.theta_T)
-    assert newest.read().theta_T[1] < 0.5
+        now, same = newest.read(), PosteriorSnapshot(data)
+        assert now.version == version and now.examination is not None
+        np.testing.assert_array_equal(now.examination.theta_T, same.examination.theta_T)
+        one_by_one = [same.ctr(pages.asked[m].query, [i]).mean_N[0] for m, i in zip(pages.page_P, pages.items, strict=True)]
+        np.testing.assert_array_equal(now.on(pages).ctr_P, one_by_one)
+    assert same.examination.theta_T[1] < 0.5 and len(set(one_by_one)) > 1
+    assert (observed.read().version, observed.read().examination) == (3, None)

@@ -15,6 +15,7 @@ from headrace.services.ports import free_port
 from reward.campaigns.facts import ItemFacts
 from reward.composite import serving_score
 from reward.preview.preview import preview
+from reward.preview.rates import Rates
 from reward.settings import RewardSettings, ServingScoreSettings
 from reward.snapshot import PosteriorSnapshot
 from schemas.campaigns import Campaign, Multipliers, Scope
@@ -108,7 +109,7 @@ def test_a_pool_holds_what_campaigns_and_checkpoint_make_of_it(shop: Shop, prior
     ]  # fmt: skip
     catalogue, ours = shop.world.catalogue, sum(a.weights_version == 4 for a in answers)
     pools = {pool.request_id: pool for pool in sink.pools}
-    about = (catalogue.row, ItemFacts.of(catalogue), RewardSettings(), requests[0].ts, None)
+    about = (catalogue.row, ItemFacts.of(catalogue), RewardSettings(), requests[0].ts, Rates(0, None, None))
     fine = preview(examples, pools, book, book, *about).support
     assert (fine.inconsistent, fine.used) == (0, 40)
     other = msgspec.structs.replace(book, relevance=0.31)  # seen on the pages whose pools have more than one tier
