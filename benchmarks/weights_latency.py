@@ -10,6 +10,7 @@ the gradient has been taken. Times are from the moment before the change is save
 from __future__ import annotations
 
 import os
+import shutil
 import tempfile
 import threading
 import time
@@ -48,7 +49,7 @@ from tests.postgres import INSTALLED, running
 #: Examples a second; what is allowed to the first gradient step and to the first search (s).
 RATE, TO_GRADIENT_S, TO_SEARCH_S = 30.0, 2.0, 1.0
 #: Changes through a database in a quick run and in a full one; longest wait for one of them to act (s).
-QUICK, FULL, PATIENCE_S = 10, 120, 120.0
+QUICK, FULL, PATIENCE_S = 5, 120, 120.0
 
 
 class Change(NamedTuple):
@@ -57,6 +58,14 @@ class Change(NamedTuple):
     version: int
     saved_s: float
     to_search_s: float
+
+
+@contextmanager
+def scratch() -> Iterator[Path]:
+    """A folder that goes when all went well: what failed names logs in it."""
+    folder = Path(tempfile.mkdtemp(prefix="headrace-weights-"))
+    yield folder
+    shutil.rmtree(folder)
 
 
 @contextmanager
@@ -148,8 +157,8 @@ def percentiles(name: str, values_s: Sequence[float], allowed_s: float) -> list[
 def main(arguments: Sequence[str] | None = None) -> Result:
     """Measure, print, write."""
     options = parser("weights_latency", __doc__).parse_args(arguments)
-    with tempfile.TemporaryDirectory(prefix="headrace-weights-") as scratch:
-        folder = RunFolder(Path(scratch))
+    with scratch() as root:
+        folder = RunFolder(root)
         shop = small_shop(folder.root, warm_steps=20)
         database = os.environ.get("HEADRACE_DATABASE", "")
         with open_stack(folder, shop.settings.model_copy(update={"database": database})) as stack:

@@ -9,6 +9,7 @@ from textwrap import wrap
 
 from headrace.columns import Column, aligned
 from schemas.connections import Connections
+from schemas.journal import KEPT
 from streams.followers import followers
 from streams.integrity.hold import Hold
 from streams.lag import Lag, lags
@@ -52,6 +53,7 @@ def _hold_lines(hold: Hold, width: int | None) -> list[str]:
         f"Training stands still since {_time(hold.since_ms)} UTC, after step {hold.step:,}: the log is broken in the window "
         f"from {_time(hold.window)} UTC. `{hold.look}` says more.",
         *map(str, hold.checks),
+        KEPT,
     ]
     return [line for text in said for line in (wrap(text, width, subsequent_indent="  ") if width else [text])]
 

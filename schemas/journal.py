@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
 from schemas.integrity import Check
 from schemas.posteriors import SnapshotPointer
 from schemas.weights import RewardWeights
+
+#: What becomes of examples while training stands still: said with every hold.
+KEPT: Final = (
+    "Later examples wait, and are learned once a window is healthy; those of the broken window are put into quarantine then, and "
+    "stay unlearned until `headrace integrity release WINDOW`."
+)
 
 
 class StepIntent(msgspec.Struct, frozen=True, tag_field="type", tag="intent"):

@@ -12,7 +12,19 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks import advantages, attribution, beam, common, identifiers, preview, replay_files, rollout, server, trie
+from benchmarks import (
+    advantages,
+    attribution,
+    beam,
+    common,
+    identifiers,
+    preview,
+    replay_files,
+    rollout,
+    server,
+    trie,
+    weights_latency,
+)
 from benchmarks.attribution_peers import loop, rules, workload
 from benchmarks.attribution_peers.stage import Stage
 from benchmarks.attribution_peers.systems import System
@@ -21,6 +33,7 @@ from reward.campaigns.facts import ItemFacts
 from reward.preview.rates import Rates
 from reward.snapshot import PosteriorSnapshot
 from schemas.connections import Connections
+from schemas.errors import Unavailable
 from schemas.topics import VIEWS
 from schemas.views import View, ViewItem
 from streams.attribution.core import AttributionCore
@@ -200,6 +213,16 @@ def threads() -> Iterator[None]:
     before = torch.get_num_threads()
     yield
     torch.set_num_threads(before)
+
+
+def test_a_failed_measurement_of_weights_keeps_the_logs_it_names() -> None:
+    """The folder goes when all went well, and only then."""
+    with weights_latency.scratch() as fine:
+        assert fine.is_dir()
+    assert not fine.exists()
+    with pytest.raises(Unavailable), weights_latency.scratch() as failed:
+        raise Unavailable("learner", "no step", str(failed))
+    failed.rmdir()
 
 
 def test_the_previews_loop_is_the_preview() -> None:

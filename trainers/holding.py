@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 import structlog
 
 from schemas.codec import encode
-from schemas.journal import TrainingHold
+from schemas.journal import KEPT, TrainingHold
 from schemas.quarantine import RAW_LIMIT, Quarantined, Reason
 from schemas.topics import EXAMPLES
 from trainers.breaker import Breaker
@@ -41,7 +41,14 @@ class Holding:
             else:
                 said = {check.name: str(check) for check in checks}
                 events = {check.name: [f"{s.topic}/{s.partition}@{s.offset}" for s in check.samples] for check in checks}
-                log.warning("training stands still: the log is broken", window=window, step=step, checks=said, events=events)
+                log.warning(
+                    "training stands still: the log is broken",
+                    window=window,
+                    step=step,
+                    checks=said,
+                    events=events,
+                    kept=KEPT,
+                )
         self._exposition.held(0.0 if window is None else time.monotonic() - self._since)
         return window is not None
 

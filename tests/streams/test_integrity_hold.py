@@ -70,6 +70,7 @@ def test_status_says_why_the_learner_stands_still(fresh_topics: Connections, ste
     assert "stands still since 1970-01-01 00:00:50 UTC, after step 3" in said
     assert "the window from 1970-01-01 00:01:40 UTC. `headrace integrity status` says more." in said
     assert str(CTR) in said
+    assert "are put into quarantine then, and stay unlearned until `headrace integrity release WINDOW`." in said
     with EventProducer(fresh_topics) as producer:
         producer.send(STEPS.name, encode(held(200_000, at_ms=60_000)), b"", 0)
     assert not any(row.hold for row in followers(fresh_topics))
