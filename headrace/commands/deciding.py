@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import msgspec
 import typer
-from rich.markup import escape
 from rich.table import Table
 
 from headrace.commands.common import console, emit, open_live_run, open_run
+from headrace.terminal import coloured
 from schemas.campaigns import Campaign
 from schemas.decisions import Acted, Actor, AuditEntry, Change, Decision, Overlap, Role, Standing
 
@@ -121,7 +121,7 @@ def show_overlaps(overlaps: Sequence[Overlap]) -> None:
 def show_warnings(warnings: Iterable[str]) -> None:
     """What to mind, a line each."""
     for warning in warnings:
-        console.print(f"[yellow]![/] {escape(warning)}", highlight=False)
+        console.print(coloured(("!", "yellow"), f" {warning}"))
 
 
 def show_standings(standings: Iterable[Standing], title: str) -> None:
