@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Any
 from rich.table import Table
 from rich.tree import Tree
 
-from headrace.terminal import coloured
-
 from headrace.commands.common import console
+from headrace.terminal import coloured
 
 if TYPE_CHECKING:
     from headrace.identifier_comparison import Comparison

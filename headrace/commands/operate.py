@@ -64,7 +64,10 @@ def doctor(run: RunOption = None, json: JsonOption = None) -> None:
     table = Table("check", "", "found", "what to do", title="Doctor")
     for check in checks:
         table.add_row(
-            check.name, coloured(("ok", "green") if check.ok else ("no", "red")), check.detail, "" if check.ok else check.remedy
+            check.name,
+            coloured(("ok", "green") if check.ok else ("no", "red")),
+            check.detail,
+            "" if check.ok else check.remedy,
         )
     console.print(table)
     emit(checks, json)

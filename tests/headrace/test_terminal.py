@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -13,14 +15,11 @@ from hypothesis import strategies as st
 from headrace import cli
 from headrace.commands import deciding
 from headrace.commands.common import console
-from headrace.preview_tables import preview_tables
 from headrace.story import Story
-from headrace.terminal import coloured, terminal
-from reward.preview.results import Move, Moves, Preview
+from headrace.terminal import terminal
 from schemas.campaigns import Campaign, Scope
-from schemas.decisions import Actor, AuditEntry, Change, Decision, Overlap, Role, Standing, State
+from schemas.decisions import AuditEntry, Change, Decision, Overlap, Role, Standing, State
 from schemas.errors import InvalidRequest
-from tests.reward.preview_toys import a_preview
 
 typed = st.text(st.characters(categories=("L", "N", "P", "S")) | st.sampled_from("[]/\\: a"), min_size=1).map(
     lambda text: " ".join(text.split()) or "x"
@@ -57,3 +56,39 @@ def test_listings_of_decisions_show_what_was_typed(text: str) -> None:
         (3, lambda: deciding.show_audit([line])),
     ):
         assert printed(show).count(text) >= times
+
+
+@given(typed)
+@example("[/]")
+def test_errors_show_what_was_typed(text: str) -> None:
+    """The one line of an error, which is not broken either: it can be searched for."""
+    error, stream = InvalidRequest("name", 1, text, text), io.StringIO()
+    with contextlib.redirect_stderr(stream), pytest.raises(SystemExit) as ended:
+        cli._fail(error, 2)
+    assert ended.value.code == 2
+    assert stream.getvalue() == f"InvalidRequest: {error}\n"
+
+
+@given(typed)
+@example("[bold]/runs/[x]")
+def test_the_story_shows_what_was_typed(text: str) -> None:
+    """Stages, their notes, and lines of the demo and of `up`."""
+    stream = io.StringIO()
+    shown = terminal()
+    shown.file, shown.width = stream, 20_000
+    story = Story(shown)
+    story.say(text)
+    with story.stage("a", text) as stage:
+        stage.update(1.0, text)
+    assert stream.getvalue().count(text) >= 3
+
+
+def test_commands_have_no_other_way_to_the_terminal() -> None:
+    """No console of their own, and no markup within a text: the help of the command line alone is written with it."""
+    folder = Path(cli.__file__).parent
+    for file in folder.rglob("*.py"):
+        code = file.read_text("utf-8")
+        if file.name != "terminal.py":
+            assert not re.search(r"(?<!\w)Console\(|from_markup|markup=True", code), file
+        if file.name != "cli.py":
+            assert not re.search(r"\[/?(red|green|yellow|bold|dim)?/?\](?=.*\[/\])|\[/\]", code), file
