@@ -35,6 +35,8 @@ def preview_tables(found: Preview) -> Iterator[RenderableType]:
         yield table
     for expected in found.expected:
         yield _expected(expected, found)
+    if found.not_estimated:
+        yield f"Expected clicks, orders, revenue: not estimated: {found.not_estimated}"
     yield from (coloured(("!", "yellow"), f" {warning}") for warning in found.warnings)
 
 

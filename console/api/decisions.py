@@ -13,6 +13,7 @@ from console.api.access import Editor, Viewer
 from console.api.described import LAST, Number, Reason, Seen, answer, body_of, described
 from console.api.office import Office
 from reward.desk.wishes import Wish
+from reward.preview.service import Previews
 from schemas.decisions import DEFAULTS, Acted, Change, Decision, Role, Standing, State
 from schemas.weights import RewardWeights
 
@@ -75,13 +76,13 @@ class Detail(msgspec.Struct, frozen=True):
     revisions: list[Decision]
 
 
-def routes(office: Office) -> APIRouter:
-    """Weights and campaigns."""
+def routes(office: Office, previews: Previews | None) -> APIRouter:
+    """Weights and campaigns; ``previews`` None: drafts are not held against stored pages."""
     router = APIRouter()
     _add_weights(router, office)
-    _add_verbs(router, office, "/api/weights", "the defaults", lambda: DEFAULTS)
+    _add_verbs(router, office, previews, "/api/weights", "the defaults", lambda: DEFAULTS)
     _add_campaigns(router, office)
-    _add_verbs(router, office, "/api/campaigns/{id}", "a campaign", _campaign)
+    _add_verbs(router, office, previews, "/api/campaigns/{id}", "a campaign", _campaign)
     return router
 
 
@@ -118,7 +119,9 @@ def _add_campaigns(router: APIRouter, office: Office) -> None:
         return answer([one for one in office.desk.standings(state) if one.subject != DEFAULTS])
 
 
-def _add_verbs(router: APIRouter, office: Office, prefix: str, what: str, subject: Callable[..., str]) -> None:
+def _add_verbs(
+    router: APIRouter, office: Office, previews: Previews | None, prefix: str, what: str, subject: Callable[..., str]
+) -> None:
     tags: list[Any] = [prefix.split("/")[2]]
     whose = Depends(subject)
 
@@ -133,7 +136,9 @@ def _add_verbs(router: APIRouter, office: Office, prefix: str, what: str, subjec
 
     @router.put(f"{prefix}/draft", summary=f"Draft {what}", tags=tags, **described(Role.EDITOR, Acted, DraftBody))
     def draft(actor: Editor, asked: Annotated[DraftBody, Depends(body_of(DraftBody))], subject: str = whose) -> Response:
-        return answer(office.desk.draft(subject, asked.wish, actor, asked.why, asked.expected_revision))
+        acted = office.desk.draft(subject, asked.wish, actor, asked.why, asked.expected_revision)
+        strange = previews.unseen(acted.decision.body) if previews is not None else ()
+        return answer(msgspec.structs.replace(acted, warnings=(*acted.warnings, *strange)))
 
     @router.post(f"{prefix}/activate", summary="Start it now", tags=tags, **described(Role.EDITOR, Done, ActBody))
     def activate(actor: Editor, asked: Annotated[ActBody, Depends(body_of(ActBody))], subject: str = whose) -> Response:

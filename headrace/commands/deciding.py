@@ -92,7 +92,7 @@ def say(acted: Acted) -> None:
     console.print(f"{made.subject} revision {made.revision}: {made.state}{book}{override}", highlight=False)
     show_changes(acted.changes)
     show_overlaps(acted.overlaps)
-    show_warnings(acted.refusals)
+    show_warnings((*acted.refusals, *acted.warnings))
 
 
 def show_changes(changes: Iterable[Change]) -> None:

@@ -19,6 +19,7 @@ from reward.desk import diffs, gates, records, refusals, steps
 from reward.desk.books import bodies, next_version, over, touched, with_decision, without
 from reward.desk.looks import Looks, found_in
 from reward.desk.meeting import overlaps
+from reward.desk.oddities import oddities
 from reward.desk.refusals import Verb
 from reward.desk.scopes import check_scope
 from reward.desk.states import standing, state_at
@@ -159,7 +160,7 @@ class Desk(Looks):
             changes = diffs.between(bodies(book)[DEFAULTS], over(book, made.body))
         records.add_audit(session, "draft", made, changes)
         would = with_decision(book, made.body)
-        return Acted(made, changes, self._meets(would, subject, now_ms))
+        return Acted(made, changes, self._meets(would, subject, now_ms), warnings=oddities(book, made.body))
 
     def _go_live(
         self, session: Session, action: Verb, subject: str, actor: Actor, why: str, expected: int | None, override: bool
@@ -177,7 +178,7 @@ class Desk(Looks):
         book = next_version(old, with_decision(old, made.body), actor.name, why, now_ms)
         made = msgspec.structs.replace(made, book_version=book.version, override=self._worth(old, book, override, now_ms))
         self._store(session, action, made, book, changes := steps.changes_of(old, book, subject))
-        return Acted(made, changes, self._meets(book, subject, now_ms), book)
+        return Acted(made, changes, self._meets(book, subject, now_ms), book, warnings=oddities(book, made.body))
 
     def _end(self, session: Session, subject: str, actor: Actor, why: str, expected: int | None) -> Acted:
         now_ms = self._clock()
