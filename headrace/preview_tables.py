@@ -48,6 +48,9 @@ def effect_tables(found: Effect) -> Iterator[RenderableType]:
         f"{found.treated_pages:,} pages of {found.treated_users:,} users against {found.control_pages:,} of "
         f"{found.control_users:,} in the control share",
     )
+    if found.made_by:
+        yield f"version {found.version} was made by {found.made_by}"
+        yield f'"new": pages that version {found.version} ordered; "control": those that version {found.before} did'
     table = _table("Per page, 95 % interval over users", "", "new", "control", "change", "95 % interval")
     for name, one in found.values.items():
         table.add_row(name, f"{one.treated:.4f}", f"{one.control:.4f}", f"{one.change:+.4f}", _interval(one.low, one.high))

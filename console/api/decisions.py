@@ -12,6 +12,8 @@ from fastapi.responses import Response
 from console.api.access import Editor, Viewer
 from console.api.described import LAST, Number, Reason, Seen, answer, body_of, described
 from console.api.office import Office
+from reward.desk.oddities import odd_defaults
+from reward.desk.undone import Undone
 from reward.desk.wishes import Wish
 from reward.preview.service import Previews
 from schemas.decisions import DEFAULTS, Acted, Change, Decision, Role, Standing, State
@@ -67,6 +69,8 @@ class Decided(msgspec.Struct, frozen=True):
     weights: RewardWeights
     published: bool
     note: str
+    warnings: tuple[str, ...] = ()  #: what is allowed and seldom meant
+    undone: Undone | None = None  #: of a rollback
 
 
 class Detail(msgspec.Struct, frozen=True):
@@ -153,10 +157,10 @@ def _add_verbs(
         return _done(office, office.desk.end(subject, actor, asked.why, asked.expected_revision))
 
 
-def decided(office: Office, saved: RewardWeights) -> Decided:
+def decided(office: Office, saved: RewardWeights, undone: Undone | None = None) -> Decided:
     """A saved version on its way into the topic."""
     note = office.publish()
-    return Decided(saved, not note, note)
+    return Decided(saved, not note, note, odd_defaults(saved), undone)
 
 
 def _done(office: Office, acted: Acted) -> Response:

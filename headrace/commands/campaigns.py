@@ -87,7 +87,7 @@ def draft(
     """
     here = at(run)
     scope = {"categories": category, "brands": brand, "queries": query, "segments": segment, "markets": market}
-    factors = dict(map(deciding.number, brand_factor)) if brand_factor else None
+    factors = deciding.numbers(brand_factor, "--brand-factor", "BRAND=FACTOR", "Tessaro=1.2") if brand_factor else None
     lean = {"margin": margin, "new_items": new_items, "new_days": new_days, "brands": factors}
     given = {
         "name": name, "owner": owner, "scope": _given(scope), "from": starts, "to": ends, "zone": zone,

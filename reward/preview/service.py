@@ -82,14 +82,15 @@ class Previews:
         )  # fmt: skip
         return msgspec.structs.replace(found, warnings=(*found.warnings, *_remarks(stored, found, self.recent.count)))
 
-    def effect(self, book: RewardWeights, control_share: float) -> Effect:
-        """What the book has done against the one before it, whose share of users was to be ``control_share``.
+    def effect(self, desk: Looks, book: RewardWeights, control_share: float) -> Effect:
+        """What a book of the desk has done against the one before it, whose share of users was to be ``control_share``.
 
         Raises:
             InvalidRequest: the book replaced nothing, or there are no examples yet.
             Unavailable: Kafka does not answer.
         """
-        return effect(self.recent.read().examples, book, control_share, self._settings.preview)
+        found = effect(self.recent.read().examples, book, control_share, self._settings.preview)
+        return msgspec.structs.replace(found, made_by=desk.told_of(book.version))
 
     @cached_property
     def _items(self) -> tuple[dict[str, int], ItemFacts]:

@@ -41,7 +41,7 @@ def not_estimated(found: Touched, scores: Sequence[Floats], pages: int, same: bo
 
     Of a draft that is the ``same`` as today's book they tell that nothing changes.
     """
-    if same or not scores or not np.array_equal(*scores):
+    if same or not scores or not np.array_equal(scores[0], scores[1]):
         return ""
     return THROUGH_LEARNING if found.pages or found.pools else none_met(found, pages)
 
@@ -51,7 +51,9 @@ def none_met(found: Touched, pages: int) -> str:
     if found.pages:
         return ""
     if found.pools:
-        return f"0 of {pages:,} pages show an item that this change touches; candidates of {found.pools:,} pages' pools it does"
+        return (
+            f"0 of {pages:,} pages show an item that this change touches; candidates of {found.pools:,} pages' pools it does"
+        )
     return f"0 of {pages:,} pages meet this change: none has its query, segment or market together with an item in its scope"
 
 

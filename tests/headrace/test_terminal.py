@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
+from typer.testing import CliRunner
 
 from headrace import cli
 from headrace.commands import deciding
@@ -92,3 +93,24 @@ def test_commands_have_no_other_way_to_the_terminal() -> None:
             assert not re.search(r"(?<!\w)Console\(|from_markup|markup=True", code), file
         if file.name != "cli.py":
             assert not re.search(r"\[/?(red|green|yellow|bold|dim)?/?\](?=.*\[/\])|\[/\]", code), file
+
+
+def test_numbers_are_named_once_and_all_of_them() -> None:
+    assert deciding.numbers(["order=8", "click=5"]) == {"order": 8.0, "click": 5.0}
+    with pytest.raises(InvalidRequest, match=r"--brand-factor is '1.2', but must be BRAND=FACTOR"):
+        deciding.numbers(["1.2"], "--brand-factor", "BRAND=FACTOR", "Tessaro=1.2")
+    with pytest.raises(InvalidRequest, match="given once, but order is 8 before it"):
+        deciding.numbers(["order=8", "order=9"])
+
+
+def test_what_ended_before_it_began_has_no_period_that_runs_backwards() -> None:
+    """And the defaults, whose priority is no choice, do not list it."""
+    body = Campaign("sale", 1, "sale", "ann", starts_ms=86_400_000, ends_ms=3_600_000)
+    assert deciding.period(body).startswith("never: from 1970-01-02 00:00")
+    assert deciding.sets(Campaign("weights", 1, "weights", "weights", priority=0, click=5.0)) == "click 5"
+
+
+def test_a_role_that_does_not_exist_is_refused_with_those_that_do() -> None:
+    done = CliRunner().invoke(cli.app, ["tokens", "create", "ann", "--role", "boss"], env={"COLUMNS": "300"})
+    assert done.exit_code == 2
+    assert "it is 'boss', but must be one of viewer, editor, approver" in " ".join(done.output.split())

@@ -12,7 +12,9 @@ def test_parts_that_nobody_was_seen_with_are_named() -> None:
     pages = preview_toys.make(200, queries=5).examples
     assert list(unseen(Scope(queries=("query 3",), markets=("north", "south"), segments=("new",)), pages)) == []
     assert list(unseen(Scope(categories=("nowhere",)), pages)) == []
-    said = list(unseen(Scope(queries=("a", "query 3", "b", "c", "d"), segments=("vip",), markets=("atlantis", "north")), pages))
+    said = list(
+        unseen(Scope(queries=("a", "query 3", "b", "c", "d"), segments=("vip",), markets=("atlantis", "north")), pages)
+    )
     assert said == [
         'no stored page of the last 200 has any of the queries "a", "b", "c" and 1 more',
         'no stored page of the last 200 has segment "vip"',
