@@ -61,8 +61,9 @@ def create_app(
         app.add_middleware(TrustedHostMiddleware, allowed_hosts=[*LOOPBACK, "[::1]"])
     handle_failures(app)
     _add_page(app, settings)
-    for routes in (decisions.routes, history.routes, integrity.routes, tokens.routes):
+    for routes in (history.routes, integrity.routes, tokens.routes):
         app.include_router(routes(office))
+    app.include_router(decisions.routes(office, previews))
     app.include_router(preview.routes(office, previews, control_share))
     add_documents(app, POLICY)
     _add_training(app, TrainingTail(connections, settings.max_steps), settings)

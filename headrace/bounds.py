@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import Enum
 from typing import Any, Literal, get_args, get_origin
 
 from pydantic import BaseModel
@@ -14,6 +15,8 @@ def bound_of(kind: Any, ge: Any = None, gt: Any = None, le: Any = None, lt: Any 
     """Of a type and its limits: "an integer from 0 to 10,000", "one of tpma, grpo, sft". Empty: it is none of the plain ones."""
     if get_origin(kind) is Literal:
         return f"one of {', '.join(str(choice) or 'nothing' for choice in get_args(kind))}"
+    if isinstance(kind, type) and issubclass(kind, Enum):
+        return f"one of {', '.join(str(choice.value) for choice in kind)}"
     if isinstance(kind, type) and issubclass(kind, BaseModel):
         return f"a section with the fields {', '.join(kind.model_fields)}"
     if kind not in _KINDS:

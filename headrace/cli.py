@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 
 import typer
-from rich.console import Console
 
 from headrace.commands import (
     ablate,
@@ -26,6 +25,7 @@ from headrace.commands import (
 )
 from headrace.commands.wrong_options import Commands
 from headrace.logs import configure_logs
+from headrace.terminal import coloured, terminal
 from schemas.errors import HeadraceError, InvalidValue
 
 app = typer.Typer(
@@ -68,7 +68,7 @@ def main() -> None:
 
 
 def _fail(error: HeadraceError, status: int) -> None:
-    Console(stderr=True).print(f"[red]{type(error).__name__}[/]: {error}", highlight=False, markup=True)
+    terminal(stderr=True).print(coloured((type(error).__name__, "red"), f": {error}"), soft_wrap=True)
     sys.exit(status)
 
 

@@ -41,5 +41,5 @@ def room(console: Console) -> int | None:
 
 
 def put(console: Console, lines: Sequence[str]) -> None:
-    """Print the lines as they are: no markup, no wrapping."""
-    console.print("\n".join(lines), markup=False, highlight=False, soft_wrap=True)
+    """Print the lines as they are, without wrapping."""
+    console.print("\n".join(lines), highlight=False, soft_wrap=True)

@@ -6,9 +6,9 @@ import datetime as dt
 from collections.abc import Iterator
 
 from rich.console import RenderableType
-from rich.markup import escape
 from rich.table import Table
 
+from headrace.terminal import coloured
 from reward.preview.effect import Effect
 from reward.preview.results import Expected, Move, Moves, Preview
 
@@ -18,9 +18,10 @@ ESTIMATORS = {"sequence": "place by place", "list": "whole lists"}
 
 def preview_tables(found: Preview) -> Iterator[RenderableType]:
     """What changes for the learner, who gains, what it would bring, and what to mind."""
-    yield (
-        f"[bold]Preview[/] against version {found.current}: {found.pages:,} pages of {found.queries:,} queries, "
-        f"{_time(found.from_ms)} to {_time(found.to_ms)}; campaigns as of {_time(found.at_ms)}"
+    yield coloured(
+        ("Preview", "bold"),
+        f" against version {found.current}: {found.pages:,} pages of {found.queries:,} queries, "
+        f"{_time(found.from_ms)} to {_time(found.to_ms)}; campaigns as of {_time(found.at_ms)}",
     )
     yield _rewards(found)
     for title, moves in (("Categories", found.categories), ("Queries", found.by_query)):
@@ -34,23 +35,29 @@ def preview_tables(found: Preview) -> Iterator[RenderableType]:
         yield table
     for expected in found.expected:
         yield _expected(expected, found)
-    yield from (f"[yellow]![/] {escape(warning)}" for warning in found.warnings)
+    if found.not_estimated:
+        yield f"Expected clicks, orders, revenue: not estimated: {found.not_estimated}"
+    yield from (coloured(("!", "yellow"), f" {warning}") for warning in found.warnings)
 
 
 def effect_tables(found: Effect) -> Iterator[RenderableType]:
     """The two sides, and what to mind."""
-    yield (
-        f"[bold]Effect[/] of version {found.version} against version {found.before} since {_time(found.since_ms)}: "
+    yield coloured(
+        ("Effect", "bold"),
+        f" of version {found.version} against version {found.before} since {_time(found.since_ms)}: "
         f"{found.treated_pages:,} pages of {found.treated_users:,} users against {found.control_pages:,} of "
-        f"{found.control_users:,} in the control share"
+        f"{found.control_users:,} in the control share",
     )
+    if found.made_by:
+        yield f"version {found.version} was made by {found.made_by}"
+        yield f'"new": pages that version {found.version} ordered; "control": those that version {found.before} did'
     table = _table("Per page, 95 % interval over users", "", "new", "control", "change", "95 % interval")
     for name, one in found.values.items():
         table.add_row(name, f"{one.treated:.4f}", f"{one.control:.4f}", f"{one.change:+.4f}", _interval(one.low, one.high))
     yield table
     split = found.split
     yield f"control share of users: {100 * split.found:.1f} %, set to {100 * split.wanted:.1f} % (p = {split.p:.2g})"
-    yield from (f"[yellow]![/] {escape(warning)}" for warning in found.warnings)
+    yield from (coloured(("!", "yellow"), f" {warning}") for warning in found.warnings)
 
 
 def _rewards(found: Preview) -> Table:

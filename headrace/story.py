@@ -11,6 +11,9 @@ from rich.console import Console
 from rich.live import Live
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
+from rich.text import Text
+
+from headrace.terminal import coloured, terminal
 
 #: Without a terminal the live table is printed at most this often (s).
 PLAIN_EVERY_S = 15.0
@@ -20,7 +23,7 @@ class Story:
     """Tells what happens; keeps the seconds of each stage for the report."""
 
     def __init__(self, console: Console | None = None) -> None:
-        self.console = console or Console()
+        self.console = console or terminal()
         self.seconds: dict[str, float] = {}
 
     @contextmanager
@@ -57,14 +60,18 @@ class Story:
             end()
 
     def _progress(self) -> Progress:
-        bar = (BarColumn(24), TextColumn("{task.fields[note]}"), TimeElapsedColumn())
-        columns = (SpinnerColumn(), TextColumn("{task.description}"), *bar)
+        bar = (BarColumn(24), _words("{task.fields[note]}"), TimeElapsedColumn())
+        columns = (SpinnerColumn(), _words("{task.description}"), *bar)
         return Progress(*columns, console=self.console, transient=True, disable=not self.console.is_terminal)
 
     def _done(self, text: str, note: str, seconds: float) -> None:
-        self.console.print(f"[green]✓[/] {text} [dim]{note} ({seconds:.1f} s)[/]", highlight=False)
+        self.done(f"{text} ", f"{note} ({seconds:.1f} s)")
 
-    def say(self, text: str) -> None:
+    def done(self, text: str, note: str) -> None:
+        """One line about something that is done, and a note on it."""
+        self.say(coloured(("✓", "green"), f" {text}", (note, "dim")))
+
+    def say(self, text: str | Text) -> None:
         """One line, now."""
         self.console.print(text, highlight=False)
 
@@ -78,6 +85,10 @@ class Story:
                 yield table
         else:
             yield table
+
+
+def _words(form: str) -> TextColumn:
+    return TextColumn(form, markup=False)
 
 
 class Stage:

@@ -14,6 +14,7 @@ from headrace.processes import Stopped, ends_at_once, until_stopped
 from headrace.settings import Settings, load_settings, with_open_console
 from headrace.stack import Stack, open_stack
 from headrace.story import Story
+from headrace.terminal import coloured
 from headrace.worlds import open_run_world
 from schemas.artefacts import PATH
 from schemas.store import Store
@@ -51,7 +52,7 @@ def _start(
         open_run_world(settings)  # the preparation opens it in its own process; what is wrong is told before Kafka starts
     folder.create()
     configure_logs(folder.logs / "headrace.log")
-    story.say(f"[bold]Headrace[/] up; run folder {folder.root}")
+    story.say(coloured(("Headrace", "bold"), f" up; run folder {folder.root}"))
     stack = running.enter_context(open_stack(folder, settings))
     if not Store(stack.settings.store).exists(PATH):
         with story.errand() as tell:
@@ -81,11 +82,9 @@ def stay_up(story: Story, stack: Stack, stop: Event) -> None:
     rules = stack.settings.streams.attribution
     minutes = (rules.click_window_s + rules.lateness_s) / 60
     story.say(f"Search  {stack.server}/search?q=...&user=me   Console  {stack.console}")
-    story.say(
-        f"Click   curl -X POST '{stack.server}/click?user=me&item=...&request_id=...'"
-        f"   [dim]learned from {minutes:.3g} minutes after its search[/]"
-    )
-    story.say(f"[dim]headrace status --run {stack.folder.root}; Ctrl-C stops everything[/]")
+    click = f"Click   curl -X POST '{stack.server}/click?user=me&item=...&request_id=...'   "
+    story.say(coloured(click, (f"learned from {minutes:.3g} minutes after its search", "dim")))
+    story.say(coloured((f"headrace status --run {stack.folder.root}; Ctrl-C stops everything", "dim")))
     clock = Thread(target=_ticks, args=(stack.settings, stop), name="ticks", daemon=True)
     clock.start()
     while not stop.wait(LOOK_S):

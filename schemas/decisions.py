@@ -120,6 +120,7 @@ class Acted(msgspec.Struct, frozen=True):
     overlaps: tuple[Overlap, ...]
     book: RewardWeights | None = None  #: the new version of the weights, when there is one
     refusals: tuple[str, ...] = ()  #: of a draft: what it would be refused for if it went live now
+    warnings: tuple[str, ...] = ()  #: what is allowed and seldom meant
 
 
 class Token(msgspec.Struct, frozen=True):

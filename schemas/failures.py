@@ -14,8 +14,19 @@ import structlog
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
 
-from schemas.errors import Conflict, Forbidden, HeadraceError, InvalidValue, NotFound, Superseded, Unauthorised, Unavailable
+from schemas.errors import (
+    Conflict,
+    Forbidden,
+    HeadraceError,
+    InvalidRequest,
+    InvalidValue,
+    NotFound,
+    Superseded,
+    Unauthorised,
+    Unavailable,
+)
 
 log = structlog.get_logger()
 
@@ -47,6 +58,18 @@ def handle_failures(app: FastAPI) -> None:
         value, remedy = _short(first.get("input")), "correct the parameter"
         about = f"{name} is {value!r}: {bound}; {remedy}"
         return _answer(422, about, kind=InvalidValue.__name__, what=name, value=value, bound=bound, remedy=remedy)
+
+    @app.exception_handler(HTTPException)
+    async def elsewhere(request: Request, error: HTTPException) -> JSONResponse:
+        """What the framework refuses itself: a path or a method that is not there."""
+        allowed = (error.headers or {}).get("Allow", "")
+        value = f"{request.method} {request.url.path}"
+        bound, remedy = (f"with {allowed}", "use that method") if allowed else (error.detail, "look at /openapi.json")
+        _tell(request, error.status_code, f"{value}: {error.detail}")
+        about = {"kind": InvalidRequest.__name__, "what": "request", "value": value, "bound": bound, "remedy": remedy}
+        answer = _answer(error.status_code, f"request is {value}, but must be {bound}; {remedy}", **about)
+        answer.headers.update(error.headers or {})
+        return answer
 
     @app.exception_handler(Conflict)
     async def conflict(request: Request, error: Conflict) -> JSONResponse:

@@ -12,7 +12,10 @@ from fastapi.responses import Response
 from console.api.access import Editor, Viewer
 from console.api.described import LAST, Number, Reason, Seen, answer, body_of, described
 from console.api.office import Office
+from reward.desk.oddities import odd_defaults
+from reward.desk.undone import Undone
 from reward.desk.wishes import Wish
+from reward.preview.service import Previews
 from schemas.decisions import DEFAULTS, Acted, Change, Decision, Role, Standing, State
 from schemas.weights import RewardWeights
 
@@ -66,6 +69,8 @@ class Decided(msgspec.Struct, frozen=True):
     weights: RewardWeights
     published: bool
     note: str
+    warnings: tuple[str, ...] = ()  #: what is allowed and seldom meant
+    undone: Undone | None = None  #: of a rollback
 
 
 class Detail(msgspec.Struct, frozen=True):
@@ -75,13 +80,13 @@ class Detail(msgspec.Struct, frozen=True):
     revisions: list[Decision]
 
 
-def routes(office: Office) -> APIRouter:
-    """Weights and campaigns."""
+def routes(office: Office, previews: Previews | None) -> APIRouter:
+    """Weights and campaigns; ``previews`` None: drafts are not held against stored pages."""
     router = APIRouter()
     _add_weights(router, office)
-    _add_verbs(router, office, "/api/weights", "the defaults", lambda: DEFAULTS)
+    _add_verbs(router, office, previews, "/api/weights", "the defaults", lambda: DEFAULTS)
     _add_campaigns(router, office)
-    _add_verbs(router, office, "/api/campaigns/{id}", "a campaign", _campaign)
+    _add_verbs(router, office, previews, "/api/campaigns/{id}", "a campaign", _campaign)
     return router
 
 
@@ -118,7 +123,9 @@ def _add_campaigns(router: APIRouter, office: Office) -> None:
         return answer([one for one in office.desk.standings(state) if one.subject != DEFAULTS])
 
 
-def _add_verbs(router: APIRouter, office: Office, prefix: str, what: str, subject: Callable[..., str]) -> None:
+def _add_verbs(
+    router: APIRouter, office: Office, previews: Previews | None, prefix: str, what: str, subject: Callable[..., str]
+) -> None:
     tags: list[Any] = [prefix.split("/")[2]]
     whose = Depends(subject)
 
@@ -133,7 +140,9 @@ def _add_verbs(router: APIRouter, office: Office, prefix: str, what: str, subjec
 
     @router.put(f"{prefix}/draft", summary=f"Draft {what}", tags=tags, **described(Role.EDITOR, Acted, DraftBody))
     def draft(actor: Editor, asked: Annotated[DraftBody, Depends(body_of(DraftBody))], subject: str = whose) -> Response:
-        return answer(office.desk.draft(subject, asked.wish, actor, asked.why, asked.expected_revision))
+        acted = office.desk.draft(subject, asked.wish, actor, asked.why, asked.expected_revision)
+        strange = previews.unseen(acted.decision.body) if previews is not None else ()
+        return answer(msgspec.structs.replace(acted, warnings=(*acted.warnings, *strange)))
 
     @router.post(f"{prefix}/activate", summary="Start it now", tags=tags, **described(Role.EDITOR, Done, ActBody))
     def activate(actor: Editor, asked: Annotated[ActBody, Depends(body_of(ActBody))], subject: str = whose) -> Response:
@@ -148,10 +157,10 @@ def _add_verbs(router: APIRouter, office: Office, prefix: str, what: str, subjec
         return _done(office, office.desk.end(subject, actor, asked.why, asked.expected_revision))
 
 
-def decided(office: Office, saved: RewardWeights) -> Decided:
+def decided(office: Office, saved: RewardWeights, undone: Undone | None = None) -> Decided:
     """A saved version on its way into the topic."""
     note = office.publish()
-    return Decided(saved, not note, note)
+    return Decided(saved, not note, note, odd_defaults(saved), undone)
 
 
 def _done(office: Office, acted: Acted) -> Response:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import Annotated, Any, Final, TypeVar
 
 import msgspec
@@ -13,7 +14,7 @@ from msgspec import Meta
 
 from reward.desk.shapes import taken
 from schemas.decisions import Change, Role
-from schemas.errors import InvalidRequest
+from schemas.errors import InvalidRequest, InvalidWeight
 
 #: Larger bodies are refused (bytes).
 LARGEST = 1_000_000
@@ -86,12 +87,27 @@ def body_of(kind: type[T]) -> Callable[[Request], Awaitable[T]]:
         try:
             fields = msgspec.json.decode(raw)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            _check_constants(raw)
             raise InvalidRequest("the body", bytes(raw[:80]), f"JSON: {error}", "correct it") from error
         if "\\u0000" in json.dumps(fields):
             raise InvalidRequest("the body", "a text with the character zero", "text without it", "take it out")
         return taken(fields, kind)
 
     return read
+
+
+def _check_constants(raw: bytearray) -> None:
+    """JSON has no NaN and no infinity, yet some clients write them.
+
+    Raises:
+        InvalidWeight: one of them is there, in what would be JSON otherwise.
+    """
+
+    def refuse(name: str) -> float:
+        raise InvalidWeight("a number of the body", name, "finite", "choose one within its bounds")
+
+    with suppress(json.JSONDecodeError, UnicodeDecodeError, RecursionError):
+        json.loads(raw, parse_constant=refuse)
 
 
 def complete(app: FastAPI) -> None:

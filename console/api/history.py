@@ -12,6 +12,7 @@ from console.api.access import Editor, Viewer
 from console.api.decisions import Decided, decided
 from console.api.described import LAST, Number, Reason, answer, body_of, described
 from console.api.office import Office
+from reward.desk.undone import undone
 from schemas.decisions import AuditEntry, Change, Role
 from schemas.weights import RewardWeights
 
@@ -48,7 +49,8 @@ def routes(office: Office) -> APIRouter:
     @router.post("/api/books/rollback", summary="Back to a version", **described(Role.EDITOR, Decided, RollbackBody))
     def rollback(actor: Editor, asked: Annotated[RollbackBody, Depends(body_of(RollbackBody))]) -> Response:
         saved = office.desk.rollback(asked.version, actor, asked.why, asked.expected_version, asked.override)
-        return answer(decided(office, saved))
+        assert saved.before is not None  # what it undid
+        return answer(decided(office, saved, undone(saved.before, saved, asked.version)))
 
     @router.get("/api/audit", summary="Who did what, the newest first", **described(Role.VIEWER, list[AuditEntry]))
     def audit(

@@ -49,6 +49,6 @@ def routes(office: Office, previews: Previews | None, control_share: float) -> A
 
     @router.get("/api/effect", summary="What a version has done", tags=["preview"], **described(Role.VIEWER, Effect))
     def effect(_: Viewer, version: Version = None) -> Response:
-        return answer(ready().effect(office.desk.book(version), control_share))
+        return answer(ready().effect(office.desk, office.desk.book(version), control_share))
 
     return router

@@ -5,12 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
+import msgspec
 import typer
 
 from headrace.commands import deciding, weights
-from headrace.commands.common import JsonOption, RunOption, emit
+from headrace.commands.common import JsonOption, RunOption, emit, open_live_run
 from headrace.commands.deciding import At, ExpectOption, OverrideOption, WhyOption, at
 from headrace.commands.weights import AcceptOption, StateOption
+from schemas.campaigns import Campaign
 from schemas.decisions import DEFAULTS
 
 if TYPE_CHECKING:
@@ -85,7 +87,7 @@ def draft(
     """
     here = at(run)
     scope = {"categories": category, "brands": brand, "queries": query, "segments": segment, "markets": market}
-    factors = dict(map(deciding.number, brand_factor)) if brand_factor else None
+    factors = deciding.numbers(brand_factor, "--brand-factor", "BRAND=FACTOR", "Tessaro=1.2") if brand_factor else None
     lean = {"margin": margin, "new_items": new_items, "new_days": new_days, "brands": factors}
     given = {
         "name": name, "owner": owner, "scope": _given(scope), "from": starts, "to": ends, "zone": zone,
@@ -93,6 +95,7 @@ def draft(
         "click": click, "order": order, "multipliers": _given(lean),
     }  # fmt: skip
     acted = here.desk.draft(campaign, _wish(here, campaign, file, _given(given)), here.actor, why, expect)
+    acted = msgspec.structs.replace(acted, warnings=(*acted.warnings, *_unseen(run, acted.decision.body)))
     deciding.say(acted)
     emit(acted, json)
 
@@ -186,6 +189,21 @@ def _wish(here: At, campaign: str, file: Path | None, given: dict[str, Any]) -> 
     for part in ("scope", "multipliers"):
         given[part] = {**base.get(part, {}), **given.get(part, {})}
     return wish(base | given)
+
+
+def _unseen(run: Path | None, body: Campaign) -> tuple[str, ...]:
+    """What of its scope nobody was seen with lately; a run that is not up cannot tell."""
+    from headrace.previewing import previews_of
+    from reward.preview.unseen import asks_something, not_held
+    from schemas.errors import Unavailable
+
+    if not asks_something(body.scope):
+        return ()
+    try:
+        folder, settings = open_live_run(run)
+    except Unavailable as error:
+        return (not_held(error),)
+    return previews_of(settings, settings.store or str(folder.store)).unseen(body)
 
 
 def _given(options: dict[str, Any]) -> dict[str, Any]:

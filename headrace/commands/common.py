@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 import typer
-from rich.console import Console
+
+from headrace.terminal import terminal
 
 if TYPE_CHECKING:
     from headrace.folder import RunFolder
     from headrace.settings import Settings
 
-console = Console()
+console = terminal()
 
 RunOption = Annotated[
     Path | None, typer.Option("--run", help="Run folder; default: the newest below runs/.", show_default=False)

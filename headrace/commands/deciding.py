@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import msgspec
 import typer
-from rich.markup import escape
 from rich.table import Table
 
 from headrace.commands.common import console, emit, open_live_run, open_run
+from headrace.terminal import coloured
 from schemas.campaigns import Campaign
-from schemas.decisions import Acted, Actor, AuditEntry, Change, Decision, Overlap, Role, Standing
+from schemas.decisions import DEFAULTS, Acted, Actor, AuditEntry, Change, Decision, Overlap, Role, Standing
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
@@ -92,7 +92,7 @@ def say(acted: Acted) -> None:
     console.print(f"{made.subject} revision {made.revision}: {made.state}{book}{override}", highlight=False)
     show_changes(acted.changes)
     show_overlaps(acted.overlaps)
-    show_warnings(acted.refusals)
+    show_warnings((*acted.refusals, *acted.warnings))
 
 
 def show_changes(changes: Iterable[Change]) -> None:
@@ -121,7 +121,7 @@ def show_overlaps(overlaps: Sequence[Overlap]) -> None:
 def show_warnings(warnings: Iterable[str]) -> None:
     """What to mind, a line each."""
     for warning in warnings:
-        console.print(f"[yellow]![/] {escape(warning)}", highlight=False)
+        console.print(coloured(("!", "yellow"), f" {warning}"))
 
 
 def show_standings(standings: Iterable[Standing], title: str) -> None:
@@ -162,6 +162,8 @@ def period(body: Campaign) -> str:
     """Its period in its own zone."""
     from reward.desk.periods import shown
 
+    if body.ends_ms and body.ends_ms < body.starts_ms:  # ended before it began
+        return f"never: from {shown(body.starts_ms, body.zone)}, ended {shown(body.ends_ms, body.zone)}"
     starts = f"from {shown(body.starts_ms, body.zone)}" if body.starts_ms else ""
     ends = f"to {shown(body.ends_ms, body.zone)}" if body.ends_ms else ""
     return " ".join(filter(None, (starts, ends))) or "always"
@@ -172,6 +174,8 @@ def sets(body: Campaign) -> str:
     from reward.desk import diffs
 
     empty = Campaign(body.id, 0, body.name, body.owner, zone=body.zone, starts_ms=body.starts_ms, ends_ms=body.ends_ms)
+    if body.id == DEFAULTS:
+        empty = msgspec.structs.replace(empty, priority=body.priority)  # they have no say in theirs
     return ", ".join(
         f"{c.field.rpartition('multipliers.')[2].removeprefix('scope.')} {_cell(c.new)}" for c in diffs.between(empty, body)
     )
@@ -196,19 +200,29 @@ def act(
     emit(acted, json)
 
 
-def number(text: str) -> tuple[str, float]:
-    """``NAME=NUMBER``; not a number (nan) is for the desk to refuse.
+def numbers(
+    texts: Iterable[str], what: str = "weight", form: str = "NAME=NUMBER", example: str = "order=8"
+) -> dict[str, float]:
+    """Values by name; not a number (nan) is for the desk to refuse.
 
     Raises:
-        InvalidRequest: not of this form.
+        InvalidRequest: not of the form, or a name twice.
     """
     from schemas.errors import InvalidRequest
 
-    name, _, value = text.rpartition("=")
-    try:
-        return name, float(value)
-    except ValueError as error:
-        raise InvalidRequest("weight", text, "NAME=NUMBER", "write for example `order=8`") from error
+    found: dict[str, float] = {}
+    for text in texts:
+        name, _, value = text.rpartition("=")
+        try:
+            number = float(value)
+        except ValueError as error:
+            raise InvalidRequest(what, text, form, f"write for example `{example}`") from error
+        if not name:
+            raise InvalidRequest(what, text, form, f"write for example `{example}`")
+        if name in found:
+            raise InvalidRequest(what, text, f"given once, but {name} is {found[name]:g} before it", "leave one out")
+        found[name] = number
+    return found
 
 
 def plain(record: msgspec.Struct) -> dict[str, Any]:

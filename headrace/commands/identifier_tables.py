@@ -9,6 +9,7 @@ from rich.table import Table
 from rich.tree import Tree
 
 from headrace.commands.common import console
+from headrace.terminal import coloured
 
 if TYPE_CHECKING:
     from headrace.identifier_comparison import Comparison
@@ -61,7 +62,7 @@ def grow(tree: Tree, cell: Cell) -> None:
     """Hang the cells below this one into the tree."""
     for below in cell.cells:
         mark = "● " if below.own else ""
-        branch = tree.add(f"{mark}[bold]{sid_text(below.codes)}[/]  {below.items} items")
+        branch = tree.add(coloured(mark, (sid_text(below.codes), "bold"), f"  {below.items} items"))
         grow(branch, below)
         if not below.cells:
             for title in below.titles:

@@ -12,6 +12,7 @@ from rich.tree import Tree
 from headrace.commands.common import JsonOption, RunOption, console, emit
 from headrace.commands.identifier_tables import comparison_table, grow, quality_table, sid_text
 from headrace.commands.watching import watched
+from headrace.terminal import coloured
 
 if TYPE_CHECKING:
     from headrace.identifier_data import Source
@@ -163,7 +164,7 @@ def inspect(
     root = neighbourhood(made.codebook, emb_1D[0], sids_NL, names, breadth, titles)
     own = tuple(made.codebook.encode(emb_1D)[0].tolist())
     keywords = ", ".join(f"{phrase.text} ({phrase.type})" for phrase in made.enhancer.lexicon.keywords(query)) or "none"
-    tree = Tree(f"[bold]{query}[/]  {sid_text(own)}  keywords: {keywords}  ({root.items} items)")
+    tree = Tree(coloured((query, "bold"), f"  {sid_text(own)}  keywords: {keywords}  ({root.items} items)"))
     grow(tree, root)
     console.print(tree)
     console.print("● on the query's own path")
@@ -224,7 +225,7 @@ def drift(version: VersionOption = "", store: StoreOption = "", run: RunOption =
     for reason in found.reasons:
         console.print(reason)
     verdict = "rebuild due" if found.rebuild_due else "no rebuild due" if found.judged else "too few new items to judge by"
-    console.print(f"[bold]{verdict}[/]")
+    console.print(coloured((verdict, "bold")))
     emit({"version": name, "verdict": verdict, "drift": found}, json)
 
 

@@ -11,6 +11,7 @@ from rich.table import Table
 
 from headrace.commands.common import JsonOption, RunOption, console, emit, open_live_run
 from headrace.commands.deciding import at
+from headrace.terminal import coloured
 
 if TYPE_CHECKING:
     from schemas.integrity import Check, Verdict
@@ -45,7 +46,8 @@ def status(
     if not found:
         console.print("No window has been judged: none is over yet, or the integrity worker does not run.")
     elif found[-1].stands:
-        console.print(f"[red]The log is broken[/] since {_time(found[-1].start)}: `headrace integrity show` says more.")
+        since = _time(found[-1].start)
+        console.print(coloured(("The log is broken", "red"), f" since {since}: `headrace integrity show` says more."))
     if broken := [verdict for verdict in found[-limit:] if verdict.stands]:
         version = counted_from(settings.connections, broken[0].start)
         since = "the next snapshot" if version is None else f"snapshot {version}"
@@ -68,7 +70,7 @@ def show(window: WindowArgument, run: RunOption = None, json: JsonOption = None)
     if verdict.released_by:
         console.print(f"released by {verdict.released_by}: {verdict.reason}")
     for check in verdict.failed:
-        console.print(f"[red]{check}[/]", highlight=False)
+        console.print(coloured((str(check), "red")))
         for sample in check.samples:
             where = f"{sample.topic}/{sample.partition}@{sample.offset}"
             console.print(f"  {where}  {sample.id}  {sample.detail}", highlight=False)
@@ -94,7 +96,7 @@ def release(
 def _checks(checks: Iterable[Check], title: str) -> Table:
     table = Table("check", "", "value", "expected", "must be", "observed", title=title)
     for check in checks:
-        mark = "[red]broken[/]" if check.broken else "[green]ok[/]"
+        mark = coloured(("broken", "red") if check.broken else ("ok", "green"))
         table.add_row(check.name, mark, f"{check.value:.4g}", f"{check.expected:.4g}", check.bound, f"{check.observed:,}")
     return table
 

@@ -10,6 +10,7 @@ import typer
 
 from headrace.commands.common import JsonOption, RunOption, console, emit, open_run, stopped
 from headrace.commands.services import DataOption, ItemsOption, SeedOption
+from headrace.terminal import coloured
 
 
 def register(app: typer.Typer) -> None:
@@ -38,7 +39,7 @@ def demo(
     result = run_demo(data=data, minutes=minutes, seed=seed, items=items, report=report, keep=keep)
     emit(result.report, json)
     if not result.ok:
-        console.print(f"[red]The loop did not close:[/] {result.why}")
+        console.print(coloured(("The loop did not close:", "red"), f" {result.why}"))
         raise typer.Exit(1)
 
 

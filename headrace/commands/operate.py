@@ -11,6 +11,7 @@ from rich.table import Table
 
 from headrace.columns import put, room
 from headrace.commands.common import JsonOption, RunOption, console, emit, open_live_run
+from headrace.terminal import coloured
 
 #: Pause between two looks of `status --watch` (s).
 WATCH_S = 2.0
@@ -63,7 +64,10 @@ def doctor(run: RunOption = None, json: JsonOption = None) -> None:
     table = Table("check", "", "found", "what to do", title="Doctor")
     for check in checks:
         table.add_row(
-            check.name, "[green]ok[/]" if check.ok else "[red]no[/]", check.detail, "" if check.ok else check.remedy
+            check.name,
+            coloured(("ok", "green") if check.ok else ("no", "red")),
+            check.detail,
+            "" if check.ok else check.remedy,
         )
     console.print(table)
     emit(checks, json)

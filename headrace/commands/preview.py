@@ -14,6 +14,7 @@ from schemas.decisions import DEFAULTS
 
 if TYPE_CHECKING:
     from headrace.settings import Settings
+    from reward.desk.desk import Desk
     from reward.desk.wishes import Wish
     from reward.preview.service import Previews
     from schemas.weights import RewardWeights
@@ -47,7 +48,7 @@ def preview_weights(
     """
     from reward.desk.wishes import wish
 
-    _preview(DEFAULTS, wish(dict(map(deciding.number, changes))) if changes else None, examples, run, json)
+    _preview(DEFAULTS, wish(deciding.numbers(changes)) if changes else None, examples, run, json)
 
 
 def preview_campaign(
@@ -80,7 +81,8 @@ def effect(
     json: JsonOption = None,
 ) -> None:
     """Show what a version of the weights has done: its pages against those of the control share since."""
-    _effect(deciding.at(run).desk.book(version), examples, run, json)
+    desk = deciding.at(run).desk
+    _effect(desk, desk.book(version), examples, run, json)
 
 
 def effect_of_campaign(
@@ -92,7 +94,8 @@ def effect_of_campaign(
     """Show what the last change of a campaign has done: its pages against those of the control share since."""
     from reward.preview.drafts import book_that_changed
 
-    _effect(book_that_changed(deciding.at(run).desk, campaign), examples, run, json)
+    desk = deciding.at(run).desk
+    _effect(desk, book_that_changed(desk, campaign), examples, run, json)
 
 
 def _preview(subject: str, wanted: Wish | None, examples: int | None, run: Path | None, json: Path | None) -> None:
@@ -106,11 +109,11 @@ def _preview(subject: str, wanted: Wish | None, examples: int | None, run: Path 
     emit(found, json)
 
 
-def _effect(book: RewardWeights, examples: int | None, run: Path | None, json: Path | None) -> None:
+def _effect(desk: Desk, book: RewardWeights, examples: int | None, run: Path | None, json: Path | None) -> None:
     from headrace.preview_tables import effect_tables
 
     previews, settings = _open(run, examples)
-    found = previews.effect(book, settings.serving.control_share)
+    found = previews.effect(desk, book, settings.serving.control_share)
     _print(effect_tables(found))
     emit(found, json)
 

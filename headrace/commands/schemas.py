@@ -62,7 +62,7 @@ def check(docs: DocsOption = DOCS, released: ReleasedOption = RELEASED, json: Js
     changes = schema_files.since_release(released, today)
     breaks, allowed = ([str(one) for one in changes if one.breaking is which] for which in (True, False))
     for line in (*stale, *breaks):
-        console.print(line, style="red", markup=False, highlight=False, soft_wrap=True)
+        console.print(line, style="red", highlight=False, soft_wrap=True)
     if not (stale or breaks):
         told = f"{len(today)} documents in {docs} are what the code says; no record breaks its schema in {released}"
         put(console, [f"{told} ({len(allowed)} allowed changes since the release)"])

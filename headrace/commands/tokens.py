@@ -28,7 +28,7 @@ def create(
 
     here = at(run)
     secret = Tokens(here.engine).create(name, role, here.actor)
-    console.print(f"{name} ({role}), shown this once:\n{secret}", highlight=False, soft_wrap=True, markup=False)
+    console.print(f"{name} ({role}), shown this once:\n{secret}", highlight=False, soft_wrap=True)
     emit({"name": name, "role": role, "secret": secret}, json)
 
 

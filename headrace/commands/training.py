@@ -10,6 +10,7 @@ from rich.table import Table
 
 from headrace.commands.common import JsonOption, RunOption, console, emit, open_live_run
 from headrace.commands.watching import watched
+from headrace.terminal import coloured
 
 if TYPE_CHECKING:
     from schemas.store import Store
@@ -72,7 +73,7 @@ def replay_training(
         target = Store(into or scratch)
         made = remake(settings.connections, store, target, artefacts, start or parent_of(store, to), to, tools, tell)
     if made.differing:
-        console.print(f"[red]differs[/] after {made.steps} steps: {', '.join(made.differing)}", highlight=False)
+        console.print(coloured(("differs", "red"), f" after {made.steps} steps: {', '.join(made.differing)}"))
     else:
         console.print(f"{made.steps} steps taken again: {to} is the same to the last bit", highlight=False)
     emit({"checkpoint": to, "steps": made.steps, "identical": not made.differing, "differing": made.differing}, json)

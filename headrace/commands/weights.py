@@ -146,9 +146,13 @@ def rollback(
 
     Example: headrace weights rollback 3 --why "orders fell"
     """
+    from reward.desk.undone import undone
+
     here = at(run, live=True)
     weights = here.desk.rollback(version, here.actor, why, expect, override)
     here.publish()
+    assert weights.before is not None  # what it undid
+    console.print(str(undone(weights.before, weights, version)))
     _say(weights)
     emit(weights, json)
 
@@ -181,12 +185,15 @@ def audit(
 
 
 def _say(weights: RewardWeights) -> None:
+    from reward.desk.oddities import odd_defaults
+
     campaigns = f", campaigns {', '.join(c.id for c in weights.campaigns)}" if weights.campaigns else ""
     console.print(
         f"version {weights.version}: relevance {weights.relevance:g}, ctr {weights.ctr:g}, "
         f"click {weights.click:g}, order {weights.order:g}{campaigns}"
     )
+    deciding.show_warnings(odd_defaults(weights))
 
 
 def _parse(changes: list[str]) -> dict[str, float]:
-    return dict(map(deciding.number, changes))
+    return deciding.numbers(changes)

@@ -12,6 +12,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from rich.text import Text
+
 from headrace.demo.collect import collect
 from headrace.demo.profile import demo_settings, live_minutes
 from headrace.demo.watch import Watch, wait_until_taken
@@ -27,6 +29,7 @@ from headrace.shop.driver import Driver, LiveLog
 from headrace.shop.sink import KafkaSink
 from headrace.stack import Stack, open_stack
 from headrace.story import Story
+from headrace.terminal import coloured
 from headrace.up import stay_up
 from headrace.world import World
 from headrace.worlds import open_run_world
@@ -66,7 +69,8 @@ def run_demo(
     target = (report or folder.root).resolve()
     folder.create()
     configure_logs(folder.logs / "headrace.log")
-    story.say(f"[bold]Headrace[/] demo, data {settings.data}, seed {settings.seed}; run folder {folder.root}")
+    told = f" demo, data {settings.data}, seed {settings.seed}; run folder {folder.root}"
+    story.say(coloured(("Headrace", "bold"), told))
     with ExitStack() as context:
         stack = services(story, context, folder, settings)
         prepared = prepare(story, stack)
@@ -84,20 +88,22 @@ def run_demo(
             write_report(result.report, target)
         story.console.print(quality_table(quality))
         story.say(_verdict(result))
-        story.say(f"[bold]{target / 'report.html'}[/]")
+        story.say(coloured((str(target / "report.html"), "bold")))
         if keep:
             stack.start_console()
             stay_up(story, stack, until_stopped())
     return result
 
 
-def _verdict(result: DemoResult) -> str:
+def _verdict(result: DemoResult) -> Text:
     report = result.report
-    closed = "[green]The loop closed[/]" if result.ok else f"[red]The loop did not close[/] ({result.why})"
+    closed = ("The loop closed", "green") if result.ok else ("The loop did not close", "red")
     learner, events = report["learner"], report["events"]
-    return (
-        f"{closed}: {learner['steps']} gradient steps, {learner['promoted']} of {learner['checkpoints']} checkpoints promoted, "
-        f"{events['lost']} events lost, {events['quarantined']} in quarantine, {report['seconds']['total']:.0f} s in all"
+    return coloured(
+        closed,
+        "" if result.ok else f" ({result.why})",
+        f": {learner['steps']} gradient steps, {learner['promoted']} of {learner['checkpoints']} checkpoints promoted, "
+        f"{events['lost']} events lost, {events['quarantined']} in quarantine, {report['seconds']['total']:.0f} s in all",
     )
 
 
@@ -187,10 +193,8 @@ def live(story: Story, stack: Stack, driver: Driver, minutes: float) -> LiveLog:
         finally:
             watch.stop()
     story.seconds["live"] = time.monotonic() - started
-    story.say(
-        f"[green]✓[/] Live stream: {len(log.searches)} searches, the clock ran {log.speed:,.0f} times faster than the wall's"
-        f" [dim]({story.seconds['live']:.1f} s)[/]"
-    )
+    told = f"Live stream: {len(log.searches)} searches, the clock ran {log.speed:,.0f} times faster than the wall's "
+    story.done(told, f"({story.seconds['live']:.1f} s)")
     return log
 
 
@@ -209,7 +213,8 @@ def change_weights(story: Story, stack: Stack) -> None:
         str(stack.folder.root),
     ]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
-    story.say(f"[yellow]headrace weights set {' '.join(CHANGE)}[/] → {(done.stdout or done.stderr).strip()}")
+    said = (done.stdout or done.stderr).strip()
+    story.say(coloured((f"headrace weights set {' '.join(CHANGE)}", "yellow"), f" → {said}"))
     if done.returncode != 0:
         raise RuntimeError(done.stderr)
 

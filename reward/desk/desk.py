@@ -19,9 +19,11 @@ from reward.desk import diffs, gates, records, refusals, steps
 from reward.desk.books import bodies, next_version, over, touched, with_decision, without
 from reward.desk.looks import Looks, found_in
 from reward.desk.meeting import overlaps
+from reward.desk.oddities import oddities
 from reward.desk.refusals import Verb
 from reward.desk.scopes import check_scope
 from reward.desk.states import standing, state_at
+from reward.desk.undone import undone
 from reward.desk.wishes import Wish, campaign, wish
 from reward.desk.worth import worthless
 from schemas.decisions import DEFAULTS, Acted, Actor, Change, Decision, Overlap, Role, State
@@ -110,7 +112,10 @@ class Desk(Looks):
         def both(session: Session) -> Acted:
             self._expect_version(session, expected_version)
             self._draft(session, DEFAULTS, wish(dict(changes)), actor, why, None)
-            return self._go_live(session, "activate", DEFAULTS, actor, why, None, override)
+            acted = self._go_live(session, "activate", DEFAULTS, actor, why, None, override)
+            if not acted.changes:
+                raise InvalidRequest("changes", changes, "other than what is in force", "there is nothing to set")
+            return acted
 
         book = self._write(both).book
         assert book is not None
@@ -159,7 +164,7 @@ class Desk(Looks):
             changes = diffs.between(bodies(book)[DEFAULTS], over(book, made.body))
         records.add_audit(session, "draft", made, changes)
         would = with_decision(book, made.body)
-        return Acted(made, changes, self._meets(would, subject, now_ms))
+        return Acted(made, changes, self._meets(would, subject, now_ms), warnings=oddities(book, made.body))
 
     def _go_live(
         self, session: Session, action: Verb, subject: str, actor: Actor, why: str, expected: int | None, override: bool
@@ -177,7 +182,7 @@ class Desk(Looks):
         book = next_version(old, with_decision(old, made.body), actor.name, why, now_ms)
         made = msgspec.structs.replace(made, book_version=book.version, override=self._worth(old, book, override, now_ms))
         self._store(session, action, made, book, changes := steps.changes_of(old, book, subject))
-        return Acted(made, changes, self._meets(book, subject, now_ms), book)
+        return Acted(made, changes, self._meets(book, subject, now_ms), book, warnings=oddities(book, made.body))
 
     def _end(self, session: Session, subject: str, actor: Actor, why: str, expected: int | None) -> Acted:
         now_ms = self._clock()
@@ -210,6 +215,10 @@ class Desk(Looks):
         differ = [s for s in touched(old, book) if s in after or steps.acts(before[s], now_ms)]
         if not differ:
             raise WrongState("version", version, "one that differs from the active version", "there is nothing to undo")
+        told = undone(old, book, version).changes
+        if DEFAULTS not in differ:  # the audit of the defaults has every rollback
+            line = (actor, "rollback", DEFAULTS, gates.reason(why), now_ms, told)
+            records.add_line(session, *line, book_version=book.version, override=overridden)
         for subject in differ:
             rows = records.decisions(session, subject)
             body = after.get(subject)
@@ -218,7 +227,8 @@ class Desk(Looks):
             made = steps.revision(subject, rows, live, state, body or before[subject], actor, why, now_ms)
             made = msgspec.structs.replace(made, book_version=book.version, override=overridden)
             records.add_decision(session, made)
-            records.add_audit(session, "rollback", made, diffs.between(before.get(subject), body))
+            changes = diffs.between(before.get(subject), body)
+            records.add_audit(session, "rollback", made, told if subject == DEFAULTS else (told[0], *changes))
         return book
 
     def _store(

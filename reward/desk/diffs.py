@@ -27,10 +27,15 @@ def between(old: Campaign | None, new: Campaign | None) -> tuple[Change, ...]:
 
 def between_books(old: RewardWeights, new: RewardWeights) -> tuple[Change, ...]:
     """The defaults, and ``campaigns.ID.FIELD`` for what campaigns say."""
-    weights = _compare(*({name: getattr(book, name) for name in NAMES} for book in (old, new)))
+    weights = between_defaults(old, new)
     before, after = ({campaign.id: campaign for campaign in book.campaigns} for book in (old, new))
     told = ((name, between(before.get(name), after.get(name))) for name in sorted(before | after))
     return (*weights, *(Change(f"campaigns.{name}.{c.field}", c.old, c.new) for name, changes in told for c in changes))
+
+
+def between_defaults(old: RewardWeights, new: RewardWeights) -> tuple[Change, ...]:
+    """The standing defaults alone."""
+    return _compare(*({name: getattr(book, name) for name in NAMES} for book in (old, new)))
 
 
 def same(old: Campaign | None, new: Campaign | None) -> bool:

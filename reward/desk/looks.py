@@ -156,6 +156,17 @@ class Looks:
         with Session(self._engine) as session:
             return records.audit(session, subjects, who, action, since_ms, limit)
 
+    def told_of(self, version: int) -> str:
+        """What made a version of the whole: who did what; of a rollback, what it undid."""
+        with Session(self._engine) as session:
+            lines = records.audit(session, book_version=version)
+        if not lines:
+            return ""
+        one = next((line for line in lines if line.subject == DEFAULTS), lines[0])
+        if one.action != "rollback":
+            return f"{one.action} {one.subject} by {one.who}: {one.why}"
+        return f"rollback by {one.who}: {'; '.join(map(str, one.changes))}"
+
 
 def revision_of(rows: list[Decision], revision: int) -> Decision:
     """The row of a revision.

@@ -105,12 +105,13 @@ def add_audit(session: Session, action: str, made: Decision, changes: Iterable[C
 
 
 def add_line(
-    session: Session, actor: Actor, action: str, subject: str, why: str, at_ms: int, changes: Iterable[Change] = ()
-) -> None:
-    """The line of the audit for what is no decision about weights."""
+    session: Session, actor: Actor, action: str, subject: str, why: str, at_ms: int, changes: Iterable[Change] = (), *,
+    book_version: int = 0, override: bool = False,
+) -> None:  # fmt: skip
+    """The line of the audit for what is no revision of a decision."""
     session.add(AuditRow(
-        at_ms=at_ms, who=actor.name, role=actor.role, action=action, subject=subject, revision=0, book_version=0, why=why,
-        changes=_told(changes), override=False,
+        at_ms=at_ms, who=actor.name, role=actor.role, action=action, subject=subject, revision=0, why=why,
+        book_version=book_version, changes=_told(changes), override=override,
     ))  # fmt: skip
 
 
@@ -121,12 +122,13 @@ def audit(
     action: str | None = None,
     since_ms: int = 0,
     limit: int = 100,
+    book_version: int | None = None,
 ) -> list[AuditEntry]:
     """Lines of the audit, the newest first; ``subjects``: only of these."""
     asked = select(AuditRow).where(AuditRow.at_ms >= since_ms).order_by(AuditRow.id.desc()).limit(limit)
     if subjects:
         asked = asked.where(AuditRow.subject.in_(subjects))
-    for column, value in ((AuditRow.who, who), (AuditRow.action, action)):
+    for column, value in ((AuditRow.who, who), (AuditRow.action, action), (AuditRow.book_version, book_version)):
         if value is not None:
             asked = asked.where(column == value)
     return [

@@ -56,6 +56,7 @@ class Effect(msgspec.Struct, frozen=True):
     values: dict[str, Difference]
     split: Split
     warnings: tuple[str, ...]
+    made_by: str = ""  #: what made the version: who did what; of a rollback, what it undid
 
 
 def effect(

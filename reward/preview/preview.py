@@ -20,8 +20,9 @@ from reward.preview.moves import largest, moves_of, places
 from reward.preview.pages import Floats, Ints, Pages
 from reward.preview.pools import Pools
 from reward.preview.rates import Rates
-from reward.preview.results import Expected, Move, Preview, Support
+from reward.preview.results import Expected, Move, Preview, Support, Touched
 from reward.preview.shifts import item_rewards, ranking, reward_terms, shares_of
+from reward.preview.touched import THROUGH_LEARNING, none_met, not_estimated, touched
 from reward.settings import PreviewSettings, RewardSettings
 from schemas.decisions import Overlap
 from schemas.examples import TrainingExample
@@ -61,6 +62,8 @@ def preview(
     by_category, by_query = _moves(pages, rewards, drawn, first, all_facts)
     served = Weighing(current, all_facts)
     support, expected = expected_effect(pages, drawn, scores, served, rewards[1], settings)
+    met, same = touched(pages, drawn, before, after), _content(before) == _content(after)
+    why = not_estimated(met, scores, len(pages), same)
     count, unknown = settings.preview.moves, int((pages.row_P == len(row)).sum())
     return Preview(
         current=current.version,
@@ -83,8 +86,10 @@ def preview(
         by_query=largest(by_query, lambda move: move.gain, count),
         overlaps=_meetings(current, draft, facts, at_ms),
         support=support,
-        expected=expected,
-        warnings=tuple(_warnings(support, expected, _content(before) == _content(after), unknown, settings.preview)),
+        touched=met,
+        expected=() if why else expected,
+        not_estimated=why,
+        warnings=tuple(_warnings(support, expected, met, bool(why), same, unknown, settings.preview)),
     )
 
 
@@ -114,10 +119,13 @@ def _content(book: Weighing) -> RewardWeights:
 
 
 def _warnings(
-    support: Support, expected: Sequence[Expected], same: bool, unknown: int, settings: PreviewSettings
-) -> Iterator[str]:
+    support: Support, expected: Sequence[Expected], met: Touched, untold: bool, same: bool, unknown: int,
+    settings: PreviewSettings,
+) -> Iterator[str]:  # fmt: skip
     if same:
         yield "nothing that is in force at this time changes: the same weights, or a campaign whose period is another"
+    elif told := none_met(met, support.pages):
+        yield told
     if unknown:
         yield f"{unknown:,} shown items are not in the catalogue: campaigns on categories, brands or margin pass them by"
     for count, why in (
@@ -129,6 +137,10 @@ def _warnings(
     ):
         if count:
             yield f"{count:,} of {support.pages:,} pages {why}; they are left out of the expected effect"
+    if untold:
+        return  # nothing is estimated that could be doubted
+    if met.learned and expected:
+        yield f"the expected effect has nothing of what {THROUGH_LEARNING}"
     for one in expected:
         if one.effective < settings.least_effective:
             yield (

@@ -68,6 +68,14 @@ class Moves(msgspec.Struct, frozen=True):
     losing: tuple[Move, ...]
 
 
+class Touched(msgspec.Struct, frozen=True):
+    """Pages on which the draft gives another weight or multiplier than today's book."""
+
+    pages: int  #: to an item that was shown
+    pools: int | None  #: to a candidate of the page's pool; None: no pools
+    learned: int  #: to the click or the order of an item that was shown: what acts through learning alone
+
+
 class Support(msgspec.Struct, frozen=True):
     """How many pages the expected effect can stand on, and why the others cannot be used."""
 
@@ -129,5 +137,7 @@ class Preview(msgspec.Struct, frozen=True):
     by_query: Moves
     overlaps: tuple[Overlap, ...]  #: of campaigns that the draft adds or changes
     support: Support
-    expected: tuple[Expected, ...]  #: empty: nothing to stand on
+    touched: Touched
+    expected: tuple[Expected, ...]  #: empty: nothing to stand on, or nothing that pages could tell
+    not_estimated: str  #: why pages cannot tell what the draft brings, though there are pools; empty: they can
     warnings: tuple[str, ...]

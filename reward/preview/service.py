@@ -9,15 +9,18 @@ import msgspec
 
 from reward.campaigns.facts import ItemFacts
 from reward.desk.looks import Looks
+from reward.desk.oddities import oddities
 from reward.preview.effect import Effect, effect
 from reward.preview.preview import preview
 from reward.preview.rates import NewestRates
 from reward.preview.reading import RecentPages, Stored
 from reward.preview.results import Preview
+from reward.preview.unseen import asks_something, not_held, unseen
 from reward.settings import RewardSettings
 from schemas.campaigns import Campaign
 from schemas.catalogue import Catalogue
 from schemas.connections import Connections
+from schemas.errors import Unavailable
 from schemas.store import Store
 from schemas.weights import RewardWeights
 
@@ -40,13 +43,28 @@ class Previews:
         self.recent = RecentPages(connections, settings.preview.examples if count is None else count)
 
     def of_draft(self, desk: Looks, body: Campaign) -> Preview:
-        """What the desk's book would do with this decision in it; the first warnings are what would keep it from going live.
+        """What the desk's book would do with this decision in it; the first warnings are what would keep it from going live,
+        then what of it is odd.
 
         Raises:
             InvalidRequest, Unavailable: as `preview`.
         """
-        found = self.preview(desk.book(), desk.book_with(body))
-        return msgspec.structs.replace(found, warnings=(*desk.refusals(body), *found.warnings))
+        current = desk.book()
+        found = self.preview(current, desk.book_with(body))
+        told = (*desk.refusals(body), *oddities(current, body), *self.unseen(body))
+        return msgspec.structs.replace(found, warnings=(*told, *found.warnings))
+
+    def unseen(self, body: Campaign) -> tuple[str, ...]:
+        """What of its scope nobody was seen with on the stored pages; where they cannot be read, that.
+
+        Segments and markets that the shop has listed (`reward.settings.DeskSettings`) are refused elsewhere if they are strange.
+        """
+        if not asks_something(body.scope):
+            return ()
+        try:
+            return tuple(unseen(body.scope, self.recent.read().examples))
+        except Unavailable as error:
+            return (not_held(error),)
 
     def preview(self, current: RewardWeights, draft: RewardWeights, at_ms: int | None = None) -> Preview:
         """The draft against the current book. ``at_ms`` (event time) None: the newest page's time, or the start of what the
@@ -64,14 +82,15 @@ class Previews:
         )  # fmt: skip
         return msgspec.structs.replace(found, warnings=(*found.warnings, *_remarks(stored, found, self.recent.count)))
 
-    def effect(self, book: RewardWeights, control_share: float) -> Effect:
-        """What the book has done against the one before it, whose share of users was to be ``control_share``.
+    def effect(self, desk: Looks, book: RewardWeights, control_share: float) -> Effect:
+        """What a book of the desk has done against the one before it, whose share of users was to be ``control_share``.
 
         Raises:
             InvalidRequest: the book replaced nothing, or there are no examples yet.
             Unavailable: Kafka does not answer.
         """
-        return effect(self.recent.read().examples, book, control_share, self._settings.preview)
+        found = effect(self.recent.read().examples, book, control_share, self._settings.preview)
+        return msgspec.structs.replace(found, made_by=desk.told_of(book.version))
 
     @cached_property
     def _items(self) -> tuple[dict[str, int], ItemFacts]:

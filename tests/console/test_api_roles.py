@@ -157,3 +157,16 @@ def test_a_token_over_http(client: httpx.Client, tokens: dict[str, str]) -> None
     assert ask(client, secret, "GET", "/api/me").status_code == 401
     again = ask(client, tokens["approver"], "POST", "/api/tokens", {"name": "zoe", "role": "editor"})
     assert again.status_code == 409 and again.json()["kind"] == "Conflict"
+
+
+def test_what_no_endpoint_takes_is_refused_in_the_same_form(client: httpx.Client, tokens: dict[str, str]) -> None:
+    """Another method, another path; and numbers that JSON does not have."""
+    wrong = ask(client, tokens["editor"], "DELETE", "/api/weights")
+    assert (wrong.status_code, wrong.json()["kind"], wrong.json()["value"]) == (405, "InvalidRequest", "DELETE /api/weights")
+    assert wrong.headers["allow"] and wrong.json()["bound"] == f"with {wrong.headers['allow']}"
+    assert ask(client, tokens["editor"], "GET", "/api/nowhere").json()["remedy"] == "look at /openapi.json"
+    about = {"Authorization": f"Bearer {tokens['editor']}", "Content-Type": "application/json"}
+    for number in ("NaN", "-Infinity"):
+        raw = f'{{"changes": {{"order": {number}}}, "why": "why"}}'
+        said = client.post("/api/weights", content=raw, headers=about)
+        assert (said.status_code, said.json()["kind"], said.json()["value"]) == (422, "InvalidWeight", number)

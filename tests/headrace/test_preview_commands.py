@@ -103,6 +103,8 @@ def test_a_preview_says_what_would_keep_a_draft_from_acting(run: tuple[RunFolder
     with served(settings) as http:
         assert http.post("/api/preview", json={"subject": "sale"}).json()["warnings"][0] == told
         assert http.post("/api/preview", json={"wish": {"order": 5}}).json()["warnings"][:1] != [told]
+        learned = http.post("/api/preview", json={"wish": {"order": 5}}).json()
+        assert learned["not_estimated"].startswith("acts through learning") and learned["expected"] == []
         assert [one["subject"] for one in http.get("/api/drafts").json()] == ["sale"]
 
 

@@ -47,7 +47,7 @@ def test_editors_at_once_leave_no_gap_and_no_twin(at_desk: AtDesk) -> None:
     def edit(n: int) -> None:
         try:
             for m in range(5):
-                desks[n].set({"order": float(10 + m)}, Actor(f"editor-{n}", EVE.role), "at once")
+                desks[n].set({"order": float(10 + m) + n / 10}, Actor(f"editor-{n}", EVE.role), "at once")
         except HeadraceError as error:
             failed.append(error)
 

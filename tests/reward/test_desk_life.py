@@ -6,6 +6,8 @@ import msgspec
 import pytest
 
 from reward.campaigns.force import in_force
+from reward.desk.oddities import odd_defaults
+from reward.desk.undone import undone
 from reward.desk.wishes import wish
 from schemas.decisions import DEFAULTS, Change, State
 from schemas.errors import InvalidRequest, NotFound, StartsInPast, WrongState
@@ -196,3 +198,40 @@ def test_campaigns_that_ended_long_ago_leave_the_book(at_desk: AtDesk) -> None:
     clock.now_ms = NOW_MS + 8 * DAY_MS
     assert len(here.set({"order": 5}, ANN, "just before").campaigns) == 0
     assert here.standing("sale").state == "ended"
+
+
+def test_a_rollback_names_what_it_undid(at_desk: AtDesk) -> None:
+    """Velkin alone in version 2, then shoes beside it and other defaults; back to 2, on to 4, and back to the start."""
+    here = at_desk()
+    for subject, scope in (("velkin", {"brands": ["Velkin"]}), ("sale", {"categories": ["shoes"]})):
+        here.draft(subject, wish({"scope": scope, "order": 6}), ANN, "why")
+        here.activate(subject, ANN, "why")
+    here.set({"click": 2}, ANN, "less")
+    made = here.rollback(2, BOB, "too much")
+    told = undone(here.book(4), made, 2)
+    assert (told.back_to, told.instead_of, told.taken_out, told.brought_back) == (2, 4, ("sale",), ())
+    assert str(told) == "back to version 2 from 4; taken out: sale; defaults: click 2 -> 3"
+    again = here.rollback(4, BOB, "after all")
+    assert undone(made, again, 4).brought_back == ("sale",)
+    here.set({"click": 3}, ANN, "as it was")
+    here.rollback(2, BOB, "campaigns alone")
+    lines = here.audit((DEFAULTS,), action="rollback")
+    assert ["; ".join(map(str, line.changes)) for line in lines] == [
+        "as of version 7 -> 2; taken out none -> sale",
+        "as of version 5 -> 4; brought back none -> sale; click 3 -> 2",
+        "as of version 4 -> 2; taken out none -> sale; click 2 -> 3",
+    ]
+    assert [line.book_version for line in lines] == [8, 6, 5]
+    assert str(here.audit(("sale",), action="rollback")[0].changes[0]) == "as of version 7 -> 2"
+    assert here.told_of(8).startswith("rollback by bob: as of version 7 -> 2; taken out")
+    assert here.told_of(7) == "activate weights by ann: as it was"
+
+
+def test_orders_below_clicks_are_told_and_no_change_is_refused(at_desk: AtDesk) -> None:
+    here = at_desk()
+    assert here.draft("sale", shoes(order=2), ANN, "why").warnings == ("orders count less than clicks: order 2, click 3",)
+    assert here.draft("sale", shoes(order=3), ANN, "why").warnings == ()
+    with pytest.raises(InvalidRequest, match="nothing to set"):
+        here.set({"order": 4}, ANN, "as it is")
+    assert here.book().version == 1 and here.audit((DEFAULTS,)) == []
+    assert odd_defaults(here.set({"order": 1}, ANN, "odd"))

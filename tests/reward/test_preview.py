@@ -18,7 +18,7 @@ from reward.examination import start
 from reward.preview.pages import Pages
 from reward.preview.preview import preview
 from reward.preview.rates import Rates
-from reward.preview.results import Preview
+from reward.preview.results import Preview, Touched
 from reward.settings import PreviewSettings, RewardSettings
 from schemas.campaigns import Campaign, Multipliers, Scope
 from schemas.errors import InvalidRequest
@@ -274,3 +274,26 @@ def test_a_blank_row_belongs_to_no_scope() -> None:
     )]  # fmt: skip
     assert [float(np.broadcast_to(w.ctr, 1)[0]) for w in of] == [1, 1, 2]
     assert float(np.broadcast_to(of[2].multiplier, 1)[0]) == 1
+
+
+def test_weights_of_clicks_and_orders_are_not_said_to_bring_nothing() -> None:
+    """They order nothing that is found: no estimate but the reason; beside a weight that does, a warning. A margin is estimated."""
+    toys = preview_toys.make(60)
+    alone = run(toys, book(click=5.0, order=8.0))
+    assert alone.expected == () and alone.not_estimated.startswith("acts through learning")
+    assert alone.touched == Touched(60, 60, 60) and not any("effective" in warning for warning in alone.warnings)
+    beside = run(toys, book(order=8.0, relevance=1.1))
+    assert beside.expected and beside.not_estimated == ""
+    assert any("nothing of what acts through learning" in warning for warning in beside.warnings)
+    leaning = run(toys, book(campaign(multipliers=Multipliers(margin=1.5))))
+    assert leaning.expected and leaning.touched.learned == 0
+
+
+def test_a_draft_that_meets_no_page_says_so() -> None:
+    """Nobody asked from the east; of those from the south, every third page of twelve is."""
+    toys = preview_toys.make(12)
+    nowhere = run(toys, book(campaign(scope=Scope(markets=("east",)), relevance=2.0)))
+    assert nowhere.touched == Touched(0, 0, 0) and nowhere.expected == ()
+    assert nowhere.not_estimated.startswith("0 of 12 pages meet this change") and nowhere.not_estimated in nowhere.warnings
+    south = run(toys, book(campaign(scope=Scope(markets=("south",)), relevance=2.0)))
+    assert (south.touched.pages, south.touched.pools, south.not_estimated) == (4, 4, "")
