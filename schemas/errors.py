@@ -226,4 +226,4 @@ class NotFinite(LearningError):
 
 def _short(value: object) -> str:
     text = repr(value)
-    return text if len(text) <= 80 else f"{text[:77]}..."
+    return text if len(text) <= 80 else f"{text[:38]}...{text[-39:]}"  # of a path the end says most

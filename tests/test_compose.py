@@ -46,7 +46,7 @@ def test_a_command_is_one_that_headrace_takes(name: str) -> None:
     assert first in command.commands
     parsed = command.commands[first].make_context(first, list(rest))
     if first == "worker":
-        assert parsed.params["name"] == name
+        assert parsed.params["names"] == [name]
 
 
 @pytest.mark.parametrize("name", sorted(OURS))

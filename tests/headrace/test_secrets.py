@@ -81,7 +81,7 @@ def test_a_run_with_secrets_in_its_settings_leaves_none_behind(tmp_path: Path) -
         with open_stack(folder, settings) as stack:
             stack.start_console()  # its password came by the environment
             with urllib.request.urlopen(f"{stack.console}/api/training", timeout=30) as answer:
-                assert json.load(answer) == {"steps": [], "gate": []}
+                assert json.load(answer) == {"steps": [], "gate": [], "hold": None}
         kept = folder.settings_file
         assert stat.S_IMODE(kept.stat().st_mode) == 0o600
         with pytest.raises(InvalidSetting, match=r"kafka_security\.password .*HEADRACE_KAFKA_SECURITY__PASSWORD_FILE"):
