@@ -18,9 +18,9 @@ torch.set_num_threads(1)
 def test_same_as_torch(rows: tuple[int, ...], dtype: torch.dtype, tolerance: float) -> None:
     """Below and above the size from which oneDNN is called, any number of leading axes; float64 stays with torch."""
     torch.manual_seed(0)
-    layer = Linear(64, 96).to(dtype)
-    x = torch.randn(*rows, 64, dtype=dtype)
-    assert (x.numel() * 96 >= WORTH_IT) == (rows == (8, 40))
+    layer = Linear(512, 1024).to(dtype)
+    x = torch.randn(*rows, 512, dtype=dtype)
+    assert (x.numel() * 1024 >= WORTH_IT) == (rows == (8, 40))
     expected = x.double() @ layer.weight.double().T + layer.bias.double()
     with torch.no_grad():
         torch.testing.assert_close(layer(x).double(), expected, rtol=tolerance, atol=tolerance)
@@ -30,8 +30,9 @@ def test_same_as_torch(rows: tuple[int, ...], dtype: torch.dtype, tolerance: flo
 def test_gradients_are_torchs() -> None:
     """Large enough for oneDNN, with gradient: bit for bit torch's own layer."""
     torch.manual_seed(0)
-    layer, x = Linear(64, 96), torch.randn(400, 64)
-    plain = nn.Linear(64, 96)
+    layer, x = Linear(512, 1024), torch.randn(100, 512)
+    plain = nn.Linear(512, 1024)
+    assert x.numel() * 1024 >= WORTH_IT
     plain.load_state_dict(layer.state_dict())
     layer(x).square().sum().backward()
     plain(x).square().sum().backward()
