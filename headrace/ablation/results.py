@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import BaseModel
 
 import headrace
 from headrace.ablation.arms import Arm
@@ -92,13 +93,10 @@ def code() -> str:
     return found.hexdigest()[:12]
 
 
-def _plain(value: Any) -> Any:
-    if isinstance(value, LoopSettings):
-        return value.model_dump(mode="json")
-    raise NotImplementedError(type(value))
+def _plain(value: BaseModel) -> Any:
+    """msgspec asks for what it does not know: here that is settings alone."""
+    return value.model_dump(mode="json")
 
 
-def _model(kind: type, value: Any) -> Any:
-    if kind is LoopSettings:
-        return LoopSettings.model_validate(value)
-    raise NotImplementedError(kind)
+def _model(kind: type[BaseModel], value: Any) -> BaseModel:
+    return kind.model_validate(value)

@@ -1,12 +1,15 @@
-"""A sink that keeps what it is given in memory, for tests of the shop's delivery and driver."""
+"""A sink that keeps what it is given in memory, for the shop's delivery and driver; where the ablation's tests work."""
 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
 from typing import NamedTuple
 
 import msgspec
 import pytest
+import torch
 
 
 class Sent(NamedTuple):
@@ -63,3 +66,18 @@ class MemorySink:
 def sink() -> MemorySink:
     """Two partitions of every topic."""
     return MemorySink()
+
+
+@pytest.fixture(scope="module")
+def one_thread() -> Iterator[None]:
+    """torch computes with one thread, so that what it computes repeats to the bit."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="session")
+def ablation_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the small world of the ablation's tests is prepared, once a process."""
+    return tmp_path_factory.mktemp("ablation")

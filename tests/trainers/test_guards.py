@@ -69,6 +69,19 @@ def test_lag_and_steps_left_out() -> None:
     assert rings(guards) == {}
 
 
+@pytest.fixture
+def frozen(fresh_topics: Connections) -> str:
+    """The warm start's name in a store of its own."""
+    return save_warm_start(Store(fresh_topics.store), policy_toys.toy_policy(), 0, VERSIONS, {}).checkpoint
+
+
+def produce(connections: Connections, views: int) -> None:
+    """So many page views to learn from."""
+    producer = KafkaProducer(bootstrap_servers=connections.kafka, acks="all")
+    send(producer, 0, views)
+    producer.close()
+
+
 def guarded(connections: Connections, frozen: str, **changes: object) -> Learner:
     """The toy shop's learner under other bounds."""
     learner = SETTINGS.learner.model_copy(update={"guards": GuardSettings(steps=2, **changes)})  # type: ignore[arg-type]
@@ -87,13 +100,9 @@ def walk(learner: Learner, steps: int) -> None:
 
 
 @pytest.mark.services
-def test_publishing_waits_for_the_guards_and_goes_on_by_itself(fresh_topics: Connections) -> None:
+def test_publishing_waits_for_the_guards_and_goes_on_by_itself(fresh_topics: Connections, frozen: str) -> None:
     """With 100 views waiting and 40 allowed nothing is announced; the journal says why. Once they are learned, it is."""
-    store = Store(fresh_topics.store)
-    frozen = save_warm_start(store, policy_toys.toy_policy(), 0, VERSIONS, {}).checkpoint
-    producer = KafkaProducer(bootstrap_servers=fresh_topics.kafka, acks="all")
-    send(producer, 0, 100)
-    producer.close()
+    produce(fresh_topics, 100)
     learner = guarded(fresh_topics, frozen, max_lag=40)
     try:
         learner.resume()
@@ -117,15 +126,14 @@ def test_publishing_waits_for_the_guards_and_goes_on_by_itself(fresh_topics: Con
 
 
 @pytest.mark.services
-def test_rolled_back_it_is_the_same_however_often_it_is_killed(fresh_topics: Connections, tmp_path: Path) -> None:
+def test_rolled_back_it_is_the_same_however_often_it_is_killed(
+    fresh_topics: Connections, frozen: str, tmp_path: Path
+) -> None:
     """A bound that nothing keeps sends training back to the first checkpoint after 10 steps. Another process that starts without a
     later checkpoint takes the same way, and so does the journal's replay."""
     store, bare = Store(fresh_topics.store), tmp_path / "bare"
-    frozen = save_warm_start(store, policy_toys.toy_policy(), 0, VERSIONS, {}).checkpoint
     shutil.copytree(fresh_topics.store, bare)
-    producer = KafkaProducer(bootstrap_servers=fresh_topics.kafka, acks="all")
-    send(producer, 0, 60)
-    producer.close()
+    produce(fresh_topics, 60)
     strict = {"reward_jump": 1e-9, "on_alarm": "roll_back"}
     learner = guarded(fresh_topics, frozen, **strict)
     try:
@@ -148,13 +156,9 @@ def test_rolled_back_it_is_the_same_however_often_it_is_killed(fresh_topics: Con
 
 
 @pytest.mark.services
-def test_too_many_steps_left_out_stop_the_learner(fresh_topics: Connections) -> None:
+def test_too_many_steps_left_out_stop_the_learner(fresh_topics: Connections, frozen: str) -> None:
     """A rate that breaks the weights' products: steps are left out, told, and beyond the bound the learner ends by name."""
-    store = Store(fresh_topics.store)
-    frozen = save_warm_start(store, policy_toys.toy_policy(), 0, VERSIONS, {}).checkpoint
-    producer = KafkaProducer(bootstrap_servers=fresh_topics.kafka, acks="all")
-    send(producer, 0, 60)
-    producer.close()
+    produce(fresh_topics, 60)
     learner = guarded(fresh_topics, frozen, max_left_out=3)
     try:
         learner.resume()

@@ -9,6 +9,7 @@ Letters as in `trainers.policies.base`; N key and value heads, which may be fewe
 from __future__ import annotations
 
 import json
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
@@ -32,7 +33,7 @@ class DecoderShape(Protocol):
         """Write config.json."""
 
 
-class DecoderLayer(nn.Module):
+class DecoderLayer(nn.Module, ABC):
     """One layer, cut in two around its attention. ``dropout`` acts on what a layer adds, in training mode."""
 
     heads: int
@@ -41,41 +42,41 @@ class DecoderLayer(nn.Module):
     scaling: float
     dropout: float = 0.0
 
+    @abstractmethod
     def project(self, x: Tensor, rotary: Rotary) -> tuple[Tensor, Tensor, Tensor]:
         """[..., D] to queries [..., H, C], keys and values [..., N, C]."""
-        raise NotImplementedError
 
+    @abstractmethod
     def finish(self, x: Tensor, mixed: Tensor) -> Tensor:
         """From what attention mixed, [..., H C], to the layer's output [..., D]."""
-        raise NotImplementedError
 
 
-class DecoderModel(nn.Module):
+class DecoderModel(nn.Module, ABC):
     """All parameters of a backbone."""
 
     shape: DecoderShape
     #: Names under which a file may repeat the token embeddings.
     repeated: tuple[str, ...]
 
+    @abstractmethod
     def embeddings(self) -> Tensor:
         """Token embeddings [V, D]."""
-        raise NotImplementedError
 
+    @abstractmethod
     def output(self) -> Tensor:
         """Output matrix [V, D]; the embeddings themselves where the two are tied."""
-        raise NotImplementedError
 
+    @abstractmethod
     def enter(self, embedded: Tensor, position: Tensor) -> tuple[Tensor, Rotary]:
         """Token embeddings [..., D] at positions [...]: what the first layer reads."""
-        raise NotImplementedError
 
+    @abstractmethod
     def leave(self, x: Tensor) -> Tensor:
         """The norm before the output."""
-        raise NotImplementedError
 
+    @abstractmethod
     def blocks(self) -> list[DecoderLayer]:
         """The layers in order."""
-        raise NotImplementedError
 
 
 def read_config(folder: Path) -> Mapping[str, Any]:
