@@ -44,7 +44,8 @@ def status_lines(rows: Sequence[Lag], width: int | None = None) -> list[str]:
     ]  # fmt: skip
     hold = next((row.hold for row in rows if row.hold is not None), None)
     told = _hold_lines(hold, width) if hold is not None else []
-    return [f"At {_time(int(time.time() * 1_000))} UTC", *aligned(COLUMNS, cells, width), *told]
+    nobody = [] if rows else ["No agent has committed anything yet."]
+    return [f"At {_time(int(time.time() * 1_000))} UTC", *aligned(COLUMNS, cells, width), *nobody, *told]
 
 
 def _hold_lines(hold: Hold, width: int | None) -> list[str]:

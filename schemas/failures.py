@@ -30,8 +30,13 @@ from schemas.errors import (
 
 log = structlog.get_logger()
 
+#: Asked every second while a server starts: that it is not ready yet is an answer, no refusal.
+PROBES = frozenset({"/readyz"})
+
 
 def _tell(request: Request, status: int, reason: str) -> None:
+    if request.url.path in PROBES:
+        return
     say = log.info if status < 500 else log.warning
     say("request refused", status=status, path=request.url.path, reason=reason)
 

@@ -35,6 +35,8 @@ JSON = "application/json"
 #: FastAPI's own spans would name query and user in their URL; the server's one span, `search`, does not.
 NO_TELEMETRY: TelemetryConfig = {"tracing": False, "metrics": False, "logs": False}
 
+log = structlog.get_logger()
+
 
 def create_app(
     connections: Connections,
@@ -100,6 +102,9 @@ def _add_search(app: FastAPI, server: SearchServer, settings: ServingSettings) -
         check(asked, settings)
         answer = await server.search(asked)
         took_ms = round((time.perf_counter() - begin) * 1000, 3)
+        log.info(
+            "search", checkpoint=answer.checkpoint, items=len(answer.items), took_ms=took_ms
+        )  # not what was searched for
         return Response(msgspec.json.encode(msgspec.structs.replace(answer, took_ms=took_ms)), media_type=JSON)
 
 

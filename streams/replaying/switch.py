@@ -58,6 +58,8 @@ def switch_views(
     for done, side in enumerate(sides):
         side.follow()
         on_partition(done + 1, len(sides))
+    for side in sides:
+        side.check()
     if dry_run:
         return [side.plan().counts for side in sides if side.commit]
     writers = [new_writer(connections, f"{NAME}-{side.partition}", settings.runtime.transaction_timeout_s) for side in sides]
@@ -110,16 +112,33 @@ class _Side:
             self._anew.follow(self.commit)
             self._live.follow()
 
-    def plan(self) -> Plan:
-        """What to write; the state joined anew is brought in line, so this side is done with.
+    def check(self) -> None:
+        """Whether there could be a plan; nobody is fenced before this has been asked.
 
         Raises:
             Corrupt: views that may still change are older than what the inputs keep.
             Incompatible: the live topic tells views that the join done anew has not come to.
         """
+        rules = self._settings.attribution
+        if waiting := unjoined(self._anew.core) & self._live.views.keys():
+            raise Incompatible(
+                f"view {min(waiting)} of partition {self.partition}", "an impression below the watermark", "one above it",
+                f"streams.attribution.lateness_s, {rules.lateness_s}, was raised by more than a click window: raise it in smaller steps",
+            )  # fmt: skip
+        windows_ms = (rules.click_window_s + rules.order_window_s + rules.return_window_s) * 1_000
+        oldest = self._anew.core.watermark - windows_ms
+        if self._horizon and self._horizon > oldest:
+            raise Corrupt(
+                f"inputs of {NAME}, partition {self.partition}",
+                f"kept whole from event time {self._horizon}, but views back to {oldest} may still change",
+                "lengthen the retention of the event topics, and wait for as long",
+            )
+
+    def plan(self) -> Plan:
+        """What to write; the state joined anew is brought in line, so this side is done with. Raises as `check`."""
         assert self.commit is not None  # who asks for a plan has looked
         horizon = max(self._horizon, self._live.first if self._live.low else 0)
-        self._check_kept()
+        self.check()
         changes = self._changes(horizon)
         at = max(self._live.newest, self._anew.newest)
         live = self._live.again(r for r in changes if r in self._live.views)
@@ -149,12 +168,6 @@ class _Side:
     def _changes(self, horizon: int) -> list[str]:
         """Views that the two sides say different things of."""
         live, anew = self._live.views, self._anew.views
-        waiting = unjoined(self._anew.core) & live.keys()
-        if waiting:
-            raise Incompatible(
-                f"view {min(waiting)} of partition {self.partition}", "an impression below the watermark", "one above it",
-                "the lateness was raised by more than a click window: raise it in smaller steps",
-            )  # fmt: skip
         gone = {r for r, old in live.items() if old.gone}
         unchanged = {r for r, new in anew.items() if r in live and live[r].digest == new.digest}
         views = {**anew, **live}.items()
@@ -164,14 +177,3 @@ class _Side:
     def _still_to_come(self) -> list[str]:
         """Views that the live topic tells already, and that are still in their click window by today's rules."""
         return [request for request in untold(self._anew.core) if request in self._live.views]
-
-    def _check_kept(self) -> None:
-        rules = self._settings.attribution
-        windows_ms = (rules.click_window_s + rules.order_window_s + rules.return_window_s) * 1_000
-        oldest = self._anew.core.watermark - windows_ms
-        if self._horizon and self._horizon > oldest:
-            raise Corrupt(
-                f"inputs of {NAME}, partition {self.partition}",
-                f"kept whole from event time {self._horizon}, but views back to {oldest} may still change",
-                "lengthen the retention of the event topics, and wait for as long",
-            )

@@ -1,6 +1,10 @@
 """Reading a stretch of a partition, committed records only, with the client that is fast at it.
 
 librdkafka's consumer is used without a group: a new reader for each stretch, because assigning again costs a second.
+
+A compressed batch that the client will not unpack (zstd past `UNPACKED_BYTES`, or broken) is passed over: one record larger
+than any may be stands for it at its last offset, as in a worker (`streams.runtime.overfull`). The client tells no more of it
+than its first offset, and tells it again for each of its offsets: so the last one is searched.
 """
 
 from __future__ import annotations
@@ -10,16 +14,22 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import NamedTuple
 
+import structlog
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from schemas.admission import admit_kafka
 from schemas.clients import librdkafka
+from schemas.codec import MAX_RECORD_BYTES
 from schemas.connections import Connections
 from schemas.errors import Corrupt, Unavailable
 from streams.runtime.core import Record
 
+logger = structlog.get_logger(__name__)
+
 #: Waiting for more than there is costs the whole timeout, so it is short (s).
 POLL_S = 0.05
+#: What the client unpacks of a zstd batch, and what it takes in an answer of the broker (bytes).
+UNPACKED_BYTES = 100_000_000
 #: Offsets at the end of a partition that `LogReader.tails` looks at.
 TAIL = 64
 
@@ -83,7 +93,12 @@ class LogReader:
             deadline = time.monotonic() + self._timeout_s
             while True:
                 messages = consumer.consume(2_000, POLL_S)
-                batch, done = _batch(messages, end)
+                batch, done, refused = _batch(messages, end)
+                if refused is not None:
+                    last = self._last_of(consumer, topic, partition, refused)
+                    batch.append(_stand_in(topic, partition, refused, last))
+                    consumer.seek(TopicPartition(topic, partition, last + 1))
+                    done = last >= end - 1
                 if batch:
                     yield batch
                 if done:
@@ -116,13 +131,41 @@ class LogReader:
                             found[place].records.append(_record(message))
                         if message.offset() >= found[place].end - 1:
                             waiting.discard(place)
-                    elif error.code() == KafkaError._PARTITION_EOF:
-                        waiting.discard(place)
+                    elif error.code() in (KafkaError._PARTITION_EOF, KafkaError._BAD_COMPRESSION):
+                        waiting.discard(place)  # what such a batch holds is not known
                 if waiting and time.monotonic() > deadline:
                     raise _silent(
                         self._connections.kafka, f"the ends of {sorted(waiting)} not readable in {self._timeout_s} s"
                     )
             return found
+
+    def _last_of(self, consumer: Consumer, topic: str, partition: int, first: int) -> int:
+        """Last offset of the batch that begins at ``first``, which the client does not unpack."""
+        _, high = self._bounds(consumer, topic, partition)
+        inside, step = first, 1
+        while inside + step < high and self._refused(consumer, topic, partition, inside + step) == first:
+            inside, step = inside + step, 2 * step
+        outside = min(inside + step, high)
+        while outside - inside > 1:
+            middle = (inside + outside) // 2
+            if self._refused(consumer, topic, partition, middle) == first:
+                inside = middle
+            else:
+                outside = middle
+        return inside
+
+    def _refused(self, consumer: Consumer, topic: str, partition: int, offset: int) -> int | None:
+        """First offset of the batch that holds ``offset``, if the client does not unpack it."""
+        consumer.seek(TopicPartition(topic, partition, offset))
+        deadline = time.monotonic() + self._timeout_s
+        while time.monotonic() < deadline:
+            for message in consumer.consume(1, POLL_S):
+                error = message.error()
+                if error is None or error.code() == KafkaError._PARTITION_EOF:
+                    return None
+                if error.code() == KafkaError._BAD_COMPRESSION:
+                    return int(message.offset())
+        raise _silent(self._connections.kafka, f"{topic}/{partition} at {offset} not readable in {self._timeout_s} s")
 
     @contextmanager
     def _consumer(self, isolation: str) -> Iterator[Consumer]:
@@ -134,6 +177,7 @@ class LogReader:
                 "enable.partition.eof": True,
                 "auto.offset.reset": "error",
                 "isolation.level": isolation,
+                "receive.message.max.bytes": UNPACKED_BYTES,
                 "fetch.wait.max.ms": 20,
                 "fetch.error.backoff.ms": 50,
                 "reconnect.backoff.max.ms": 1_000,
@@ -145,7 +189,8 @@ class LogReader:
             consumer.close()
 
 
-def _batch(messages: list[Message], end: int) -> tuple[list[Record], bool]:
+def _batch(messages: list[Message], end: int) -> tuple[list[Record], bool, int | None]:
+    """Records below ``end``, whether that was reached, and the first offset of the batch behind them if it is not unpacked."""
     batch: list[Record] = []
     for message in messages:
         error = message.error()
@@ -153,22 +198,31 @@ def _batch(messages: list[Message], end: int) -> tuple[list[Record], bool]:
             if error.code() == KafkaError._PARTITION_EOF:
                 # The end of what is stable: an open transaction may still hide records below ``end``.
                 if message.offset() >= end:
-                    return batch, True
+                    return batch, True, None
                 continue
+            if error.code() == KafkaError._BAD_COMPRESSION:
+                return batch, False, int(message.offset())
             if error.code() in (KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE):
                 raise Corrupt(f"{message.topic()}/{message.partition()}", str(error), "lengthen its retention")
             continue  # the client goes on by itself; the caller's deadline bounds it
         offset = message.offset()
         if offset >= end:
-            return batch, True
+            return batch, True, None
         batch.append(_record(message))
         if offset == end - 1:
-            return batch, True
-    return batch, False
+            return batch, True, None
+    return batch, False, None
 
 
 def _record(message: Message) -> Record:
     return Record(message.offset(), message.timestamp()[1], message.key(), message.value() or b"")
+
+
+def _stand_in(topic: str, partition: int, first: int, last: int) -> Record:
+    """For a batch that is passed over: whoever decodes it refuses it for its size."""
+    place = f"{topic}/{partition}, offsets {first} to {last}"
+    logger.warning("batch not unpacked, one record too large stands for it", place=place)
+    return Record(last, -1, None, place.encode().ljust(MAX_RECORD_BYTES + 1))
 
 
 def _silent(bootstrap: str, detail: str) -> Unavailable:

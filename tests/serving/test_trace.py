@@ -82,8 +82,11 @@ def example_of(impression: bytes, catalogue: Catalogue) -> TrainingExample:
 
 
 @pytest.mark.services
-def test_a_trace_goes_from_the_request_to_the_training_example(serve: Serve, shop: Any, fresh_topics: Connections) -> None:
-    """The caller's traceparent as it came, where nobody records spans; without one, each search begins a trace."""
+def test_a_trace_goes_from_the_request_to_the_training_example(
+    serve: Serve, shop: Any, fresh_topics: Connections, lines: list[Any]
+) -> None:
+    """The caller's traceparent as it came, where nobody records spans; without one, each search begins a trace. The line that
+    each search writes has the same one."""
     with serve(fresh_topics) as server:
         server.wait_ready()
         for name, header in (("r1", {"traceparent": PARENT}), ("r2", {}), ("r3", {"traceparent": "00-nonsense"})):
@@ -94,6 +97,9 @@ def test_a_trace_goes_from_the_request_to_the_training_example(serve: Serve, sho
     assert examples["r1"].trace == PARENT and trace_id(examples["r1"].trace) == TRACE
     begun = {trace_id(examples[name].trace) for name in ("r2", "r3")}
     assert len(begun - {"", TRACE}) == 2
+    told = {line["request_id"]: line["trace_id"] for line in lines if line["event"] == "search"}
+    assert told == {name: trace_id(example.trace) for name, example in examples.items()}
+    assert not any(line.get("path") == "/readyz" for line in lines) and "mug" not in str(lines)
 
 
 @pytest.mark.services

@@ -206,6 +206,32 @@ def test_a_switch_takes_back_what_the_rebuilt_log_lacks_and_refuses_what_was_not
 
 
 @pytest.mark.services
+def test_a_switch_that_cannot_be_disturbs_nobody(
+    fresh_topics: Connections, worker: Callable[..., Worker], unique: Callable[[str], str]
+) -> None:
+    """The lateness raised by three click windows: the live topic tells views that the new rules have yet to join. That is said
+    by a dry run and by a switch alike, and the worker goes on."""
+    rules, name, log = RULES.model_copy(update={"lateness_s": 100}), unique("views"), event_log(33, 200)
+    half = len(log) // 2
+    with feeder(fresh_topics) as send:
+        for topic, partition, raw in log[:half]:
+            send(topic, partition, raw)
+    one = worker("one")
+    caught_up(fresh_topics)
+    make_room(fresh_topics, replace(VIEWS, name=name), overwrite=False)
+    rebuild(fresh_topics, Store(fresh_topics.store), attribution_agent(rules), VIEWS, name)
+    for dry_run in (True, False):
+        with pytest.raises(Incompatible, match=r"lateness_s, 100, was raised by more than a click window"):
+            switch_views(fresh_topics, StreamSettings(attribution=rules), VIEWS.name, name, dry_run)
+    with feeder(fresh_topics) as send:
+        for topic, partition, raw in log[half:]:
+            send(topic, partition, raw)
+    caught_up(fresh_topics)
+    assert one.stop() == 0, one.log.read_text()[-3_000:]
+    assert said(last_said(fresh_topics, VIEWS.name)) == oracle(fresh_topics, RULES)
+
+
+@pytest.mark.services
 def test_a_worker_that_starts_meanwhile_keeps_its_partition(fresh_topics: Connections, unique: Callable[[str], str]) -> None:
     """Two partitions made ready; an owner of the second id appears: nothing of either counts, and it is said what to do."""
     ids = [unique("attribution") for _ in range(2)]
