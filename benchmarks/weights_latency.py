@@ -129,7 +129,7 @@ def changes(stack: Stack, shop: SmallShop, count: int, engine: Engine) -> list[C
                 if time.monotonic() - begun > PATIENCE_S:
                     raise Unavailable("server", f"no page with weights {version}", str(stack.folder.logs))
             made.append(Change(version, saved_s, time.monotonic() - begun))
-            time.sleep(pause.uniform(0.2, 1.2))
+            time.sleep(pause.uniform(0.1, 0.5))
     return made
 
 

@@ -33,7 +33,7 @@ def effect_table(found: Effect) -> TextTable:
     """The two sides, and how the users were divided between them."""
     split = found.split
     rows = tuple(
-        (name, f"{one.treated:.4f}", f"{one.control:.4f}", f"{one.change:+.4f}", _interval(one.low, one.high))
+        (name, f"{one.treated:.4f}", f"{one.control:.4f}", f"{one.change:+z.4f}", _interval(one.low, one.high))
         for name, one in found.values.items()
     )
     caption = f"control share of users: {_percent(split.found)}, set to {_percent(split.wanted)} (p = {split.p:.2g})"
@@ -60,7 +60,7 @@ def _rewards(found: Preview) -> TextTable:
     ranking, tau, places = found.ranking, found.ranking.tau, found.places
     rows = [
         ("mean reward of a shown item", f"{rewards.before:.4f}", f"{rewards.after:.4f}"),
-        ("change: 5 %, median, 95 %", "", f"{change['q05']:+.3f}, {change['q50']:+.3f}, {change['q95']:+.3f}"),
+        ("change: 5 %, median, 95 %", "", f"{change['q05']:+z.3f}, {change['q50']:+z.3f}, {change['q95']:+z.3f}"),
         *(
             (f"share of variance: {name}", _percent(share), _percent(found.term_shares_after[name]))
             for name, share in found.term_shares_before.items()
@@ -96,7 +96,7 @@ def _expected(expected: Expected, found: Preview) -> TextTable:
             f"{one.logged:.4f}",
             f"{one.before:.4f}",
             f"{one.after:.4f}",
-            f"{one.change:+.4f}",
+            f"{one.change:+z.4f}",
             _interval(one.low, one.high),
         )
         for name, one in expected.values.items()
@@ -110,12 +110,12 @@ def _expected(expected: Expected, found: Preview) -> TextTable:
 
 
 def _percent(share: float) -> str:
-    return f"{100 * share:.1f} %"
+    return f"{100 * share:z.1f} %"
 
 
 def _signed(share: float) -> str:
-    return f"{100 * share:+.2f} %"
+    return f"{100 * share:+z.2f} %"
 
 
 def _interval(low: float | None, high: float | None) -> str:
-    return "-" if low is None or high is None else f"{low:+.4f} to {high:+.4f}"
+    return "-" if low is None or high is None else f"{low:+z.4f} to {high:+z.4f}"
