@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from contextvars import ContextVar
+from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any, Literal
 
@@ -44,7 +45,7 @@ _file: ContextVar[str] = ContextVar("file", default="")
 class _UniqueJson(JsonConfigSettingsSource):
     """JSON readers take the last of two values of one name; TOML's refuse them, and so does this one."""
 
-    def _read_file(self, file_path: Path) -> dict[str, Any]:
+    def _read_file(self, file_path: Path | Traversable) -> dict[str, Any]:
         text = file_path.read_bytes().strip()  # an empty file sets nothing
         found: dict[str, Any] = jiter.from_json(text, catch_duplicate_keys=True) if text else {}
         return found
