@@ -44,10 +44,13 @@ from schemas.errors import Unavailable
 from schemas.journal import StepResult
 from schemas.log import scan
 from schemas.topics import EXAMPLES, STEPS
+from schemas.weights import RewardWeights
 from tests.postgres import INSTALLED, running
 
 #: Examples a second; what is allowed to the first gradient step and to the first search (s).
 RATE, TO_GRADIENT_S, TO_SEARCH_S = 30.0, 2.0, 1.0
+#: Values that the relevance weight takes in turn.
+SEVERAL = 7
 #: Changes through a database in a quick run and in a full one; longest wait for one of them to act (s).
 QUICK, FULL, PATIENCE_S = 5, 120, 120.0
 
@@ -106,23 +109,27 @@ def await_steps(stack: Stack, version: int) -> None:
         time.sleep(0.5)
 
 
+def other_relevance(book: RewardWeights) -> dict[str, float]:
+    """Another weight than this version's, which came of the one before: what changes nothing is refused."""
+    return {"relevance": 1.1 + book.version % SEVERAL / 10}
+
+
 def changes(stack: Stack, shop: SmallShop, count: int, engine: Engine) -> list[Change]:
     """Save, publish, and search until the page is ordered with it; pauses vary, so that changes meet steps at any point."""
     pause, made = np.random.default_rng(0), list[Change]()
     treated = next(v for v in shop.examples if not in_control(v.user, stack.settings.serving.control_share))
     params = {"q": treated.query, "user": treated.user}
     with httpx.Client(base_url=stack.server, timeout=30.0, trust_env=False) as http:
-        for n in range(count):
+        for _ in range(count):
+            wish = other_relevance(Desk(engine).book())
             saved_s, begun = time.time(), time.monotonic()
-            version = (
-                Desk(engine).set({"relevance": 1.0 + n % 7 / 10}, Actor("benchmark", Role.APPROVER), "measured").version
-            )
+            version = Desk(engine).set(wish, Actor("benchmark", Role.APPROVER), "measured").version
             publish(engine, stack.settings.connections)
             while http.get("/search", params=params).raise_for_status().json()["weights_version"] < version:
                 if time.monotonic() - begun > PATIENCE_S:
                     raise Unavailable("server", f"no page with weights {version}", str(stack.folder.logs))
             made.append(Change(version, saved_s, time.monotonic() - begun))
-            time.sleep(pause.uniform(0.2, 1.2))
+            time.sleep(pause.uniform(0.1, 0.5))
     return made
 
 

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import os
 from contextvars import ContextVar
+from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any, Literal
 
+import jiter
 from pydantic import Field, ValidationError
 from pydantic_settings import (
     BaseSettings,
@@ -38,6 +40,15 @@ FILE_VARIABLE = "HEADRACE_SETTINGS"
 PREFIX = "HEADRACE_"
 #: The file that is being loaded: pydantic asks for the sources without saying for whom.
 _file: ContextVar[str] = ContextVar("file", default="")
+
+
+class _UniqueJson(JsonConfigSettingsSource):
+    """JSON readers take the last of two values of one name; TOML's refuse them, and so does this one."""
+
+    def _read_file(self, file_path: Path | Traversable) -> dict[str, Any]:
+        text = file_path.read_bytes().strip()  # an empty file sets nothing
+        found: dict[str, Any] = jiter.from_json(text, catch_duplicate_keys=True) if text else {}
+        return found
 
 
 class Settings(BaseSettings, Connections):
@@ -102,7 +113,7 @@ class Settings(BaseSettings, Connections):
         """Arguments over environment over file."""
         sources: list[PydanticBaseSettingsSource] = [init_settings, env_settings]
         if path := _file.get() or os.environ.get(FILE_VARIABLE):
-            source = TomlConfigSettingsSource if path.endswith(".toml") else JsonConfigSettingsSource
+            source = TomlConfigSettingsSource if path.endswith(".toml") else _UniqueJson
             sources.append(source(settings_cls, Path(path)))
         return tuple(sources)
 

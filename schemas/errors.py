@@ -27,7 +27,8 @@ HeadraceError
 │   └── Superseded        another editor was quicker: carries ``who``, ``at_ms``, ``changes``
 ├── Forbidden             the role is not enough
 │   └── FourEyes          nobody approves what they wrote
-├── Unauthorised          no token, or none that is good
+├── Unauthorised          no token, and nothing in its place
+│   └── UnknownToken      a token that nobody holds, or that was revoked
 ├── Corrupt               a stored artefact fails its check: carries ``path``, ``check``
 ├── Incompatible          two artefacts do not belong together: carries ``expected``, ``found``
 └── LearningError         the learner's mathematics left its domain (a group of one)
@@ -194,6 +195,10 @@ class Unauthorised(HeadraceError):
     def __init__(self, detail: str, remedy: str) -> None:
         self.what, self.detail, self.remedy = "access", detail, remedy
         super().__init__(f"access: {detail}; {remedy}")
+
+
+class UnknownToken(Unauthorised):
+    """A token was given that nobody holds, or that was revoked: never taken as none."""
 
 
 class Corrupt(HeadraceError):

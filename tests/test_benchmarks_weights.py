@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import msgspec
 import numpy as np
 import pytest
 
 from benchmarks import absorption, weights_latency
 from benchmarks.weights_latency import Change
 from schemas.journal import StepResult
+from schemas.weights import RewardWeights
 
 
 def test_a_change_has_reached_the_gradient_with_the_first_result_of_its_version_or_a_later_one() -> None:
@@ -15,6 +17,15 @@ def test_a_change_has_reached_the_gradient_with_the_first_result_of_its_version_
     steps = [StepResult(n, 8, 8, version, {}, ms) for n, (version, ms) in enumerate([(2, 11_000), (3, 11_500), (5, 12_000)])]
     assert weights_latency.to_gradient_s(Change(3, 10.0, 0.1), steps) == pytest.approx(1.5)
     assert weights_latency.to_gradient_s(Change(4, 11.4, 0.1), steps) == pytest.approx(0.6)
+
+
+def test_no_change_is_one_that_the_desk_refuses_as_nothing() -> None:
+    """From the defaults on, each value is another than the one in force, also where versions go on in another database."""
+    book = RewardWeights()
+    for _ in range(300):
+        wish = weights_latency.other_relevance(book)
+        assert wish["relevance"] != book.relevance
+        book = msgspec.structs.replace(book, version=book.version + 1, **wish)
 
 
 def test_percentiles_are_held_against_what_is_allowed() -> None:

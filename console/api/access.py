@@ -24,13 +24,15 @@ def needs(role: Role) -> Callable[[Request], Actor]:
     """A dependency: the one who asks, if their role is enough.
 
     Raises:
-        Unauthorised: no token, or none that is good; in an open console, no name for what changes something.
+        Unauthorised: no token; in an open console, no name for what changes something.
+        UnknownToken: a token that is not good, in an open console too.
         Forbidden: the role is not enough.
     """
 
     def actor(request: Request) -> Actor:
         office: Office = request.app.state.office
-        found = _named(request, role) if office.access == "open" else _holder(request, office)
+        secret = _secret(request)
+        found = _named(request, role) if office.access == "open" and secret is None else _holder(secret, office)
         need(found, role, f"{request.method} {request.url.path}")
         _check_text(request)
         return found
@@ -44,11 +46,16 @@ Editor = Annotated[Actor, Depends(needs(Role.EDITOR))]
 Approver = Annotated[Actor, Depends(needs(Role.APPROVER))]
 
 
-def _holder(request: Request, office: Office) -> Actor:
+def _secret(request: Request) -> str | None:
+    """The bearer token; None: there is none."""
     scheme, _, secret = request.headers.get("authorization", "").partition(" ")
-    if scheme.lower() != "bearer" or not secret.strip():
+    return secret.strip() if scheme.lower() == "bearer" and secret.strip() else None
+
+
+def _holder(secret: str | None, office: Office) -> Actor:
+    if secret is None:
         raise Unauthorised("a bearer token is needed", REMEDY)
-    return office.tokens.actor(secret.strip())
+    return office.tokens.actor(secret)
 
 
 def _named(request: Request, role: Role) -> Actor:

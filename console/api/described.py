@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Annotated, Any, Final, TypeVar
 
+import jiter
 import msgspec
 from fastapi import FastAPI, Request
 from fastapi.responses import Response
@@ -72,7 +73,8 @@ def body_of(kind: type[T]) -> Callable[[Request], Awaitable[T]]:
     """A dependency: the request's body as a struct.
 
     Raises:
-        InvalidRequest: too large, not JSON, an unknown field, a wrong type, or the character zero in a text.
+        InvalidRequest: too large, not JSON, a key twice in an object, an unknown field, a wrong type, or the character zero
+            in a text.
     """
 
     async def read(request: Request) -> T:
@@ -89,6 +91,11 @@ def body_of(kind: type[T]) -> Callable[[Request], Awaitable[T]]:
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             _check_constants(raw)
             raise InvalidRequest("the body", bytes(raw[:80]), f"JSON: {error}", "correct it") from error
+        try:
+            jiter.from_json(bytes(raw), catch_duplicate_keys=True)
+        except ValueError as error:
+            bound = f"JSON whose keys are unique: {error}"
+            raise InvalidRequest("the body", bytes(raw[:80]), bound, "leave one of them out") from error
         if "\\u0000" in json.dumps(fields):
             raise InvalidRequest("the body", "a text with the character zero", "text without it", "take it out")
         return taken(fields, kind)

@@ -46,19 +46,7 @@ class At:
     desk: Desk
     engine: Engine
     connections: Connections
-
-    @property
-    def actor(self) -> Actor:
-        """The holder of the token in HEADRACE_TOKEN; without one the user of this machine, who may everything.
-
-        Raises:
-            Unauthorised: the token is not good.
-        """
-        from reward.desk.tokens import Tokens
-
-        if secret := os.environ.get(TOKEN_VARIABLE):
-            return Tokens(self.engine).actor(secret)
-        return Actor(getpass.getuser(), Role.APPROVER)
+    actor: Actor
 
     def publish(self) -> None:
         """Send what is saved into its topic.
@@ -72,7 +60,13 @@ class At:
 
 
 def at(run: Path | None, *, live: bool = False) -> At:
-    """The desk of a run; ``live``: what is decided is to be published, so the run must be up."""
+    """The desk of a run; ``live``: what is decided is to be published, so the run must be up.
+
+    Who stands there is known before anything is read: a token that is not good is never taken as none.
+
+    Raises:
+        UnknownToken: the token in HEADRACE_TOKEN is not good.
+    """
     from reward.desk.desk import Desk
     from reward.desk.outside import catalogue_of
     from schemas.database import open_database
@@ -81,7 +75,17 @@ def at(run: Path | None, *, live: bool = False) -> At:
     folder, settings = open_live_run(run, needs_kafka=False) if live else open_run(run)
     engine = open_database(settings.connections)
     store = Store(settings.store or str(folder.store))
-    return At(Desk(engine, settings.reward.desk, catalogue_of(store)), engine, settings.connections)
+    desk = Desk(engine, settings.reward.desk, catalogue_of(store))
+    return At(desk, engine, settings.connections, _actor(engine))
+
+
+def _actor(engine: Engine) -> Actor:
+    """The holder of the token; without one the user of this machine, who may everything."""
+    from reward.desk.tokens import Tokens
+
+    if secret := os.environ.get(TOKEN_VARIABLE):
+        return Tokens(engine).actor(secret.strip())
+    return Actor(getpass.getuser(), Role.APPROVER)
 
 
 def say(acted: Acted) -> None:

@@ -99,22 +99,22 @@ def effect_of_campaign(
 
 
 def _preview(subject: str, wanted: Wish | None, examples: int | None, run: Path | None, json: Path | None) -> None:
-    from headrace.preview_tables import preview_tables
+    from headrace.preview_tables import told_preview
     from reward.preview.drafts import asked_for
 
     previews, _ = _open(run, examples)
     here = deciding.at(run, live=True)
     found = previews.of_draft(here.desk, asked_for(here.desk, subject, wanted, None, here.actor.name))
-    _print(preview_tables(found))
+    _print(told_preview(found))
     emit(found, json)
 
 
 def _effect(desk: Desk, book: RewardWeights, examples: int | None, run: Path | None, json: Path | None) -> None:
-    from headrace.preview_tables import effect_tables
+    from headrace.preview_tables import told_effect
 
     previews, settings = _open(run, examples)
     found = previews.effect(desk, book, settings.serving.control_share)
-    _print(effect_tables(found))
+    _print(told_effect(found))
     emit(found, json)
 
 

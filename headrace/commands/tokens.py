@@ -35,10 +35,13 @@ def create(
 @app.command(name="list")
 def list_tokens(run: RunOption = None, json: JsonOption = None) -> None:
     """List the tokens, without their secrets."""
+    from reward.desk.gates import need
     from reward.desk.periods import shown
     from reward.desk.tokens import Tokens
 
-    found = Tokens(at(run).engine).all()
+    here = at(run)
+    need(here.actor, Role.APPROVER, "list the tokens")
+    found = Tokens(here.engine).all()
     rows = columns("name", "role", "made", "revoked", title="Tokens")
     for one in found:
         rows.add_row(one.name, str(one.role), shown(one.created_ms), shown(one.revoked_ms) if one.revoked_ms else "")

@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 from reward.desk import gates, records
 from reward.desk.outside import Clock, wall_clock
 from schemas.decisions import Actor, Role, Token
-from schemas.errors import Conflict, InvalidRequest, NotFound, Unauthorised
+from schemas.errors import Conflict, InvalidRequest, NotFound, UnknownToken
 from schemas.tables import TokenRow
 
 #: Bytes of a secret: 256 bits, so a fast hash is enough.
@@ -23,6 +23,8 @@ BYTES: Final = 32
 _NAME: Final = re.compile(r"[\w.@-]{1,64}")
 #: Where somebody gets a token.
 REMEDY: Final = "ask an approver for one, or make one on the machine with `headrace tokens create`"
+#: What to do with one that is not good.
+UNKNOWN: Final = f"correct it, or take it out (on the command line: HEADRACE_TOKEN); {REMEDY}"
 
 
 class Tokens:
@@ -76,7 +78,7 @@ class Tokens:
         """Who holds this secret.
 
         Raises:
-            Unauthorised: nobody, or the token was revoked.
+            UnknownToken: nobody, or the token was revoked.
         """
         given, found = _hash(secret), None
         with Session(self._engine) as session:
@@ -84,7 +86,7 @@ class Tokens:
                 if hmac.compare_digest(row.hash, given):
                     found = Actor(row.name, Role(row.role))
         if found is None:
-            raise Unauthorised("the token is not known, or revoked", REMEDY)
+            raise UnknownToken("the token is not known, or revoked", UNKNOWN)
         return found
 
 

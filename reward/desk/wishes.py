@@ -66,7 +66,7 @@ def read_wish(file: Path) -> dict[str, Any]:
     """The fields of a YAML or JSON file; times stay as they are written.
 
     Raises:
-        InvalidRequest: it cannot be read, or is not a mapping.
+        InvalidRequest: it cannot be read, is not a mapping, or names something twice.
     """
     try:
         fields = yaml.load(file.read_text("utf-8"), Loader=_Loader)
@@ -79,7 +79,20 @@ def read_wish(file: Path) -> dict[str, Any]:
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML would read a time without quotes as one of its own, and lose what was written."""
+    """YAML would read a time without quotes as one of its own, and lose what was written; and of a name that stands twice
+    it would take the last.
+    """
+
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
+        node = super().compose_mapping_node(anchor)
+        lines: dict[str, int] = {}
+        for key, _ in node.value:
+            name, line = str(key.value), key.start_mark.line + 1
+            if name in lines:
+                where = f"on lines {lines[name]} and {line} of the file"
+                raise InvalidRequest(name, where, "named once", "leave one of them out")
+            lines[name] = line
+        return node
 
 
 _Loader.yaml_implicit_resolvers = {

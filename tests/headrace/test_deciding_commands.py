@@ -13,7 +13,7 @@ from typer.testing import CliRunner, Result
 from headrace.cli import app
 from schemas import log
 from schemas.connections import Connections
-from schemas.errors import EmptyScope, Forbidden, FourEyes, Superseded, Unauthorised
+from schemas.errors import EmptyScope, Forbidden, FourEyes, Superseded, UnknownToken
 from schemas.store import Store
 from schemas.topics import WEIGHTS
 from tests.reward.desk_toys import catalogue
@@ -119,13 +119,32 @@ def test_a_token_says_who_acts_and_what_they_may(shell: Shell, monkeypatch: pyte
     assert shell.json("weights set order=5")["author"] == "ann"
     with pytest.raises(Forbidden, match=r"ann \(editor\)"):
         shell("weights set order=90 --override")
+    with pytest.raises(Forbidden, match="list the tokens"):
+        shell("tokens list")
     with pytest.raises(Forbidden, match="create a token"):
         shell("tokens create bob --role approver")
     monkeypatch.delenv("HEADRACE_TOKEN")
     shell("tokens revoke ann")
     monkeypatch.setenv("HEADRACE_TOKEN", made["secret"])
-    with pytest.raises(Unauthorised, match="revoked"):
+    with pytest.raises(UnknownToken, match="revoked"):
         shell("weights set order=6")
+
+
+@pytest.mark.parametrize("secret", ["garbage", " "])
+def test_a_token_that_nobody_holds_is_refused_to_readers_too(
+    shell: Shell, monkeypatch: pytest.MonkeyPatch, secret: str
+) -> None:
+    """Never taken as none: by every command that knows tokens, and what was given is not printed."""
+    shell("campaigns draft sale --category shoes --order 8")
+    monkeypatch.setenv("HEADRACE_TOKEN", secret)
+    for line in (
+        "weights show", "weights list", "weights diff", "weights audit", "weights effect", "weights draft order=5",
+        "campaigns list", "campaigns show sale", "campaigns diff sale", "campaigns audit", "campaigns preview sale",
+        "tokens list", "tokens create bob --role viewer", "integrity release 0 --why x",
+    ):  # fmt: skip
+        with pytest.raises(UnknownToken, match=r"take it out .*HEADRACE_TOKEN") as caught:
+            shell(line)
+        assert "garbage" not in str(caught.value)
 
 
 def test_settings_of_the_desk_hold_on_the_command_line(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -24,7 +24,9 @@ from headrace.settings import Settings, load_settings
 from reward.desk.desk import Desk
 from reward.desk.outside import catalogue_of
 from reward.desk.wishes import wish
+from reward.preview.effect import Effect
 from reward.preview.results import Preview
+from reward.preview.tables import effect_table, preview_tables
 from schemas.connections import Connections
 from schemas.database import open_database
 from schemas.decisions import Actor, Role
@@ -73,6 +75,11 @@ def test_a_preview_on_the_command_line(run: tuple[RunFolder, Settings], tmp_path
         assert words in " ".join(shown.output.split()), words
     found = msgspec.json.decode(file.read_bytes(), type=Preview)
     assert found.pages == 300 and found.support.used == 300
+    for table in preview_tables(found):
+        lines = shown.output[shown.output.index(table.title) :].splitlines()
+        for cells in table.rows:
+            assert any(all(cell in line for cell in cells) for line in lines), cells
+    assert "Queries that gain and lose" in shown.output and "Categories that gain and lose places" in shown.output
     tiers = [item.tier for e in toys.examples for item in e.items]
     assert found.rewards.after - found.rewards.before == pytest.approx(sum(tiers) / len(tiers))
     campaign = tmp_path / "lamp-week.yaml"
@@ -142,6 +149,11 @@ def test_the_effect_of_the_last_change(run: tuple[RunFolder, Settings], tmp_path
     assert "version 2 against version 1" in " ".join(shown.output.split()) and "early: 20 users" in shown.output
     of_version = said("weights", "effect", "--version", 2, "--run", folder.root)
     assert of_version.output == shown.output
+    opened = settings.model_copy(update={"console": settings.console.model_copy(update={"access": "open"})})
+    with served(opened) as http:
+        answer = http.get("/api/effect", params={"version": 2}).json()
+    told = effect_table(msgspec.convert(found, Effect))
+    assert answer == found | {"tables": [json.loads(msgspec.json.encode(told))]}
 
 
 @contextmanager
@@ -186,6 +198,7 @@ def test_previews_over_http(run: tuple[RunFolder, Settings]) -> None:
         assert answer.status_code == 200 and answer.json()["pages"] == 200
         found = msgspec.json.decode(answer.content, type=Preview)
         assert found.support.used == 200 and found.rewards.after > found.rewards.before
+        assert answer.json()["tables"] == json.loads(msgspec.json.encode(preview_tables(found))) and found.by_query.losing
         nowhere = ask(subject="sale", wish={"scope": {"categories": ["lmaps"]}, "ctr": 3.0})
         assert nowhere.status_code == 422 and "nearest to lmaps: lamps" in nowhere.text
         assert ask(subject="sale", wish={"scope": {"brands": ["acme"]}, "ctr": 3.0}).json()["places"]["pages"] == 200

@@ -56,6 +56,16 @@ def test_the_remedy_names_the_place_where_the_value_stands(tmp_path: Path, monke
         load_settings()
 
 
+def test_a_file_that_names_a_setting_twice_is_refused(tmp_path: Path) -> None:
+    """JSON as TOML: nobody could say which value is meant. An empty file sets nothing."""
+    for name, text in (("a.json", '{"seed": 3, "seed": 4}'), ("a.toml", "seed = 3\nseed = 4\n")):
+        (tmp_path / name).write_text(text)
+        with pytest.raises(InvalidSetting, match=r"seed|overwrite"):
+            load_settings(tmp_path / name)
+    (tmp_path / "empty.json").write_text(" \n")
+    assert load_settings(tmp_path / "empty.json").seed == load_settings().seed
+
+
 def test_a_name_that_does_not_exist_tells_those_that_do(monkeypatch: pytest.MonkeyPatch) -> None:
     """And the nearest of them."""
     monkeypatch.setenv("HEADRACE_KAFKA_SECURITY__PROTOKOL", "ssl")

@@ -138,6 +138,26 @@ def test_a_file_keeps_its_times_as_written(tmp_path: Path) -> None:
             wish(read_wish(file))
 
 
+@pytest.mark.parametrize(
+    ("text", "name", "lines"),
+    [
+        ("order: 8\nname: sale\norder: 9\n", "order", "1 and 3"),
+        ('{"order": 8,\n "order": 8}', "order", "1 and 2"),
+        ("multipliers:\n  brands: {a: 1.2,\n    'a': 1.3}\n", "a", "2 and 3"),
+        ("scope:\n  categories: [shoes]\norder: 8\nscope:\n  brands: [a]\n", "scope", "1 and 4"),
+    ],
+)
+def test_a_file_that_names_something_twice_is_refused(tmp_path: Path, text: str, name: str, lines: str) -> None:
+    """YAML and JSON alike, at any depth, quoted or not, and with one value twice: readers would take the last."""
+    file = tmp_path / "sale.yaml"
+    file.write_text(text)
+    with pytest.raises(InvalidRequest, match="named once; leave one of them out") as caught:
+        read_wish(file)
+    assert (caught.value.what, caught.value.value) == (name, f"on lines {lines} of the file")
+    file.write_text("a: &a {order: 8}\nb: {order: 8}\nc: {<<: *a, order: 9}\n")
+    assert read_wish(file)["c"] == {"order": 9}  # one name in several places, and one that goes over what it takes in
+
+
 def test_a_book_larger_than_a_record_is_refused(at_desk: AtDesk) -> None:
     """7,000 queries of 150 letters are more than a megabyte: nobody could read that from the topic."""
     here = at_desk()

@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 
 from reward.desk.tokens import Tokens
 from schemas.decisions import Actor, Role
-from schemas.errors import Conflict, Forbidden, InvalidRequest, NotFound, Unauthorised
+from schemas.errors import Conflict, Forbidden, InvalidRequest, NotFound, UnknownToken
 from schemas.tables import TokenRow
 from tests.reward.desk_toys import ANN, EVE, NOW_MS, AtDesk, Clock
 
@@ -26,10 +26,10 @@ def test_a_token_is_its_holder_until_it_is_revoked(at_desk: AtDesk) -> None:
         kept = session.scalars(select(TokenRow).where(TokenRow.name == "ann")).one()
         assert kept.hash == hashlib.sha256(secret.encode()).hexdigest()
     for wrong in ("", secret[:-1], secret + "x", kept.hash):
-        with pytest.raises(Unauthorised):
+        with pytest.raises(UnknownToken):
             tokens.actor(wrong)
     assert tokens.revoke("ann", EVE).revoked_ms == NOW_MS
-    with pytest.raises(Unauthorised, match="revoked"):
+    with pytest.raises(UnknownToken, match="revoked"):
         tokens.actor(secret)
     assert tokens.revoke("ann", EVE).revoked_ms == NOW_MS
     assert [(t.name, t.role, bool(t.revoked_ms)) for t in tokens.all()] == [
