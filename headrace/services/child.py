@@ -30,7 +30,7 @@ class Child:
     env: Mapping[str, str] = field(default_factory=dict)
     cwd: Path | None = None
     ready: Callable[[], bool] | None = None
-    ready_timeout_s: float = 60.0
+    ready_timeout_s: float = 180.0
     grace_s: float = 10.0
     restart: Restart | None = Restart()
     before: Callable[[], None] | None = None
