@@ -180,11 +180,14 @@ class SearchEngine:
     def _remade(
         self, policy: Policy, checkpoint: str, absorbed: Sequence[Absorbed], shelf: Shelf, relevance: Relevance
     ) -> SearchEngine:
-        return SearchEngine(
+        made = SearchEngine(
             policy, shelf.trie, shelf.catalogue, self._identifiers, relevance, self._encoder,
             self.settings, self.score, checkpoint=checkpoint, absorbed=absorbed, shelf=shelf,
             lexical=self._prompts.lexical,
         )  # fmt: skip
+        # Otherwise every query that is asked again after a swap would be embedded again, all of them at once.
+        made._prompts.inherit(self._prompts)
+        return made
 
     def _search(self, requests: Sequence[SearchRequest], masks: Sequence[NodeMask]) -> Beams:
         width = max(self.settings.beam, *(request.k for request in requests))

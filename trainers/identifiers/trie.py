@@ -76,10 +76,10 @@ class Trie:
 
     def merged(self) -> Trie:
         """The same identifiers built anew, without changes beside them; itself when there are none."""
-        return Trie.build(self.sids_NL, self.level_sizes) if len(self.changes) else self
+        return Trie.of(self.changes.merged(self.flat)) if len(self.changes) else self
 
     def __len__(self) -> int:
-        return max(len(self.flat.leaf_N), int(self.changes.rows_M[-1]) + 1 if len(self.changes) else 0)
+        return max(len(self.flat.leaf_N), self.changes.last_row + 1)
 
     @property
     def level_sizes(self) -> tuple[int, ...]:
