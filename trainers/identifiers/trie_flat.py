@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -113,6 +114,14 @@ class Flat:
             keys = np.repeat(keys * size, np.diff(start))
             keys += codes
         return np.repeat(keys, np.diff(self.item_start))
+
+    @cached_property
+    def sids_NL(self) -> NDArray[np.int32]:
+        """Identifiers of all rows; `ABSENT` in every level of a row that is not in the trie. Made when first asked for."""
+        sids = np.full((len(self.leaf_N), len(self.codes)), ABSENT, dtype=np.int32)
+        rows = np.flatnonzero(self.leaf_N >= 0)
+        sids[rows] = self.leaf_sids()[self.leaf_N[rows]]
+        return sids
 
     def leaf_sids(self) -> NDArray[np.int32]:
         """Identifiers [leaves, L] of all leaves, in order."""
