@@ -115,7 +115,7 @@ def change_rows(trie: Trie, amount: str, build: Sequence[tuple[float, float]]) -
         times[case].append(1e3 * (time.perf_counter() - started))
     anew_ms, merging_ms = 1e3 * statistics.median(anew for anew, _ in build), 1e3 * seconds(last.merged) / most
     for case, taken in times.items():
-        parts = np.array_split(taken, LEAST_REPEATS)
+        parts = [taken[n::LEAST_REPEATS] for n in range(LEAST_REPEATS)]  # each over the whole course
         pairs = [(float(np.mean(part)) + merging_ms, anew_ms) for part in parts]
         yield row(f"{amount} {case} one item, merging shared out", pairs, "building anew", "ms")
         worst = [(float(np.quantile(part, 0.99)), anew_ms) for part in parts]

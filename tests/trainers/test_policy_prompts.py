@@ -171,7 +171,10 @@ def test_what_is_remembered_of_queries_is_inherited_where_it_is_the_same() -> No
     assert encoder.texts == 1
     assert torch.equal(first.tokens_BS, again.tokens_BS) and torch.equal(first.dense_BE, again.dense_BE)
     fewer = PromptTokenizer.train(["red garden shoe"] * 3, TOKENIZER.level_sizes, 280)
-    others = builder_with(encoder, query_tokens=4), PromptBuilder(fewer, toys.query_sids, encoder, ITEMS.get, PromptSettings())
+    others = (
+        builder_with(encoder, query_tokens=4),
+        PromptBuilder(fewer, toys.query_sids, encoder, ITEMS.get, PromptSettings()),
+    )
     for count, other in enumerate(others, start=2):
         other.inherit(before)
         fresh = other.build([PromptContext("red garden shoe", ("a",))])

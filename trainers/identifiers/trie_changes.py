@@ -69,12 +69,10 @@ class Changes:
         )  # fmt: skip
         left_QL, crowd_QL = _left(flat, rows_M[~self.place(rows_M)[1]])
         behind = np.searchsorted(self.left_QL[:, -1], left_QL[:, -1])
-        return _settled(
-            flat,
-            *(np.insert(old[keep], at, new, axis=0) for old, new in columns),
-            np.insert(self.left_QL, behind, left_QL, axis=0),
-            np.insert(self.crowd_QL, behind, crowd_QL, axis=0),
-        )
+        rows_M, key_M, sids_ML, path_ML = (np.insert(old[keep], at, new, axis=0) for old, new in columns)
+        left_QL = np.insert(self.left_QL, behind, left_QL, axis=0)
+        crowd_QL = np.insert(self.crowd_QL, behind, crowd_QL, axis=0)
+        return _settled(flat, rows_M, key_M, sids_ML, path_ML, left_QL, crowd_QL)
 
     def place(self, rows_P: IntArray) -> tuple[IntArray, BoolArray]:
         """(place in ``rows_M``, whether the row is changed) of P rows."""
@@ -156,11 +154,12 @@ def _settled(
     """Number the further nodes from the root down, and find the dead ones from the leaves up."""
     absent = int(np.searchsorted(key_M, 0))
     node_P, keys, lived_in = np.zeros(len(rows_M) - absent, dtype=np.int64), list[IntArray](), list[IntArray]()
-    known_P, missing = np.ones(len(node_P), dtype=np.bool_), np.zeros(0, dtype=np.int64)  # whom the flat trie has so far
+    known_P = np.ones(len(node_P), dtype=np.bool_)  # whose prefix so far the flat trie has
+    missing = np.zeros(0, dtype=np.int64)  # the others, in the order of their nodes
     for level, size in enumerate(flat.level_sizes):
         path_P = path_ML[absent:, level]
         here_P = path_P >= 0
-        # In the order of nodes: further ones are numbered behind, and so are the children of further ones.
+        # Further nodes are numbered behind the flat trie's, so those below them come behind those that begin here.
         missing = np.concatenate([np.flatnonzero(known_P & ~here_P), missing])
         key = node_P[missing] * size + sids_ML[absent + missing, level]
         first, more = runs(key)
