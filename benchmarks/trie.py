@@ -7,8 +7,10 @@ For the masks it is given exactly the dictionaries that are asked for, at hand i
 
 from __future__ import annotations
 
+import statistics
 import sys
 import tempfile
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,9 +19,9 @@ import numpy as np
 import psutil
 from numpy.typing import NDArray
 
-from benchmarks.common import Result, Row, finish, paired_times, parser, row, scaled, seconds
+from benchmarks.common import LEAST_REPEATS, Result, Row, finish, paired_times, parser, row, scaled, seconds
 from trainers.identifiers.settings import adapted_sizes
-from trainers.identifiers.trie import Trie
+from trainers.identifiers.trie import MERGE, MERGE_SHARE, Trie
 from trainers.identifiers.trie_file import open_trie, save
 
 PEER = "dict of dicts"
@@ -103,13 +105,21 @@ def memory_row(amount: str, path: Path, peer_mb: float, peer_name: str, repeats:
 
 
 def change_rows(trie: Trie, amount: str, build: Sequence[tuple[float, float]]) -> Iterator[Row]:
-    """One item more, one item less, beside a hundred other changes."""
-    rng = np.random.default_rng(3)
-    before = trie.without(rng.permutation(len(trie))[:50]).extended(trie.flat.leaf_sids()[:50])
-    sid, one = [[1] * trie.levels], [len(trie) // 2]
-    for case, change in (("add", lambda: before.extended(sid)), ("remove", lambda: before.without(one))):
-        pairs = [(seconds(change, 5), anew) for anew, _ in build]
-        yield row(f"{amount} {case} one item", scaled(pairs, 1e3), "building anew", "ms")
+    """Items added and removed one after the other, up to where `Trie.tidied` builds anew; its time is shared out to the changes."""
+    rng, most, last = np.random.default_rng(3), max(MERGE, int(len(trie) * MERGE_SHARE)), trie
+    times = dict[str, list[float]](add=[], remove=[])
+    for n, gone in enumerate(rng.permutation(len(trie))[:most]):
+        case, sid = ("add", "remove")[n % 2], rng.integers(0, trie.level_sizes, (1, trie.levels))
+        started = time.perf_counter()
+        last = last.extended(sid) if case == "add" else last.without([gone])
+        times[case].append(1e3 * (time.perf_counter() - started))
+    anew_ms, merging_ms = 1e3 * statistics.median(anew for anew, _ in build), 1e3 * seconds(last.merged) / most
+    for case, taken in times.items():
+        parts = [taken[n::LEAST_REPEATS] for n in range(LEAST_REPEATS)]  # each over the whole course
+        pairs = [(float(np.mean(part)) + merging_ms, anew_ms) for part in parts]
+        yield row(f"{amount} {case} one item, merging shared out", pairs, "building anew", "ms")
+        worst = [(float(np.quantile(part, 0.99)), anew_ms) for part in parts]
+        yield row(f"{amount} {case} one item, 99th percentile", worst, "building anew", "ms")
 
 
 def main(arguments: Sequence[str] | None = None) -> Result:

@@ -180,11 +180,14 @@ class SearchEngine:
     def _remade(
         self, policy: Policy, checkpoint: str, absorbed: Sequence[Absorbed], shelf: Shelf, relevance: Relevance
     ) -> SearchEngine:
-        return SearchEngine(
+        made = SearchEngine(
             policy, shelf.trie, shelf.catalogue, self._identifiers, relevance, self._encoder,
             self.settings, self.score, checkpoint=checkpoint, absorbed=absorbed, shelf=shelf,
             lexical=self._prompts.lexical,
         )  # fmt: skip
+        # Otherwise every query that is asked again after a swap would be embedded again, all of them at once.
+        made._prompts.inherit(self._prompts)
+        return made
 
     def _search(self, requests: Sequence[SearchRequest], masks: Sequence[NodeMask]) -> Beams:
         width = max(self.settings.beam, *(request.k for request in requests))
@@ -213,7 +216,7 @@ class SearchEngine:
     @torch.no_grad()
     def _logp(self, request: SearchRequest, rows_P: IntArray) -> FloatArray:
         """Log-probability [P] of items that no beam need have found, scored as the beam scores."""
-        sids_1PL = torch.from_numpy(self.shelf.trie.sids_NL[rows_P].astype(np.int64))[None]
+        sids_1PL = torch.from_numpy(self.shelf.trie.sids_of(rows_P).astype(np.int64))[None]
         prompts = self.prompts([context_of(request)])
         logp_1PL = self.policy.logprobs(prompts, sids_1PL, self.shelf.trie, self.settings.temperature)
         logp_P: FloatArray = logp_1PL[0].sum(dim=-1).numpy().astype(np.float64)
@@ -239,16 +242,17 @@ class SearchEngine:
         if pools is not None and not pool.pinned and pools.wants(request.request_id):
             about = self.settings.exploration, self.checkpoint, ordering.version(request)
             pools.keep(request.user, pool_of(request, items, (logp_C, tier_C, ctr_C), excess, *about))
+        sids = shelf.trie.sids_of(rows_C[drawn.order_k]).tolist()
         page = tuple(
             AnsweredItem(
                 item=items[c],
-                sid=tuple(shelf.trie.sids_NL[rows_C[c]].tolist()),
+                sid=tuple(sid),
                 title=shelf.catalogue.titles[rows_C[c]],
                 position=position,
                 scores=_scores(terms_C5[c].tolist(), int(tier_C[c]), float(ctr_C[c])),
                 propensity=float(np.exp(logp)),
             )
-            for position, (c, logp) in enumerate(zip(drawn.order_k, drawn.logp_k, strict=True), start=1)
+            for position, (c, sid, logp) in enumerate(zip(drawn.order_k, sids, drawn.logp_k, strict=True), start=1)
         )
         return Page(page, float(drawn.logp_k.sum()), campaigns, drawn.support)
 

@@ -26,8 +26,6 @@ BoolArray = NDArray[np.bool_]
 Made = TypeVar("Made")
 #: Masks kept, of a time or of a filter; at 10 million items one is 40 MB.
 KEPT = 16
-#: Changes beside the trie's arrays after which it is built anew: each further one costs time in proportion to them.
-MERGE = 1_000
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,10 +52,10 @@ class Shelf:
     def sid_of(self, item: str) -> Sequence[int] | None:
         """The identifier of an item, None if it is unknown or not in the trie."""
         row = self.catalogue.row.get(item)
-        if row is None or self.trie.leaf_of_item_N[row] < 0:
+        if row is None:
             return None
-        codes: list[int] = self.trie.sids_NL[row].tolist()
-        return codes
+        codes: list[int] = self.trie.sids_of([row])[0].tolist()
+        return None if codes[0] == ABSENT else codes
 
     def here(self, rows: NDArray[np.int64], ts: int) -> BoolArray:
         """Which of these rows can be shown at event time ``ts``."""
@@ -113,7 +111,7 @@ class Shelf:
         return replace(
             self,
             catalogue=_appended(_retitled(self.catalogue, known), fresh),
-            trie=trie if len(trie.changes) <= MERGE else trie.merged(),
+            trie=trie.tidied(),
             keys_N=np.concatenate([self.keys_N, item_keys([event.item for event in fresh])]),
             _kept=OrderedDict(),
         )
@@ -139,7 +137,7 @@ class Shelf:
             return not event.sid
         if not event.sid:
             return bool(self.trie.leaf_of([row])[0] < 0)
-        return tuple(self.trie.sids_NL[row].tolist()) == tuple(event.sid) and self.catalogue.titles[row] == event.title
+        return tuple(self.trie.sids_of([row])[0].tolist()) == tuple(event.sid) and self.catalogue.titles[row] == event.title
 
 
 def _retitled(catalogue: Catalogue, events: Mapping[int, ItemAdded]) -> Catalogue:

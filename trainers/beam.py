@@ -1,7 +1,8 @@
 """Beam search over the catalogue's trie, many requests at once.
 
 Scores are log-probabilities over the whole catalogue's trie (or over the level's or the model's whole vocabulary, on demand);
-they are worked out for the allowed children alone. A request's filter limits which branches are followed, but
+they are worked out for the allowed children alone. Over the trie a prefix with one identifier below costs nothing: what
+follows is certain, and the decoder never sees it (`trainers.frontier`). A request's filter limits which branches are followed, but
 never renormalises: an identifier has the same score with and without it. A branch is followed only while an available
 item lies below it, so a search of width W returns W identifiers whenever that many are available.
 """
@@ -18,6 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from schemas.errors import InvalidValue
+from trainers.frontier import Descent, Frontier
 from trainers.identifiers.trie import Trie
 from trainers.policies.base import DecodeState, EncoderState, Policy, PromptBatch
 from trainers.policies.restricted import Children, TrieTables, check_levels, check_temperature
@@ -68,11 +70,14 @@ def beam_search(
     node_BR = torch.zeros(len(encoder), 1, dtype=torch.int64, device=tables.device)
     score_BR = torch.zeros(len(encoder), 1, device=tables.device)
     sids_BRL = torch.zeros(len(encoder), 1, 0, dtype=torch.int64, device=tables.device)
-    state = DecodeState(encoder, 0)
+    descent, parent_BR = Descent(policy, DecodeState(encoder, 0)), None
     for level in range(trie.levels):
-        hidden_BRD, state = policy.advance(state, sids_BRL[..., -1] if level else None)
+        now = Frontier.of(tables, level, node_BR, score_BR > -torch.inf) if scoring == "trie" else Frontier.whole(node_BR)
         children = tables.children(level, node_BR)
-        logp_BRC = _child_logp(policy, level, hidden_BRD, children, temperature, scoring)
+        logp_BRC = torch.zeros(children.code.shape, device=tables.device)
+        if now.width:
+            hidden_BXD = descent.hidden(now, sids_BRL[..., -1] if level else None, parent_BR)
+            logp_BRC = _child_logp(policy, level, hidden_BXD, now.row_BG, children, temperature, scoring)
         open_BRC = children.there & (score_BR > -torch.inf)[..., None]
         if available is not None:
             open_BRC &= _filtered(level, children.node, available)
@@ -83,22 +88,31 @@ def beam_search(
         node_BR = torch.where(score_BR > -torch.inf, children.node.flatten(1).gather(1, at_BR), 0)
         code_BR = children.code.flatten(1).gather(1, at_BR)
         sids_BRL = torch.cat([sids_BRL.gather(1, parent_BR[..., None].expand(-1, -1, level)), code_BR[..., None]], dim=2)
-        if level + 1 < trie.levels:
-            state = state.select(parent_BR)
     return Beams(sids_BRL, score_BR, node_BR, score_BR > -torch.inf)
 
 
 def _child_logp(
-    policy: Policy, level: int, hidden_BRD: Tensor, children: Children, temperature: float, scoring: Scoring
+    policy: Policy,
+    level: int,
+    hidden_BXD: Tensor,
+    row_BR: Tensor,
+    children: Children,
+    temperature: float,
+    scoring: Scoring,
 ) -> Tensor:
-    """Log-probability [B, R, C] of the children's codes; what is not there has a number that means nothing."""
-    logits_BRK = policy.level_logits(level, hidden_BRD).float() / temperature
-    logits_BRC = logits_BRK.gather(-1, children.code)
+    """Log-probability [B, R, C] of the children's codes, whose logits are those of each beam's row of X.
+
+    What is not there has a number that means nothing. An only child has 0 over the trie, whatever row its beam is given.
+    """
+    logits_BXK = policy.level_logits(level, hidden_BXD).float() / temperature
+    at_BRC = row_BR[..., None] * logits_BXK.shape[-1] + children.code
+    logits_BRC = logits_BXK.flatten(1).gather(1, at_BRC.flatten(1)).view(at_BRC.shape)
     if scoring == "trie":
-        among = logits_BRC.masked_fill(~children.there, -torch.inf)
+        among_BR = logits_BRC.masked_fill(~children.there, -torch.inf).logsumexp(dim=-1)
     else:
-        among = logits_BRK if scoring == "level" else policy.vocabulary_logits(hidden_BRD).float() / temperature
-    return logits_BRC - among.logsumexp(dim=-1, keepdim=True)
+        among_BXV = logits_BXK if scoring == "level" else policy.vocabulary_logits(hidden_BXD).float() / temperature
+        among_BR = among_BXV.logsumexp(dim=-1).gather(1, row_BR)
+    return logits_BRC - among_BR[..., None]
 
 
 def _filtered(level: int, node_BRC: Tensor, available: Sequence[NodeMask]) -> Tensor:

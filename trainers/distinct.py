@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from schemas.errors import InvalidValue
-from trainers.frontier import Descent, Frontier
+from trainers.frontier import Frontier, PolicyDescent
 from trainers.identifiers.trie import Trie
 from trainers.policies.base import DecodeState, EncoderState, Policy, PromptBatch
 from trainers.policies.restricted import TrieTables, check_levels, check_temperature
@@ -68,7 +68,7 @@ def sample_distinct(
         raise InvalidValue("rollouts per prompt", rollouts, bound, "draw fewer, or independently")
     width = min(rollouts + 1, leaves)  # one more, whose key is the threshold
     beams = _root(tables, len(encoder), generator)
-    descent = Descent(policy, tables, DecodeState(encoder, 0), temperature)
+    descent = PolicyDescent(policy, tables, DecodeState(encoder, 0), temperature)
     for level in range(trie.levels):
         beams = _grown(beams, level, width, tables, descent, generator)
     threshold_B = beams.key_BW[:, -1] if width > rollouts else beams.key_BW.new_full((len(encoder),), -torch.inf)
@@ -104,7 +104,7 @@ def _root(tables: TrieTables, prompts: int, generator: torch.Generator | None) -
 
 
 def _grown(
-    beams: _Beams, level: int, width: int, tables: TrieTables, descent: Descent, generator: torch.Generator | None
+    beams: _Beams, level: int, width: int, tables: TrieTables, descent: PolicyDescent, generator: torch.Generator | None
 ) -> _Beams:
     """The ``width`` largest keys among the children, each child's drawn given that its parent's is the largest of them."""
     logp_BWK, entropy_BW = _children(beams, level, tables, descent)
@@ -123,7 +123,7 @@ def _grown(
     return _Beams(nodes_BX, key_BX, sids, logp, entropies, parent_BX)
 
 
-def _children(beams: _Beams, level: int, tables: TrieTables, descent: Descent) -> tuple[Tensor, Tensor]:
+def _children(beams: _Beams, level: int, tables: TrieTables, descent: PolicyDescent) -> tuple[Tensor, Tensor]:
     """logp_BWK of each prefix's children, -inf elsewhere and below prefixes that are not there, and their entropy_BW."""
     alive_BW = beams.key_BW > -torch.inf
     now = Frontier.of(tables, level, beams.nodes_BW, alive_BW)

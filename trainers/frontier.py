@@ -1,6 +1,6 @@
 """Which rows of a group the decoder has to see at a level: distinct prefixes that still have a choice to make.
 
-A hidden state depends on the prefix alone, so the rollouts of a prompt that agree so far share one row. And where only one
+A hidden state depends on the prefix alone, so the rollouts (or beams) of a prompt that agree so far share one row. And where only one
 identifier of the catalogue lies below a prefix, the rest of it is certain: its codes follow from the trie, each with
 probability 1, and no row is needed at all. Neither changes the distribution. Letters as in `trainers.policies.base`; R is
 the most distinct open prefixes of any prompt.
@@ -41,6 +41,12 @@ class Frontier(NamedTuple):
         leader_BR[prompt_P, rank_BG[prompt_P, at_P]] = order_BG[prompt_P, at_P]
         return cls(leader_BR, torch.empty_like(rank_BG).scatter_(1, order_BG, rank_BG), open_BG)
 
+    @classmethod
+    def whole(cls, nodes_BG: Tensor) -> Frontier:
+        """Every rollout in a row of its own: where probabilities are not the catalogue's, nothing is certain."""
+        row_BG = torch.arange(nodes_BG.shape[1], device=nodes_BG.device).expand(nodes_BG.shape)
+        return cls(row_BG, row_BG, torch.ones_like(nodes_BG, dtype=torch.bool))
+
     @property
     def width(self) -> int:
         """R; 0 where everything is certain."""
@@ -50,23 +56,35 @@ class Frontier(NamedTuple):
 class Descent:
     """Walks G prefixes per prompt down the trie, level by level, with one decoder row for each `Frontier` row."""
 
-    def __init__(self, policy: Policy, tables: TrieTables, state: DecodeState, temperature: float) -> None:
-        self._policy, self._tables, self._state, self._temperature = policy, tables, state, temperature
+    def __init__(self, policy: Policy, state: DecodeState) -> None:
+        self._policy, self._state = policy, state
         self._row_BG: Tensor | None = None
 
-    def logp(self, level: int, now: Frontier, nodes_BG: Tensor, code_BG: Tensor, parent_BG: Tensor | None = None) -> Tensor:
-        """logp_BRK of the frontier's rows over the allowed children (-inf elsewhere).
+    def hidden(self, now: Frontier, code_BG: Tensor | None, parent_BG: Tensor | None = None) -> Tensor:
+        """hidden_BRD of the frontier's rows, which predicts the level at hand.
 
-        ``code_BG``: the code that led to each node; ``parent_BG``: which prefix of the level before it continues, if not
-        its own position.
+        ``code_BG``: the code that led to each prefix, None at the root; ``parent_BG``: which prefix of the level before it
+        continues, if not its own position.
         """
-        at_BR = nodes_BG.gather(1, now.leader_BR)
-        if self._row_BG is None:
+        if self._row_BG is None or code_BG is None:
             hidden_BRD, self._state = self._policy.advance(self._state, None)
         else:
             row_BG = self._row_BG if parent_BG is None else self._row_BG.gather(1, parent_BG)
             state = self._state.select(row_BG.gather(1, now.leader_BR))
             hidden_BRD, self._state = self._policy.advance(state, code_BG.gather(1, now.leader_BR))
         self._row_BG = now.row_BG
-        logits_BRK = self._policy.level_logits(level, hidden_BRD)
-        return restricted_logp(logits_BRK, self._tables.bias(level, at_BR), self._temperature)
+        return hidden_BRD
+
+
+class PolicyDescent(Descent):
+    """A descent that tells the policy's distribution: renormalised over the trie, at a temperature."""
+
+    def __init__(self, policy: Policy, tables: TrieTables, state: DecodeState, temperature: float) -> None:
+        super().__init__(policy, state)
+        self._tables, self._temperature = tables, temperature
+
+    def logp(self, level: int, now: Frontier, nodes_BG: Tensor, code_BG: Tensor, parent_BG: Tensor | None = None) -> Tensor:
+        """logp_BRK of the frontier's rows over the allowed children (-inf elsewhere); codes and parents as in `hidden`."""
+        logits_BRK = self._policy.level_logits(level, self.hidden(now, code_BG, parent_BG))
+        bias_BRK = self._tables.bias(level, nodes_BG.gather(1, now.leader_BR))
+        return restricted_logp(logits_BRK, bias_BRK, self._temperature)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from schemas.errors import InvalidValue
-from trainers.frontier import Descent, Frontier
+from trainers.frontier import Frontier, PolicyDescent
 from trainers.identifiers.trie import Trie
 from trainers.policies.base import DecodeState, EncoderState, Policy, PromptBatch
 from trainers.policies.restricted import TrieTables, check_levels, check_temperature
@@ -61,7 +61,7 @@ def sample(
     sids_BGL = nodes_BG.new_zeros(*nodes_BG.shape, trie.levels)
     logp_BGL = torch.zeros(sids_BGL.shape, device=tables.device)
     entropy_BGL = torch.zeros_like(logp_BGL)
-    descent = Descent(policy, tables, DecodeState(encoder, 0), temperature)
+    descent = PolicyDescent(policy, tables, DecodeState(encoder, 0), temperature)
     for level in range(trie.levels):
         now = Frontier.of(tables, level, nodes_BG)
         child_BG, code_BG = tables.first_child(level, nodes_BG)

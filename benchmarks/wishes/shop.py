@@ -40,7 +40,8 @@ def small_shop(
     """Prepare a shop below ``folder``, its policy (settings as given, else the defaults) warmed up for ``warm_steps``."""
     settings = Settings.model_validate(
         {
-            "store": str(folder / "store"), "now_ms": NOW_MS, "seed": 7, "serving": {"port": 0},
+            "store": str(folder / "store"), "now_ms": NOW_MS, "seed": 7,
+            "serving": {"port": 0},  # another run of this machine may be on the usual one
             "shop": {
                 "items": items, "users": 60, "queries": 60, "history_impressions": 600, "live_requests": 200,
                 "new_item_share": 0.0, "new_query_share": 0.0,

@@ -180,6 +180,25 @@ def test_known_items_change_nothing_and_arrays_are_shared(shop: Shop) -> None:
     assert engine.with_policy(shop.policy(2), "other").shelf is engine.shelf
 
 
+def test_a_swap_embeds_no_query_again(
+    shop: Shop, prior: PosteriorSnapshot, weights: RewardWeights, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the engine knows of its queries goes on with the next checkpoint and over new items; the answers are its own."""
+    texts, encode, requests = list[str](), shop.encoder.encode, shop.requests(4)
+    fresh = shop.engine(2).answer(requests, weights, prior)
+    monkeypatch.setattr(shop.encoder, "encode", lambda asked: texts.extend(asked) or encode(asked))
+    engine = shop.engine(1)
+    engine.answer(requests, weights, prior)
+    assert set(texts) == {request.query for request in requests}
+    texts.clear()
+    swapped = engine.with_policy(shop.policy(2), "policy-2")
+    answers = swapped.answer(requests, weights, prior)
+    more = ItemAdded(5, "one more", "a new item", tuple(shop.identifiers.sids_NL[0].tolist()), shop.identifiers.version)
+    swapped.with_items([more], shop.truth).answer(requests, weights, prior)
+    assert not texts
+    assert answers == fresh
+
+
 def test_removed_items_leave_the_trie_and_retitled_ones_move(
     shop: Shop, prior: PosteriorSnapshot, weights: RewardWeights
 ) -> None:

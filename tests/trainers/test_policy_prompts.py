@@ -12,6 +12,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
+from tokenizers import Tokenizer
 
 from schemas.errors import Corrupt, InvalidValue, Unavailable
 from schemas.examples import TrainingExample
@@ -156,6 +157,29 @@ def test_a_query_is_encoded_once_while_it_is_remembered() -> None:
     assert encoder.texts == 3
     builder.build([PromptContext("b")])
     assert encoder.texts == 4
+
+
+def test_what_is_remembered_of_queries_is_inherited_where_it_is_the_same() -> None:
+    """The next checkpoint's builder embeds no query again; other settings or another vocabulary begin anew."""
+    encoder = toys.HashEncoder()
+    before = builder_with(encoder)
+    first = before.build([PromptContext("red garden shoe", ("a",))])
+    written = PromptTokenizer(Tokenizer.from_str(TOKENIZER.backend.to_str()), TOKENIZER.level_sizes)
+    after = PromptBuilder(written, toys.query_sids, encoder, ITEMS.get, PromptSettings())
+    after.inherit(before)
+    again = after.build([PromptContext("red garden shoe", ("a",))])
+    assert encoder.texts == 1
+    assert torch.equal(first.tokens_BS, again.tokens_BS) and torch.equal(first.dense_BE, again.dense_BE)
+    fewer = PromptTokenizer.train(["red garden shoe"] * 3, TOKENIZER.level_sizes, 280)
+    others = (
+        builder_with(encoder, query_tokens=4),
+        PromptBuilder(fewer, toys.query_sids, encoder, ITEMS.get, PromptSettings()),
+    )
+    for count, other in enumerate(others, start=2):
+        other.inherit(before)
+        fresh = other.build([PromptContext("red garden shoe", ("a",))])
+        assert encoder.texts == count
+        assert fresh.tokens_BS.tolist() != first.tokens_BS.tolist()
 
 
 def test_without_a_cache_nothing_is_remembered_and_prompts_are_the_same() -> None:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from schemas.errors import InvalidValue
-from trainers.identifiers.trie import ABSENT, Trie
+from trainers.identifiers.trie import ABSENT, MERGE, Trie
 
 SIZES = (3, 2, 20)  # the last level has bitmaps and lists, and does not fill its last byte
 Sid = tuple[int, ...]
@@ -62,6 +62,7 @@ def agree(trie: Trie, sids: list[Sid | None], mask: NDArray[np.bool_]) -> None:
     assert len(trie) == len(sids)
     assert trie.empty == (not nested(sids))
     assert [None if row[0] == ABSENT else tuple(row) for row in trie.sids_NL.tolist()] == sids
+    assert trie.sids_of(np.arange(len(sids))[::-1]).tolist() == trie.sids_NL[::-1].tolist()
     assert trie.leaf_of_item_N.tolist() == trie.leaf_of(np.arange(len(sids))).tolist()
     everything = np.array(np.meshgrid(*map(range, SIZES))).reshape(3, -1).T
     assert {tuple(s) for s in everything[trie.contains(everything)].tolist()} == {s for s in sids if s is not None}
@@ -154,6 +155,16 @@ def test_a_mask_of_half_the_items_is_that_of_each_row() -> None:
     for depth in range(4):
         assert set(np.flatnonzero(masks[depth]).tolist()) == set(nodes[:, depth].tolist())
         assert masks[depth].sum() == len(expected[depth])
+
+
+def test_changes_are_merged_once_they_are_many() -> None:
+    """Up to a thousand, or the two-thousandth part of the items, they stay beside the trie; then it is built anew, unchanged."""
+    sids = np.stack([np.arange(4_000) % 3, np.arange(4_000) % 2, np.arange(4_000) % 20], axis=1)
+    trie = Trie.build(sids, SIZES).without(np.arange(MERGE))
+    assert trie.tidied() is trie
+    more = trie.without([MERGE])
+    assert not len(more.tidied().changes)
+    assert np.array_equal(more.tidied().sids_NL, more.sids_NL)
 
 
 def test_batches_answer_each_prefix_by_itself() -> None:

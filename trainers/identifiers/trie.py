@@ -21,6 +21,10 @@ from trainers.identifiers.trie_flat import ABSENT, BoolArray, Flat, IntArray, ra
 
 __all__ = ["ABSENT", "Trie"]
 
+#: Changes beside the flat trie after which `tidied` builds it anew: so many, or this share of the items. A change takes time in
+#: proportion to those before it, building anew in proportion to the items: at this share each change's part of either is small.
+MERGE, MERGE_SHARE = 1_000, 1 / 2_000
+
 #: Share of a depth's nodes up to which a mask climbs node by node.
 _FEW = 1 / 16
 
@@ -51,7 +55,7 @@ class Trie:
     def changed(self, rows_M: ArrayLike, sids_ML: ArrayLike) -> Trie:
         """A new trie in which M rows have these identifiers: new rows (N, N + 1, ...), moved ones, removed ones (`ABSENT`).
 
-        Takes time in proportion to the changes since the trie was built; `merged` builds anew.
+        Takes time in proportion to the changes since the trie was built; `tidied` keeps those few.
 
         Raises:
             InvalidValue: a row twice, a gap behind the last row, or a code outside its level.
@@ -76,10 +80,14 @@ class Trie:
 
     def merged(self) -> Trie:
         """The same identifiers built anew, without changes beside them; itself when there are none."""
-        return Trie.build(self.sids_NL, self.level_sizes) if len(self.changes) else self
+        return Trie.of(self.changes.merged(self.flat)) if len(self.changes) else self
+
+    def tidied(self) -> Trie:
+        """`merged` when there are many changes, else itself: what to keep where changes go on coming."""
+        return self.merged() if len(self.changes) > max(MERGE, len(self) * MERGE_SHARE) else self
 
     def __len__(self) -> int:
-        return max(len(self.flat.leaf_N), int(self.changes.rows_M[-1]) + 1 if len(self.changes) else 0)
+        return max(len(self.flat.leaf_N), self.changes.last_row + 1)
 
     @property
     def level_sizes(self) -> tuple[int, ...]:
@@ -235,11 +243,17 @@ class Trie:
 
     @cached_property
     def sids_NL(self) -> NDArray[np.int32]:
-        """Identifiers of all rows, int32; `ABSENT` in every level of a row that is not in the trie."""
-        sids = np.full((len(self), self.levels), ABSENT, dtype=np.int32)
-        rows = np.flatnonzero(self.flat.leaf_N >= 0)
-        sids[rows] = self.flat.leaf_sids()[self.flat.leaf_N[rows]]
-        sids[self.changes.rows_M] = self.changes.sids_ML
+        """`sids_of` every row."""
+        return self.sids_of(np.arange(len(self)))
+
+    def sids_of(self, rows_P: ArrayLike) -> NDArray[np.int32]:
+        """Identifiers [P, L] of P rows, int32; `ABSENT` in every level of a row that is not in the trie."""
+        rows, known = np.asarray(rows_P, dtype=np.int64), self.flat.sids_NL
+        if not len(self.changes):
+            return known[rows]
+        place, changed = self.changes.place(rows)
+        sids = np.empty((len(rows), self.levels), dtype=np.int32)
+        sids[~changed], sids[changed] = known[rows[~changed]], self.changes.sids_ML[place[changed]]
         return sids
 
     def node_mask(self, item_mask_N: ArrayLike) -> list[BoolArray]:

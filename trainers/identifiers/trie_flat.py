@@ -10,12 +10,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from schemas.errors import InvalidValue
+from trainers.identifiers.sids import pack
 
 IntArray = NDArray[np.int64]
 BoolArray = NDArray[np.bool_]
@@ -48,22 +50,26 @@ class Flat:
         sizes = tuple(int(size) for size in level_sizes)
         sids = np.asarray(sids_NL).reshape(-1, len(sizes))
         rows = np.flatnonzero(_check(sids, sizes)).astype(np.int32)
-        keys = _pack(sids, rows, sizes)
+        keys = pack(sids, sizes)[rows]
         order = np.argsort(keys, kind="stable")  # stable: items of a leaf stay in row order
-        rows, keys = rows[order], keys[order]
-        del order
+        return cls.of_sorted(keys[order], rows[order], len(sids), sizes)
+
+    @classmethod
+    def of_sorted(cls, keys: IntArray, rows: NDArray[np.int32], count: int, sizes: tuple[int, ...]) -> Flat:
+        """Of identifiers packed by `trainers.identifiers.sids.pack` that ascend, and the rows that have them, of ``count``."""
         # A node is the first row of its run of equal prefixes; a prefix is the key without its last levels' digits.
         # From the leaves up: the keys lose a level's digits at a time, and with them the rows that begin no node.
-        first, _ = _runs(keys)
+        first, _ = runs(keys)
         item_start = np.append(first, len(rows)).astype(np.int32)
-        leaf = np.full(len(sids), -1, dtype=np.int32)
+        leaf = np.full(count, -1, dtype=np.int32)
         leaf[rows] = np.repeat(np.arange(len(first), dtype=np.int32), np.diff(item_start))
-        nodes = keys[first]
+        nodes: IntArray = keys[first]
         starts, codes = list[NDArray[np.int32]](), list[Codes]()
         for size in reversed(sizes):
-            nodes, code = np.divmod(nodes, size)
+            above = nodes // size
+            code = nodes - above * size  # numpy's divmod takes several times as long
             codes.append(code.astype(_code_type(size)))
-            first, nodes = _runs(nodes)
+            first, nodes = runs(above)
             starts.append(np.append(first, len(code)).astype(np.int32))
         if not len(rows):
             starts[-1] = np.zeros(2, dtype=np.int32)  # the root is there, without children
@@ -100,6 +106,22 @@ class Flat:
         # In the array's own type: otherwise numpy would make a wider copy of the whole array first.
         nodes = np.asarray(nodes_P).astype(np.int32)
         return np.searchsorted(self.starts[depth - 1], nodes, side="right") - 1
+
+    def item_keys(self) -> IntArray:
+        """The packed identifier of every entry of ``item_rows``, ascending."""
+        keys = np.zeros(1, dtype=np.int64)
+        for start, codes, size in zip(self.starts, self.codes, self.level_sizes, strict=True):
+            keys = np.repeat(keys * size, np.diff(start))
+            keys += codes
+        return np.repeat(keys, np.diff(self.item_start))
+
+    @cached_property
+    def sids_NL(self) -> NDArray[np.int32]:
+        """Identifiers of all rows; `ABSENT` in every level of a row that is not in the trie. Made when first asked for."""
+        sids = np.full((len(self.leaf_N), len(self.codes)), ABSENT, dtype=np.int32)
+        rows = np.flatnonzero(self.leaf_N >= 0)
+        sids[rows] = self.leaf_sids()[self.leaf_N[rows]]
+        return sids
 
     def leaf_sids(self) -> NDArray[np.int32]:
         """Identifiers [leaves, L] of all leaves, in order."""
@@ -160,16 +182,7 @@ def _check(sids: NDArray[Any], sizes: tuple[int, ...]) -> BoolArray:
     return present
 
 
-def _pack(sids: NDArray[Any], rows: NDArray[np.int32], sizes: tuple[int, ...]) -> IntArray:
-    """Each identifier as one integer, so that integer order is lexicographic order."""
-    key = np.zeros(len(rows), dtype=np.int64)
-    for level, size in enumerate(sizes):
-        key *= size
-        key += sids[rows, level]
-    return key
-
-
-def _runs(ascending: IntArray) -> tuple[IntArray, IntArray]:
+def runs(ascending: IntArray) -> tuple[IntArray, IntArray]:
     """Where each run of equal values begins, and its value."""
     begins = np.ones(len(ascending), dtype=np.bool_)
     np.not_equal(ascending[1:], ascending[:-1], out=begins[1:])

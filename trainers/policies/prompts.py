@@ -92,6 +92,11 @@ class PromptBuilder:
             lexical = LexicalIndex.of(catalogue)
         return cls(tokenizer, identifiers.query_sids, encoder, sid_of, settings, centroids_of(identifiers), lexical)
 
+    def inherit(self, before: PromptBuilder) -> None:
+        """Go on with what an earlier builder over the same identifiers remembers of queries, where it is the same here."""
+        if self.settings == before.settings and self.tokenizer.same_as(before.tokenizer):
+            self._known, self._recent = before._known, before._recent
+
     def build(self, contexts: Sequence[PromptContext]) -> PromptBatch:
         """B contexts to one padded batch.
 

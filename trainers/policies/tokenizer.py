@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 
 from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
@@ -81,6 +82,12 @@ class PromptTokenizer:
     def __len__(self) -> int:
         return int(self.backend.get_vocab_size())
 
+    def same_as(self, other: PromptTokenizer) -> bool:
+        """Whether the other one writes every text and identifier as this one does."""
+        return self is other or (self.level_sizes, self.names, self._written) == (
+            other.level_sizes, other.names, other._written,
+        )  # fmt: skip
+
     def text(self, text: str, limit: int) -> list[int]:
         """The first ``limit`` pieces. Text that spells a special or identifier token is read as plain text."""
         pieces = self.backend.encode(_plain(text[: 64 * limit]), add_special_tokens=False).ids
@@ -89,6 +96,10 @@ class PromptTokenizer:
     def sid(self, codes: Sequence[int]) -> list[int]:
         """One token per level."""
         return [start + int(code) for start, code in zip(self.level_start, codes, strict=True)]
+
+    @cached_property
+    def _written(self) -> str:
+        return str(self.backend.to_str())
 
     def ids(self) -> dict[str, int]:
         """As a model's config.json names them."""
