@@ -13,7 +13,7 @@ from headrace.folder import RunFolder
 from headrace.services import start_services
 from headrace.services.child import Child
 from headrace.services.lock import hold
-from headrace.services.ports import free_port
+from headrace.services.ports import claim, free_port
 from headrace.settings import FILE_VARIABLE, Settings
 from headrace.supervisor import Supervisor
 from headrace.topics_admin import create_topics
@@ -59,11 +59,13 @@ class Stack:
         self.supervisor.start(self._child("learner", "learn"), wait=False)
 
     def start_server(self, wait: bool = True) -> None:
-        """Start the search server; with ``wait`` return when it answers."""
+        """Start the search server; with ``wait`` return when it answers. Raises Conflict: its port is taken."""
+        claim("search server", self.settings.serving.port, "serving.port")
         self.supervisor.start(self._child("server", "serve", ready=f"{self.server}/readyz"), wait=wait)
 
     def start_console(self) -> None:
-        """Start the console."""
+        """Start the console. Raises Conflict: its port is taken."""
+        claim("console", self.settings.console.port, "console.port")
         self.supervisor.start(self._child("console", "console", ready=f"{self.console}/healthz"))
 
     def _child(self, name: str, *command: str, ready: str = "", env: Mapping[str, str] | None = None) -> Child:

@@ -1,6 +1,6 @@
-"""Free ports for the embedded services.
+"""Ports of a run on this machine: free ones for the embedded services, and those that were asked for.
 
-They are taken from below the system's ephemeral range: a client that keeps dialling a local ephemeral port while its
+Free ones are taken from below the system's ephemeral range: a client that keeps dialling a local ephemeral port while its
 server is away can be given that very port as its own source port, connects to itself, and the server never comes back.
 """
 
@@ -10,7 +10,7 @@ import random
 import socket
 from pathlib import Path
 
-from schemas.errors import Unavailable
+from schemas.errors import Conflict, Unavailable
 
 LOWEST, DEFAULT_EPHEMERAL = 15_000, 32_768
 
@@ -43,6 +43,14 @@ def _in_use(port: int) -> bool:
         except OSError:
             return True
     return False
+
+
+def claim(what: str, port: int, setting: str) -> None:
+    """Raises Conflict when somebody listens there already: who is asked whether it is up would be told yes by a stranger."""
+    if _in_use(port):
+        raise Conflict(
+            f"port {port} of the {what}", "another process", f"set {setting} to a free port, or to 0 to have one chosen"
+        )
 
 
 def answers(port: int, timeout_s: float = 0.5) -> bool:
