@@ -30,6 +30,11 @@ class Ragged:
         rows, width = mask_BS.shape
         return cls(rows, width, None if bool(flat.all()) else flat.nonzero()[:, 0])
 
+    def starts(self, device: torch.device) -> Tensor:
+        """Where each row begins in [P, D]: int64 [B]."""
+        begin = torch.arange(self.rows, device=device) * self.width
+        return begin if self.place_P is None else torch.searchsorted(self.place_P, begin)
+
     def pad(self, flat_PD: Tensor) -> Tensor:
         """[P, D] to [B, M, D], zeros in the gaps."""
         if self.place_P is None:
