@@ -11,9 +11,8 @@ from torch.nn import functional
 
 from trainers.policies.attention import attention as attention_of
 from trainers.policies.bart_modules import Attention, Layer
+from trainers.policies.base import Cache
 from trainers.policies.packing import PrefixTree, Ragged
-
-Cache = tuple[Tensor, Tensor]  #: keys and values, as `EncoderState` or `DecodeState` holds them
 
 
 def heads(attention: Attention, x_BQD: Tensor) -> Tensor:

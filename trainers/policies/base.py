@@ -20,6 +20,9 @@ from trainers.policies.packing import Ragged
 from trainers.policies.settings import PolicySettings
 from trainers.policies.tokenizer import PromptTokenizer
 
+#: A layer's keys and values, as `EncoderState` or `DecodeState` holds them.
+Cache = tuple[Tensor, Tensor]
+
 
 @dataclass(frozen=True)
 class PromptContext:
@@ -122,15 +125,15 @@ class DecodeState:
         """`ragged`, said in full."""
         return self.ragged or Ragged(len(self.encoder), 1, None)
 
-    def past(self, layer: int) -> tuple[Tensor, Tensor] | None:
+    def past(self, layer: int) -> Cache | None:
         """A layer's keys and values of the codes so far; None at the start."""
         return (self.keys_PHTC[layer], self.values_PHTC[layer]) if self.depth else None
 
-    def prompt(self, layer: int) -> tuple[Tensor, Tensor]:
+    def prompt(self, layer: int) -> Cache:
         """A layer's keys and values of the prompts [B, H, S, C]."""
         return self.encoder.keys_BHSC[layer], self.encoder.values_BHSC[layer]
 
-    def longer(self, caches: Sequence[tuple[Tensor, Tensor]]) -> DecodeState:
+    def longer(self, caches: Sequence[Cache]) -> DecodeState:
         """The same rows, one code on, with every layer's keys and values."""
         keys, values = tuple(key for key, _ in caches), tuple(value for _, value in caches)
         return DecodeState(self.encoder, self.depth + 1, keys, values, self.rows)

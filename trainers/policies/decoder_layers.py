@@ -11,10 +11,9 @@ import torch
 from torch import Tensor
 
 from trainers.policies.attention import attention
+from trainers.policies.base import Cache
 from trainers.policies.decoder_modules import DecoderLayer, Rotary
 from trainers.policies.packing import PrefixTree, Ragged
-
-Cache = tuple[Tensor, Tensor]  #: keys and values, as `EncoderState` or `DecodeState` holds them
 
 
 def prompt_layer(

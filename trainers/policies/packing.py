@@ -38,7 +38,7 @@ class Ragged:
     def pad(self, flat_PD: Tensor) -> Tensor:
         """[P, D] to [B, M, D], zeros in the gaps."""
         if self.place_P is None:
-            return flat_PD.view(self.rows, self.width, -1)
+            return flat_PD.view(self.rows, self.width, flat_PD.shape[-1])
         padded = flat_PD.new_zeros(self.rows * self.width, flat_PD.shape[-1])
         return padded.index_copy(0, self.place_P, flat_PD).view(self.rows, self.width, -1)
 
