@@ -14,15 +14,24 @@ import torch
 from torch import Tensor
 
 from trainers.policies.base import DecodeState, Policy
+from trainers.policies.packing import Ragged
 from trainers.policies.restricted import TrieTables, restricted_logp
+
+#: Decoder rows come in multiples of this, as far as there are gaps to fill.
+TOGETHER = 16
 
 
 class Frontier(NamedTuple):
-    """R rows per prompt; a prompt with fewer open prefixes repeats some rollout's row, which nobody reads."""
+    """R rows per prompt; a prompt with fewer open prefixes has gaps behind them, which name some rollout and nobody reads.
+
+    A few gaps are filled all the same, up to a multiple of `TOGETHER` rows of all prompts: oneDNN prepares (a millisecond)
+    and keeps something for every number of rows it meets.
+    """
 
     leader_BR: Tensor  #: which rollout of the prompt stands for the row
     row_BG: Tensor  #: the row of every open rollout; of others any row
     open_BG: Tensor  #: bool: more than one identifier lies below the rollout's prefix
+    rows: Ragged | None = None  #: where among [B, R] there is a row; None: everywhere
 
     @classmethod
     def of(cls, tables: TrieTables, depth: int, nodes_BG: Tensor, alive_BG: Tensor | None = None) -> Frontier:
@@ -37,9 +46,12 @@ class Frontier(NamedTuple):
         begins_BG[:, 1:] &= key_BG[:, 1:] != key_BG[:, :-1]
         rank_BG = (begins_BG.cumsum(dim=1) - 1).clamp_min_(0)
         prompt_P, at_P = begins_BG.nonzero(as_tuple=True)
-        leader_BR = nodes_BG.new_zeros(len(nodes_BG), int(begins_BG.sum(dim=1).max()))
+        count_B = begins_BG.sum(dim=1)
+        leader_BR = nodes_BG.new_zeros(len(nodes_BG), int(count_B.max()))
         leader_BR[prompt_P, rank_BG[prompt_P, at_P]] = order_BG[prompt_P, at_P]
-        return cls(leader_BR, torch.empty_like(rank_BG).scatter_(1, order_BG, rank_BG), open_BG)
+        there_BR = torch.arange(leader_BR.shape[1], device=nodes_BG.device) < _rounded(count_B, leader_BR.shape[1])[:, None]
+        row_BG = torch.empty_like(rank_BG).scatter_(1, order_BG, rank_BG)
+        return cls(leader_BR, row_BG, open_BG, Ragged.of(there_BR))
 
     @classmethod
     def whole(cls, nodes_BG: Tensor) -> Frontier:
@@ -51,6 +63,14 @@ class Frontier(NamedTuple):
     def width(self) -> int:
         """R; 0 where everything is certain."""
         return self.leader_BR.shape[1]
+
+
+def _rounded(count_B: Tensor, width: int) -> Tensor:
+    """Rows per prompt, up to ``width``, once gaps are filled; prompts without a row keep none: theirs would continue nothing."""
+    room_B = torch.where(count_B > 0, width - count_B, 0)
+    spare = -count_B.sum() % TOGETHER
+    before_B = room_B.cumsum(dim=0) - room_B
+    return count_B + torch.minimum((spare - before_B).clamp_min(0), room_B)
 
 
 class Descent:
@@ -70,7 +90,7 @@ class Descent:
             hidden_BRD, self._state = self._policy.advance(self._state, None)
         else:
             row_BG = self._row_BG if parent_BG is None else self._row_BG.gather(1, parent_BG)
-            state = self._state.select(row_BG.gather(1, now.leader_BR))
+            state = self._state.select(row_BG.gather(1, now.leader_BR), now.rows)
             hidden_BRD, self._state = self._policy.advance(state, code_BG.gather(1, now.leader_BR))
         self._row_BG = now.row_BG
         return hidden_BRD

@@ -35,11 +35,10 @@ class TablePolicy:
 
     def advance(self, state: DecodeState, codes_BR: Tensor | None) -> tuple[Tensor, DecodeState]:
         """The prefix, one code longer."""
-        if codes_BR is None:
-            prefix_BR1T = torch.arange(len(state.encoder))[:, None, None, None]
-        else:
-            prefix_BR1T = torch.cat([state.keys_BRHTC[0], codes_BR[..., None, None]], dim=-1)
-        return prefix_BR1T[:, :, 0], DecodeState(state.encoder, state.depth + 1, (prefix_BR1T,), ())
+        prefix_PT = torch.arange(len(state.encoder))[:, None]
+        if codes_BR is not None:
+            prefix_PT = torch.cat([state.keys_PHTC[0], state.rows.flatten(codes_BR)[:, None]], dim=1)
+        return state.rows.pad(prefix_PT), DecodeState(state.encoder, state.depth + 1, (prefix_PT,), (), state.rows)
 
     def level_logits(self, level: int, hidden: Tensor) -> Tensor:
         """The table, one code after the other."""

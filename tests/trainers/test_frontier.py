@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.trainers import policy_toys as toys
-from trainers.frontier import Frontier
+from trainers.frontier import TOGETHER, Frontier
 from trainers.identifiers.trie import Trie
 from trainers.policies.base import DecodeState
 from trainers.policies.restricted import TrieTables
@@ -46,6 +46,11 @@ def test_rows_are_the_distinct_prefixes_with_a_choice_left(seed: int, items: int
                     assert int(code_G[g]) == found[0][depth]
                     assert int(child_G[g]) == int(tables.path(torch.tensor(found[0]))[depth + 1])
     assert now.width == max(widths)
+    assert now.rows is not None
+    filled = now.rows.pad(now.rows.flatten(torch.ones(3, now.width))[:, None]).sum(dim=(1, 2)).tolist()
+    room = sum(now.width - width for width in widths if width)
+    assert sum(filled) == sum(widths) + min(-sum(widths) % TOGETHER, room)
+    assert all(width <= full <= (now.width if width else 0) for width, full in zip(widths, filled, strict=True))
 
 
 def test_the_decoder_sees_no_prefix_twice_and_nothing_that_is_certain() -> None:

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from tests.trainers import policy_toys as toys
-from trainers.policies.linear import WORTH_IT, Linear
+from trainers.policies.linear import ACTIVATIONS, WORTH_IT, Linear
 from trainers.rollout import sample
 
 torch.set_num_threads(1)
@@ -25,6 +25,20 @@ def test_same_as_torch(rows: tuple[int, ...], dtype: torch.dtype, tolerance: flo
     with torch.no_grad():
         torch.testing.assert_close(layer(x).double(), expected, rtol=tolerance, atol=tolerance)
     assert layer(x).requires_grad
+
+
+@pytest.mark.parametrize("name", ACTIVATIONS)
+@pytest.mark.parametrize("rows", [3, 100])
+def test_an_activation_may_follow(name: str, rows: int) -> None:
+    """Of the product, whether oneDNN computes it (100 rows) or torch."""
+    torch.manual_seed(0)
+    layer, x = Linear(512, 1024), torch.randn(rows, 512)
+    then = ACTIVATIONS[name]
+    assert (x.numel() * 1024 >= WORTH_IT) == (rows == 100)
+    expected = then.function(x.double() @ layer.weight.double().T + layer.bias.double())
+    with torch.no_grad():
+        torch.testing.assert_close(layer(x, then).double(), expected, rtol=1e-5, atol=1e-5)
+    assert layer(x, then).requires_grad
 
 
 def test_gradients_are_torchs() -> None:

@@ -13,6 +13,7 @@ from trainers.identifiers.trie import Trie
 from trainers.policies import levels, restricted
 from trainers.policies.base import DecodeState, PromptBatch, PromptContext
 from trainers.policies.levels import LevelPolicy
+from trainers.policies.packing import Ragged
 
 torch.set_num_threads(1)
 
@@ -236,6 +237,26 @@ def test_step_by_step_decoding_gives_the_hidden_states_of_the_teacher_forced_pas
         for level in range(1, 5):
             hidden, state = policy.advance(state, sids_BGL[..., level - 1])
             torch.testing.assert_close(hidden, expected[:, :, level], rtol=1e-5, atol=1e-5)
+
+
+def test_prompts_may_have_different_numbers_of_rows(policy: LevelPolicy) -> None:
+    """1, 4 and 0 of six rollouts, then 1, 3 and 0 of these in another order: as the teacher-forced pass, gaps or not."""
+    sids_BGL = rollouts_of(toys.toy_sids())
+    with torch.no_grad():
+        encoder = policy.encode(toys.toy_prompts(policy))
+        expected = policy.teacher_forced(encoder, sids_BGL)
+        _, state = policy.advance(DecodeState(encoder, 0), None)
+        took = [[4, 4, 4, 4], [5, 0, 2, 3], [0, 0, 0, 0]]
+        for level, (rows, counts) in enumerate([([[0] * 4] * 3, (1, 4, 0)), ([[0] * 3, [3, 1, 0], [0] * 3], (1, 3, 0))], 1):
+            there_BR = torch.arange(len(rows[0])) < torch.tensor(counts)[:, None]
+            state = state.select(torch.tensor(rows), Ragged.of(there_BR))
+            took = took if level == 1 else [[old[at] for at in new] for old, new in zip(took, rows, strict=True)]
+            codes_BR = sids_BGL[..., level - 1].gather(1, torch.tensor(took))
+            hidden, state = policy.advance(state, codes_BR)
+            for row, count in enumerate(counts):
+                known = expected[row, took[row][:count], level]
+                torch.testing.assert_close(hidden[row, :count], known, rtol=1e-5, atol=1e-5)
+        assert len(state.keys_PHTC[0]) == 4
 
 
 def test_a_prompt_scores_the_same_alone_and_padded_in_a_batch(policy: LevelPolicy) -> None:

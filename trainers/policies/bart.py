@@ -81,16 +81,13 @@ class BartPolicy(LevelPolicy):
         else:
             tokens_BR = codes_BR + self.tokenizer.level_start[state.depth - 1]
         decoder = self.model.model.decoder
-        x_BRD = functional.embedding(tokens_BR, self.model.model.shared.weight)
-        x_BRD = self._enter(decoder, x_BRD, decoder.embed_positions.weight[POSITION_OFFSET + state.depth])
-        keys, values = [], []
+        x_PD = functional.embedding(state.rows.flatten(tokens_BR), self.model.model.shared.weight)
+        x_PD = self._enter(decoder, x_PD, decoder.embed_positions.weight[POSITION_OFFSET + state.depth])
+        caches = []
         for n, layer in enumerate(decoder.blocks()):
-            past = (state.keys_BRHTC[n], state.values_BRHTC[n]) if state.depth else None
-            shared = state.encoder.keys_BHSC[n], state.encoder.values_BHSC[n]
-            x_BRD, key, value = step_layer(layer, x_BRD, past, *shared, state.encoder.bias_B11S)
-            keys.append(key)
-            values.append(value)
-        return x_BRD, DecodeState(state.encoder, state.depth + 1, tuple(keys), tuple(values))
+            x_PD, cache = step_layer(layer, x_PD, state.rows, state.past(n), state.prompt(n), state.encoder.bias_B11S)
+            caches.append(cache)
+        return state.rows.pad(x_PD), state.longer(caches)
 
     def tree_hidden(self, state: EncoderState, tree: PrefixTree) -> Tensor:
         """hidden_PD: of every distinct prefix, what predicts the code after it, with gradient."""

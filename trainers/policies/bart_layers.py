@@ -9,7 +9,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from trainers.policies.attention import attention as attention_of
 from trainers.policies.bart_modules import Attention, Layer
+from trainers.policies.base import Cache
 from trainers.policies.packing import PrefixTree, Ragged
 
 
@@ -20,10 +22,7 @@ def heads(attention: Attention, x_BQD: Tensor) -> Tensor:
 
 def attend(attention: Attention, query_BQD: Tensor, key_BHSC: Tensor, value_BHSC: Tensor, bias: Tensor | None) -> Tensor:
     """Scaled dot-product attention: [B, Q, D] before the output projection."""
-    mask = None if bias is None else bias.to(query_BQD.dtype)
-    out = functional.scaled_dot_product_attention(
-        heads(attention, query_BQD), key_BHSC, value_BHSC, attn_mask=mask, scale=attention.scaling
-    )
+    out = attention_of(heads(attention, query_BQD), key_BHSC, value_BHSC, bias, attention.scaling)
     return out.transpose(1, 2).reshape(query_BQD.shape)
 
 
@@ -36,8 +35,8 @@ def after_attention(layer: Layer, attention: Attention, norm: nn.LayerNorm, resi
 
 def feed_forward(layer: Layer, x: Tensor) -> Tensor:
     """The layer's last part, any leading shape."""
-    inner = layer.activation_fn(layer.fc1(x))
-    normed: Tensor = layer.final_layer_norm(x + _dropped(layer, layer.fc2(inner)))
+    inner = layer.fc2(layer.fc1(x, layer.activation))
+    normed: Tensor = layer.final_layer_norm(x + _dropped(layer, inner))
     return normed
 
 
@@ -49,12 +48,12 @@ def encoder_layer(layer: Layer, x_PD: Tensor, ragged: Ragged, bias_B11S: Tensor)
     return feed_forward(layer, x_PD)
 
 
-def cross_cache(layer: Layer, prompt_PD: Tensor, ragged: Ragged) -> tuple[Tensor, Tensor]:
+def cross_cache(layer: Layer, prompt_PD: Tensor, ragged: Ragged) -> Cache:
     """Keys and values of the prompts [B, H, S, C] that all rows of a prompt share."""
     attention = layer.encoder_attn
-    both = torch.cat([attention.k_proj(prompt_PD), attention.v_proj(prompt_PD)], dim=-1)
-    key_BSD, value_BSD = ragged.pad(both).chunk(2, dim=-1)
-    return heads(attention, key_BSD), heads(attention, value_BSD)
+    key_BSD, value_BSD = (ragged.pad(p(prompt_PD)) for p in (attention.k_proj, attention.v_proj))
+    # Each step reads them: better laid out once than by every product.
+    return heads(attention, key_BSD).contiguous(), heads(attention, value_BSD).contiguous()
 
 
 def tree_layer(layer: Layer, x_PD: Tensor, tree: PrefixTree, key_BHSC: Tensor, value_BHSC: Tensor, bias: Tensor) -> Tensor:
@@ -69,21 +68,21 @@ def tree_layer(layer: Layer, x_PD: Tensor, tree: PrefixTree, key_BHSC: Tensor, v
 
 
 def step_layer(
-    layer: Layer, x_BRD: Tensor, past: tuple[Tensor, Tensor] | None, key_BHSC: Tensor, value_BHSC: Tensor, bias: Tensor
-) -> tuple[Tensor, Tensor, Tensor]:
-    """One decoder layer at one new position of R rows: (x_BRD, keys_BRHTC, values_BRHTC) with the position appended."""
+    layer: Layer, x_PD: Tensor, rows: Ragged, past: Cache | None, prompt: Cache, bias: Tensor
+) -> tuple[Tensor, Cache]:
+    """One decoder layer at one new position of P rows: (x_PD, keys and values [P, H, T, C] with the position appended)."""
     attention, cross = layer.self_attn, layer.encoder_attn
-    shape = (*x_BRD.shape[:2], attention.num_heads, 1, attention.head_dim)
-    query, key, value = (p(x_BRD).view(shape) for p in (attention.q_proj, attention.k_proj, attention.v_proj))
+    shape = (len(x_PD), attention.num_heads, 1, attention.head_dim)
+    query, key, value = (p(x_PD).view(shape) for p in (attention.q_proj, attention.k_proj, attention.v_proj))
     if past is not None:
-        key, value = torch.cat([past[0], key], dim=3), torch.cat([past[1], value], dim=3)
+        key, value = torch.cat([past[0], key], dim=2), torch.cat([past[1], value], dim=2)
     # A handful of positions: sums of products beat thousands of tiny matrix products.
-    score_BRHT = (query * key).sum(dim=-1) * attention.scaling
-    mixed = (score_BRHT.softmax(dim=-1)[..., None] * value).sum(dim=3).view(x_BRD.shape)
-    x_BRD = after_attention(layer, attention, layer.self_attn_layer_norm, x_BRD, mixed)
-    mixed = attend(cross, cross.q_proj(x_BRD), key_BHSC, value_BHSC, bias)
-    x_BRD = after_attention(layer, cross, layer.encoder_attn_layer_norm, x_BRD, mixed)
-    return feed_forward(layer, x_BRD), key, value
+    score_PHT = (query * key).sum(dim=-1) * attention.scaling
+    mixed = (score_PHT.softmax(dim=-1)[..., None] * value).sum(dim=2).view(x_PD.shape)
+    x_PD = after_attention(layer, attention, layer.self_attn_layer_norm, x_PD, mixed)
+    mixed = rows.flatten(attend(cross, rows.pad(cross.q_proj(x_PD)), *prompt, bias))
+    x_PD = after_attention(layer, cross, layer.encoder_attn_layer_norm, x_PD, mixed)
+    return feed_forward(layer, x_PD), (key, value)
 
 
 def _dropped(layer: Layer, x: Tensor) -> Tensor:
@@ -93,6 +92,5 @@ def _dropped(layer: Layer, x: Tensor) -> Tensor:
 
 def _projected(attention: Attention, x_PD: Tensor, ragged: Ragged) -> tuple[Tensor, Tensor, Tensor]:
     """Queries [B, M, D], keys and values [B, H, M, C] of self-attention."""
-    three = torch.cat([attention.q_proj(x_PD), attention.k_proj(x_PD), attention.v_proj(x_PD)], dim=-1)
-    query, key, value = ragged.pad(three).chunk(3, dim=-1)
+    query, key, value = (ragged.pad(p(x_PD)) for p in (attention.q_proj, attention.k_proj, attention.v_proj))
     return query, heads(attention, key), heads(attention, value)

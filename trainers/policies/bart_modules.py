@@ -8,22 +8,19 @@ policy 300 MB and several seconds, for a forward pass that the policy replaces a
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from schemas.errors import Corrupt, Incompatible
-from trainers.policies.linear import Linear
+from trainers.policies.linear import ACTIVATIONS, Linear
 
 POSITION_OFFSET = 2  #: BART keeps two unused rows before position 0
 #: Names under which a file may repeat ``model.shared.weight``.
 TIED = ("model.encoder.embed_tokens.weight", "model.decoder.embed_tokens.weight", "lm_head.weight")
-ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"gelu": functional.gelu, "relu": functional.relu}
 
 
 @dataclass(frozen=True)
@@ -108,7 +105,7 @@ class Layer(nn.Module):
         width = shape.d_model
         heads = shape.decoder_attention_heads if decoder else shape.encoder_attention_heads
         ffn = shape.decoder_ffn_dim if decoder else shape.encoder_ffn_dim
-        self.dropout, self.activation_fn = shape.dropout, ACTIVATIONS[shape.activation_function]
+        self.dropout, self.activation = shape.dropout, ACTIVATIONS[shape.activation_function]
         self.self_attn, self.self_attn_layer_norm = Attention(width, heads), nn.LayerNorm(width)
         if decoder:
             self.encoder_attn, self.encoder_attn_layer_norm = Attention(width, heads), nn.LayerNorm(width)

@@ -7,6 +7,7 @@ size, V the whole vocabulary, E the sentence embedding's width, D hidden width, 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -15,8 +16,12 @@ import torch
 from torch import Tensor, nn
 
 from trainers.identifiers.trie import Trie
+from trainers.policies.packing import Ragged
 from trainers.policies.settings import PolicySettings
 from trainers.policies.tokenizer import PromptTokenizer
+
+#: A layer's keys and values, as `EncoderState` or `DecodeState` holds them.
+Cache = tuple[Tensor, Tensor]
 
 
 @dataclass(frozen=True)
@@ -104,20 +109,44 @@ class EncoderState:
 
 @dataclass(frozen=True)
 class DecodeState:
-    """R rows per prompt, ``depth`` codes long each: keys and values of those codes for every decoder layer."""
+    """R rows per prompt, ``depth`` codes long each: keys and values of those codes for every decoder layer.
+
+    Prompts may have fewer rows than the one with the most: their last of the R are then gaps, which cost nothing.
+    """
 
     encoder: EncoderState
     depth: int
-    keys_BRHTC: tuple[Tensor, ...] = ()  #: T = depth
-    values_BRHTC: tuple[Tensor, ...] = ()
+    keys_PHTC: tuple[Tensor, ...] = ()  #: T = depth; P rows of all prompts together, without the gaps
+    values_PHTC: tuple[Tensor, ...] = ()
+    ragged: Ragged | None = None  #: where the P rows stand among [B, R]; None at the start: one a prompt
 
-    def select(self, rows_BR: Tensor) -> DecodeState:
-        """Row r of the result continues row ``rows_BR[b, r]`` (int64 [B, R]); used to branch and to reorder beams."""
+    @property
+    def rows(self) -> Ragged:
+        """`ragged`, said in full."""
+        return self.ragged or Ragged(len(self.encoder), 1, None)
 
-        def pick(cache: Tensor) -> Tensor:
-            return cache[torch.arange(len(rows_BR), device=rows_BR.device)[:, None], rows_BR]
+    def past(self, layer: int) -> Cache | None:
+        """A layer's keys and values of the codes so far; None at the start."""
+        return (self.keys_PHTC[layer], self.values_PHTC[layer]) if self.depth else None
 
-        return DecodeState(self.encoder, self.depth, tuple(map(pick, self.keys_BRHTC)), tuple(map(pick, self.values_BRHTC)))
+    def prompt(self, layer: int) -> Cache:
+        """A layer's keys and values of the prompts [B, H, S, C]."""
+        return self.encoder.keys_BHSC[layer], self.encoder.values_BHSC[layer]
+
+    def longer(self, caches: Sequence[Cache]) -> DecodeState:
+        """The same rows, one code on, with every layer's keys and values."""
+        keys, values = tuple(key for key, _ in caches), tuple(value for _, value in caches)
+        return DecodeState(self.encoder, self.depth + 1, keys, values, self.rows)
+
+    def select(self, rows_BR: Tensor, wanted: Ragged | None = None) -> DecodeState:
+        """Row r of the result continues row ``rows_BR[b, r]`` (int64 [B, R]); used to branch and to reorder beams.
+
+        ``wanted``: which of the R rows are there; None: all.
+        """
+        wanted = wanted or Ragged(rows_BR.shape[0], rows_BR.shape[1], None)
+        at_P = wanted.flatten(self.rows.starts(rows_BR.device)[:, None] + rows_BR)
+        keys, values = (tuple(cache[at_P] for cache in caches) for caches in (self.keys_PHTC, self.values_PHTC))
+        return DecodeState(self.encoder, self.depth, keys, values, wanted)
 
 
 class Policy(Protocol):
@@ -148,7 +177,8 @@ class Policy(Protocol):
     def advance(self, state: DecodeState, codes_BR: Tensor | None) -> tuple[Tensor, DecodeState]:
         """One step of decoding: (hidden_BRD that predicts the next level, the longer state).
 
-        ``codes_BR`` are the codes of level ``state.depth - 1``; None at the start (depth 0, R = 1).
+        ``codes_BR`` are the codes of level ``state.depth - 1``; None at the start (depth 0, R = 1). What stands in a
+        state's gaps, in ``codes_BR`` and in the result, means nothing.
         """
 
     def teacher_forced(self, state: EncoderState, sids_BGL: Tensor) -> Tensor:

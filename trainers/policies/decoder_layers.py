@@ -9,12 +9,11 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
+from trainers.policies.attention import attention
+from trainers.policies.base import Cache
 from trainers.policies.decoder_modules import DecoderLayer, Rotary
 from trainers.policies.packing import PrefixTree, Ragged
-
-Cache = tuple[Tensor, Tensor]  #: keys and values, as `EncoderState` or `DecodeState` holds them
 
 
 def prompt_layer(
@@ -23,7 +22,8 @@ def prompt_layer(
     """One layer over the prompts' tokens, padding left out: ([P, D], keys and values [B, N, S, C])."""
     query, key, value = _padded(layer, x_PD, rotary, ragged)
     mixed = attend(layer, query, key, value, bias_11SS)
-    return layer.finish(x_PD, ragged.flatten(mixed)), (key, value)
+    # Each step reads them: better laid out once than by every product.
+    return layer.finish(x_PD, ragged.flatten(mixed)), (key.contiguous(), value.contiguous())
 
 
 def tree_layer(
@@ -37,35 +37,32 @@ def tree_layer(
 
 
 def step_layer(
-    layer: DecoderLayer, x_BRD: Tensor, rotary: Rotary, past: Cache | None, prompt: Cache, bias_B11S: Tensor
+    layer: DecoderLayer, x_PD: Tensor, rotary: Rotary, rows: Ragged, past: Cache | None, prompt: Cache, bias_B11S: Tensor
 ) -> tuple[Tensor, Cache]:
-    """One layer at one new position of R rows: (x_BRD, keys and values [B, R, N, T, C] with the position appended)."""
-    query_BRHC, key_BRNC, value_BRNC = layer.project(x_BRD, rotary)
-    key, value = key_BRNC[:, :, :, None], value_BRNC[:, :, :, None]
+    """One layer at one new position of P rows: (x_PD, keys and values [P, N, T, C] with the position appended)."""
+    query_PHC, key_PNC, value_PNC = layer.project(x_PD, rotary)
+    key, value = key_PNC[:, :, None], value_PNC[:, :, None]
     if past is not None:
-        key, value = torch.cat([past[0], key], dim=3), torch.cat([past[1], value], dim=3)
-    prompts, rows, _ = x_BRD.shape
-    heads, width = layer.kv_heads, prompt[0].shape[2]
-    query_BNRGC = query_BRHC.reshape(prompts, rows, heads, -1, layer.head_dim).transpose(1, 2)
+        key, value = torch.cat([past[0], key], dim=2), torch.cat([past[1], value], dim=2)
+    query_PNGC = query_PHC.reshape(len(x_PD), layer.kv_heads, -1, layer.head_dim)
     # A handful of own positions: sums of products beat thousands of tiny matrix products.
-    own_BNRGT = (query_BNRGC[..., None, :] * key.transpose(1, 2)[:, :, :, None]).sum(dim=-1)
-    shared_BNQS = query_BNRGC.flatten(2, 3) @ prompt[0].transpose(2, 3)
-    score_BNQX = torch.cat([shared_BNQS * layer.scaling + bias_B11S, own_BNRGT.flatten(2, 3) * layer.scaling], dim=-1)
+    own_PNGT = (query_PNGC[..., None, :] * key[:, :, None]).sum(dim=-1)
+    query_BNQC, own_BNQT = _by_prompt(rows, query_PNGC), _by_prompt(rows, own_PNGT)
+    shared_BNQS = query_BNQC @ prompt[0].transpose(2, 3)
+    score_BNQX = torch.cat([shared_BNQS * layer.scaling + bias_B11S, own_BNQT * layer.scaling], dim=-1)
     share_BNQX = score_BNQX.softmax(dim=-1).to(value.dtype)
-    own_share = share_BNQX[..., width:].reshape(own_BNRGT.shape)
-    mixed_BNRGC = (share_BNQX[..., :width] @ prompt[1]).view(query_BNRGC.shape)
-    mixed_BNRGC = mixed_BNRGC + (own_share[..., None] * value.transpose(1, 2)[:, :, :, None]).sum(dim=-2)
-    return layer.finish(x_BRD, mixed_BNRGC.transpose(1, 2).flatten(2)), (key, value)
+    width = prompt[0].shape[2]
+    own_share_PNGT = _by_row(rows, share_BNQX[..., width:], own_PNGT.shape)
+    mixed_PNGC = _by_row(rows, share_BNQX[..., :width] @ prompt[1], query_PNGC.shape)
+    mixed_PNGC = mixed_PNGC + (own_share_PNGT[..., None] * value[:, :, None]).sum(dim=-2)
+    return layer.finish(x_PD, mixed_PNGC.flatten(1)), (key, value)
 
 
 def attend(layer: DecoderLayer, query_BQHC: Tensor, key_BNXC: Tensor, value_BNXC: Tensor, bias: Tensor) -> Tensor:
     """Scaled dot-product attention under a bias [B or 1, 1, Q, X]: [B, Q, H C]."""
     prompts, queries = query_BQHC.shape[:2]
     query = query_BQHC.reshape(prompts, queries, layer.kv_heads, -1, layer.head_dim).permute(0, 2, 3, 1, 4)
-    mask = bias.to(query.dtype).repeat(1, 1, query.shape[2], 1)
-    out = functional.scaled_dot_product_attention(
-        query.flatten(2, 3), key_BNXC, value_BNXC, attn_mask=mask, scale=layer.scaling
-    )
+    out = attention(query.flatten(2, 3), key_BNXC, value_BNXC, bias.repeat(1, 1, query.shape[2], 1), layer.scaling)
     return out.view(query.shape).permute(0, 3, 1, 2, 4).flatten(2)
 
 
@@ -74,3 +71,15 @@ def _padded(layer: DecoderLayer, x_PD: Tensor, rotary: Rotary, ragged: Ragged) -
     query, key, value = (ragged.pad(part.flatten(1)) for part in layer.project(x_PD, rotary))
     shape = (*query.shape[:2], -1, layer.head_dim)
     return query.view(shape), key.view(shape).transpose(1, 2), value.view(shape).transpose(1, 2)
+
+
+def _by_prompt(rows: Ragged, part: Tensor) -> Tensor:
+    """[P, N, G, ...] to [B, N, R G, ...]."""
+    padded = rows.pad(part.flatten(1)).view(rows.rows, rows.width, *part.shape[1:])
+    return padded.transpose(1, 2).flatten(2, 3)
+
+
+def _by_row(rows: Ragged, part: Tensor, shape: torch.Size) -> Tensor:
+    """The way back, to [P, N, G, ...] of this shape."""
+    padded = part.reshape(rows.rows, shape[1], rows.width, *shape[2:]).transpose(1, 2)
+    return rows.flatten(padded)

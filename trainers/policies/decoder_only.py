@@ -54,16 +54,16 @@ class DecoderPolicy(LevelPolicy):
             tokens_BR = torch.full_like(length_B1, self.tokenizer.bos)
         else:
             tokens_BR = codes_BR + self.tokenizer.level_start[state.depth - 1]
-        embedded_BRD = functional.embedding(tokens_BR, self.model.embeddings())
-        x_BRD, rotary = self.model.enter(embedded_BRD, (length_B1 + state.depth).expand(tokens_BR.shape))
-        keys, values = [], []
+        embedded_PD = functional.embedding(state.rows.flatten(tokens_BR), self.model.embeddings())
+        position_P = state.rows.flatten((length_B1 + state.depth).expand(tokens_BR.shape))
+        x_PD, rotary = self.model.enter(embedded_PD, position_P)
+        caches = []
         for n, layer in enumerate(self.model.blocks()):
-            past = (state.keys_BRHTC[n], state.values_BRHTC[n]) if state.depth else None
-            prompt = state.encoder.keys_BHSC[n], state.encoder.values_BHSC[n]
-            x_BRD, (key, value) = step_layer(layer, x_BRD, rotary, past, prompt, state.encoder.bias_B11S)
-            keys.append(key)
-            values.append(value)
-        return self.model.leave(x_BRD), DecodeState(state.encoder, state.depth + 1, tuple(keys), tuple(values))
+            x_PD, cache = step_layer(
+                layer, x_PD, rotary, state.rows, state.past(n), state.prompt(n), state.encoder.bias_B11S
+            )  # fmt: skip
+            caches.append(cache)
+        return state.rows.pad(self.model.leave(x_PD)), state.longer(caches)
 
     def tree_hidden(self, state: EncoderState, tree: PrefixTree) -> Tensor:
         """hidden_PD: of every distinct prefix, what predicts the code after it, with gradient."""

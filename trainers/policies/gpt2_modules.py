@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +13,7 @@ from torch.nn import functional
 
 from schemas.errors import Corrupt, Incompatible
 from trainers.policies.decoder_modules import DecoderLayer, DecoderModel, Rotary, read_config
-from trainers.policies.linear import linear
-
-ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
-    "gelu_new": partial(functional.gelu, approximate="tanh"),
-    "gelu": functional.gelu,
-    "relu": functional.relu,
-}
+from trainers.policies.linear import ACTIVATIONS, Activation, linear
 
 
 @dataclass(frozen=True)
@@ -91,9 +83,9 @@ class Conv1D(nn.Module):
         super().__init__()
         self.weight, self.bias = nn.Parameter(torch.empty(wide, narrow)), nn.Parameter(torch.zeros(narrow))
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, then: Activation | None = None) -> Tensor:
         """[..., in] to [..., out]."""
-        return linear(x, self.weight.T, self.bias)
+        return linear(x, self.weight.T, self.bias, then)
 
 
 class Attention(nn.Module):
@@ -139,7 +131,7 @@ class Gpt2Layer(DecoderLayer):
     def finish(self, x: Tensor, mixed: Tensor) -> Tensor:
         """From what attention mixed to the layer's output."""
         x = x + functional.dropout(self.attn.c_proj(mixed), p=self.dropout, training=self.training)
-        inner = self.mlp.c_proj(self.activation(self.mlp.c_fc(self.ln_2(x))))
+        inner = self.mlp.c_proj(self.mlp.c_fc(self.ln_2(x), self.activation))
         return x + functional.dropout(inner, p=self.dropout, training=self.training)
 
 

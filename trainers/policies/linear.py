@@ -1,12 +1,16 @@
 """A linear layer that calls oneDNN where it is the faster one.
 
 torch gives float32 products on a CPU to MKL, which on processors that are not Intel's reaches less than half of what oneDNN
-does; bfloat16 goes to oneDNN in either case, this way by 5 % faster. The call costs some 10 microseconds and has no gradient
-here, so small products and passes with gradient stay with torch's. The precision is the same, so results differ in the last
-digits only.
+does; bfloat16 goes to oneDNN in either case, this way by 5 % faster. An activation after it is then computed on the product
+while it is still in cache. The call costs some 10 microseconds and has no gradient here, so small products and passes with
+gradient stay with torch's. The precision is the same, so results differ in the last digits only.
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -19,20 +23,37 @@ WORTH_IT = 1 << 25
 _HAS_ONEDNN = hasattr(torch.ops.mkldnn, "_linear_pointwise")
 
 
+class Activation(NamedTuple):
+    """A function of each number: torch's, and oneDNN's name and variant of it."""
+
+    function: Callable[[Tensor], Tensor]
+    onednn: tuple[str, str]
+
+
+#: By the names that transformers' configurations give them.
+ACTIVATIONS = {
+    "gelu": Activation(functional.gelu, ("gelu", "none")),
+    "gelu_new": Activation(partial(functional.gelu, approximate="tanh"), ("gelu", "tanh")),
+    "relu": Activation(functional.relu, ("relu", "")),
+}
+
+
 class Linear(nn.Linear):
     """`torch.nn.Linear`, parameters and all."""
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, then: Activation | None = None) -> Tensor:
         """[..., in] to [..., out]."""
-        return linear(x, self.weight, self.bias)
+        return linear(x, self.weight, self.bias, then)
 
 
-def linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    """`torch.nn.functional.linear` for a weight [out, in], which may lie the other way round in memory."""
+def linear(x: Tensor, weight: Tensor, bias: Tensor | None, then: Activation | None = None) -> Tensor:
+    """`torch.nn.functional.linear`, ``then`` an activation, for a weight [out, in], which may lie the other way round in memory."""
     if _HAS_ONEDNN and x.numel() * len(weight) >= WORTH_IT and _plain(x, weight):
-        product: Tensor = torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
+        name, variant = then.onednn if then else ("none", "")
+        product: Tensor = torch.ops.mkldnn._linear_pointwise(x, weight, bias, name, [], variant)
         return product
-    return functional.linear(x, weight, bias)
+    product = functional.linear(x, weight, bias)
+    return then.function(product) if then else product
 
 
 def _plain(x: Tensor, weight: Tensor) -> bool:

@@ -30,10 +30,15 @@ class Ragged:
         rows, width = mask_BS.shape
         return cls(rows, width, None if bool(flat.all()) else flat.nonzero()[:, 0])
 
+    def starts(self, device: torch.device) -> Tensor:
+        """Where each row begins in [P, D]: int64 [B]."""
+        begin = torch.arange(self.rows, device=device) * self.width
+        return begin if self.place_P is None else torch.searchsorted(self.place_P, begin)
+
     def pad(self, flat_PD: Tensor) -> Tensor:
         """[P, D] to [B, M, D], zeros in the gaps."""
         if self.place_P is None:
-            return flat_PD.view(self.rows, self.width, -1)
+            return flat_PD.view(self.rows, self.width, flat_PD.shape[-1])
         padded = flat_PD.new_zeros(self.rows * self.width, flat_PD.shape[-1])
         return padded.index_copy(0, self.place_P, flat_PD).view(self.rows, self.width, -1)
 

@@ -1,0 +1,41 @@
+"""Attention is softmax(q k / sqrt(C) + bias) v, whichever way it is computed."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+from trainers.policies.attention import attention
+
+torch.set_num_threads(1)
+
+
+def written_out(query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None, scale: float) -> Tensor:
+    """In float64, by the definition."""
+    score = torch.einsum("bhqc,bhxc->bhqx", query.double(), key.double()) * scale
+    share = (score if bias is None else score + bias.double()).softmax(dim=-1)
+    return torch.einsum("bhqx,bhxc->bhqc", share, value.double())
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-5), (torch.bfloat16, 3e-2)])
+@pytest.mark.parametrize("bias_shape", [None, (3, 1, 1, 7), (1, 1, 5, 7), (3, 1, 5, 7)])
+@pytest.mark.parametrize("gradient", [False, True])
+def test_as_defined(dtype: torch.dtype, tolerance: float, bias_shape: tuple[int, ...] | None, gradient: bool) -> None:
+    """Heads that lie between the tokens in memory; the bias hides some keys, as padding and causal order do."""
+    torch.manual_seed(0)
+    query = torch.randn(3, 5, 2, 4, dtype=dtype).transpose(1, 2).requires_grad_(gradient)
+    key, value = (torch.randn(3, 7, 2, 4, dtype=dtype).transpose(1, 2) for _ in range(2))
+    bias = None
+    if bias_shape is not None:
+        bias = torch.zeros(bias_shape).masked_fill(torch.rand(bias_shape) < 0.5, torch.finfo(dtype).min)
+        bias[..., 0] = 0.0
+    expected = written_out(query, key, value, bias, 0.7)
+    with torch.set_grad_enabled(gradient):
+        found = attention(query, key, value, bias, 0.7)
+    assert found.shape == query.shape and found.dtype == dtype
+    torch.testing.assert_close(found.double(), expected, rtol=tolerance, atol=tolerance)
+    if gradient:
+        (theirs,) = torch.autograd.grad(expected.square().sum(), query)
+        (ours,) = torch.autograd.grad(found.double().square().sum(), query)
+        torch.testing.assert_close(ours.double(), theirs.double(), rtol=10 * tolerance, atol=10 * tolerance)
