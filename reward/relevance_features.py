@@ -89,7 +89,9 @@ class Features:
         other = copy.copy(self)
         other.words, other._letters = self.words.over(catalogue, rows), self._letters.over(catalogue, rows)
         nearest_M = (emb_MD @ self._centre_CD.T).argmax(axis=1).tolist()
-        category_M = [self._categories.get(catalogue.categories[row], near) for row, near in zip(rows, nearest_M, strict=True)]
+        category_M = [
+            self._categories.get(catalogue.categories[row], near) for row, near in zip(rows, nearest_M, strict=True)
+        ]
         other._emb_ND = replaced(self._emb_ND, rows, emb_MD, 0.0)
         other._category_N = np.resize(self._category_N, len(catalogue))
         other._category_N[rows] = category_M

@@ -58,7 +58,6 @@ class LetterIndex:
         idf = [self._idf_V[n] if n >= 0 else self._unknown_idf for n in ids]
         return QueryLetters(np.array(ids, np.int32), np.array(idf, np.float64))
 
-
     def _numbers(self, titles: Sequence[Sequence[str]]) -> NDArray[np.int32]:
         piece_NW = np.full((len(titles), max(1, max(map(len, titles), default=1))), -2, np.int32)
         for n, title in enumerate(titles):
@@ -67,7 +66,8 @@ class LetterIndex:
 
 
 def _counts(piece_NW: NDArray[np.int32]) -> NDArray[np.float64]:
-    return np.maximum(1, (piece_NW >= 0).sum(axis=1)).astype(np.float64)
+    count_N: NDArray[np.float64] = np.maximum(1, (piece_NW >= 0).sum(axis=1)).astype(np.float64)
+    return count_N
 
 
 def pieces(text: str, most: int) -> list[str]:

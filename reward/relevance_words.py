@@ -87,7 +87,12 @@ class WordIndex:
         other._id = self._id | {word: len(self._id) + n for n, word in enumerate(fresh)}
         other._idf_V = np.append(self._idf_V, [np.log1p((self._count - 0.5) / 1.5)] * len(fresh))
         other._type_V = np.append(self._type_V, np.full(len(fresh), -1, np.int32))
-        known = {"title": self.title_NW, "brand": self.brand_NW, "category": self.category_NW, "attributes": self.attributes_NW}
+        known = {
+            "title": self.title_NW,
+            "brand": self.brand_NW,
+            "category": self.category_NW,
+            "attributes": self.attributes_NW,
+        }
         other.title_NW, other.brand_NW, other.category_NW, other.attributes_NW = (
             replaced(known[name], rows, other._padded(fields[name], width), -2) for name, width in WIDTHS.items()
         )
@@ -176,7 +181,9 @@ class WordIndex:
         return type_V
 
 
-def replaced(before_NW: NDArray[Scalar], rows: Sequence[int] | Ints, after_MW: NDArray[Scalar], fill: float) -> NDArray[Scalar]:
+def replaced(
+    before_NW: NDArray[Scalar], rows: Sequence[int] | Ints, after_MW: NDArray[Scalar], fill: float
+) -> NDArray[Scalar]:
     """A copy with these rows in place of its own, behind the last one too, as wide as the wider of the two needs."""
     size = max([len(before_NW), *(int(row) + 1 for row in rows)])
     made = np.full((size, max(before_NW.shape[1], after_MW.shape[1])), fill, before_NW.dtype)

@@ -7,7 +7,7 @@ an item without a click is its chance of one had it been looked at, not 0. Lette
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -23,6 +23,7 @@ from schemas.catalogue import Catalogue
 from schemas.examples import TrainingExample
 from schemas.weights import RewardWeights
 from trainers.identifiers.trie import Trie
+from trainers.policies.prompts import Encoder
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -33,6 +34,9 @@ class Tiers(Protocol):
 
     def tiers(self, query: str, rows: Ints) -> tuple[NDArray[Any], NDArray[Any]]:
         """(tier, confidence) of catalogue rows."""
+
+    def over(self, catalogue: Catalogue, encode: Callable[[list[str]], NDArray[np.float32]]) -> Tiers:
+        """The same over what the catalogue has become: other titles in some rows, new ones behind the last."""
 
 
 class ClickRates(Protocol):
@@ -80,6 +84,11 @@ class RewardModel:
         self._catalogue, self._trie, self._tiers, self._expected = catalogue, trie, tiers, expected
         self.facts = ItemFacts.of(catalogue)
         self._weighing = Weighing(RewardWeights(), self.facts)
+
+    def over(self, catalogue: Catalogue, trie: Trie, encoder: Encoder) -> RewardModel:
+        """The same over what catalogue and trie have become; ``encoder`` embeds titles that are new."""
+        tiers = self._tiers.over(catalogue, encoder.encode)
+        return RewardModel(catalogue, trie, tiers, expected=self._expected)
 
     def in_shop(self, view: TrainingExample) -> NDArray[np.bool_]:
         """bool [N]: in the shop at the view's time. What a generated identifier is scored by.
