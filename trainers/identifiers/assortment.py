@@ -53,7 +53,10 @@ class Assortment:
             return self
         gone = (ABSENT,) * self.trie.levels
         trie = self.trie.changed(list(moved), [sid or gone for sid in moved.values()]) if moved else self.trie
-        catalogue = _appended(_retitled(self.catalogue, retitled), list(fresh.values()), titles)
+        catalogue = _retitled(self.catalogue, retitled)
+        if fresh:
+            since = [record.ts for record in fresh.values()]
+            catalogue = catalogue.extended(list(fresh), [titles[item] for item in fresh], since)
         return Assortment(catalogue, trie)
 
     def moves(self, before: Assortment) -> dict[Sid, Sid | None]:
@@ -77,21 +80,3 @@ def _retitled(catalogue: Catalogue, titles: Mapping[int, str]) -> Catalogue:
     if not titles:
         return catalogue
     return replace(catalogue, titles=tuple(titles.get(row, title) for row, title in enumerate(catalogue.titles)))
-
-
-def _appended(catalogue: Catalogue, added: Sequence[ItemAdded], titles: Mapping[str, str]) -> Catalogue:
-    """``titles``: the present ones, by item."""
-    if not added:
-        return catalogue
-    blank = ("",) * len(added)
-    return Catalogue(
-        items=catalogue.items + tuple(event.item for event in added),
-        titles=catalogue.titles + tuple(titles[event.item] for event in added),
-        categories=catalogue.categories + blank,
-        brands=catalogue.brands + blank,
-        prices_N=np.concatenate([catalogue.prices_N, np.zeros(len(added), dtype=np.float32)]),
-        available_from_N=np.concatenate([catalogue.available_from_N, np.array([e.ts for e in added], dtype=np.int64)]),
-        attributes=catalogue.attributes + ({},) * len(added),
-        in_stock_N=None if catalogue.in_stock_N is None else np.append(catalogue.in_stock_N, np.ones(len(added), np.bool_)),
-        margins_N=None if catalogue.margins_N is None else np.append(catalogue.margins_N, [np.float32("nan")] * len(added)),
-    )
