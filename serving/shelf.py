@@ -15,11 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from reward.campaigns.facts import ItemFacts
+from reward.facets import Facets
 from schemas.catalogue import Catalogue
 from schemas.errors import Incompatible
 from schemas.events import ItemAdded
 from serving.exploration import KeyArray, item_keys
-from serving.filters import Facets
 from trainers.identifiers.assortment import Assortment
 from trainers.identifiers.trie import Trie
 

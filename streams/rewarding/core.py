@@ -175,6 +175,7 @@ class RewardingCore:
             segment=view.segment,
             market=view.market,
             recent_orders=view.recent_orders,
+            filter=view.filter,
         )
         self._outputs.append(Output(EXAMPLES.name, view.user.encode(), encode(example)))
         self._add_to("examples")
