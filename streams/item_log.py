@@ -6,6 +6,8 @@ the log. So an agent that reads on when it needs to, and looks at records by the
 
 from __future__ import annotations
 
+import time
+
 import structlog
 
 from schemas.codec import decode
@@ -24,16 +26,20 @@ TIMEOUT_S = 30.0
 class ItemLog:
     """Holds what it has read; a look to the topic's end costs one question to the broker."""
 
-    def __init__(self, connections: Connections) -> None:
-        self._connections, self._next = connections, 0
+    def __init__(self, connections: Connections, every_s: float = 0.0) -> None:
+        """``every_s``: least seconds between two looks, for who asks often and for nothing that is so new."""
+        self._connections, self._next, self._every_s, self._looked = connections, 0, every_s, float("-inf")
         self._records: list[ItemAdded] = []
 
     def __call__(self) -> list[ItemAdded]:
-        """Every record up to the topic's present end, in order. One that cannot be read is told to the log, and left out.
+        """Every record up to the topic's end at the last look, in order. One that cannot be read is told to the log, and left out.
 
         Raises:
             Unavailable: the broker does not answer.
         """
+        if time.monotonic() - self._looked < self._every_s:
+            return self._records
+        self._looked = time.monotonic()
         reader = LogReader(self._connections, TIMEOUT_S)
         end = reader.bounds(ITEMS.name, 0)[1]
         for batch in reader.read(ITEMS.name, 0, self._next, end):

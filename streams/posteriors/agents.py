@@ -21,6 +21,9 @@ from streams.posteriors.metrics import tell_snapshots
 from streams.posteriors.present import ItemPrefixes, PrefixesAt
 from streams.runtime.core import Agent
 
+#: Least seconds between two looks at `catalogue.items`: while old stamps are caught up with, many pass in a second.
+LOOK_S = 1.0
+
 
 def posteriors_agents(connections: Connections, store: Store, artefacts: Artefacts, settings: RewardSettings) -> list[Agent]:
     """Counts per partition of views, and the merger of all ``connections.partitions`` of them.
@@ -32,7 +35,7 @@ def posteriors_agents(connections: Connections, store: Store, artefacts: Artefac
     @cache
     def prefixes() -> Callable[[int], Prefixes] | None:
         first = load_prefixes(store, artefacts, posterior)
-        return None if first is None else PrefixesAt(first, ItemLog(connections), posterior.snapshot_every_s * 1_000)
+        return None if first is None else PrefixesAt(first, ItemLog(connections, LOOK_S), posterior.snapshot_every_s * 1_000)
 
     shape = posterior.model_dump_json().encode()
     return [

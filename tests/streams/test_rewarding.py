@@ -262,4 +262,8 @@ def test_the_item_log_reads_on_from_where_it_was(fresh_topics: Connections) -> N
         producer.send(ITEMS.name, value=b"{broken", partition=0)
         producer.flush()
         assert item_log() == wanted
+    seldom = ItemLog(fresh_topics, every_s=3_600)
+    assert seldom() == wanted
+    producer.send(ITEMS.name, value=encode(ItemAdded(9, "later", "t", (9,), "v")), partition=0)
     producer.close()
+    assert seldom() == wanted and [record.item for record in item_log()][-1] == "later"
