@@ -31,7 +31,7 @@ class Posterior:
     """The product's merging agent over one source: counts in, calibrated snapshots out; with its time."""
 
     def __init__(self, settings: PosteriorSettings, prefixes: Prefixes | None = None) -> None:
-        self.merger = MergerCore(1, settings, prefixes)
+        self.merger = MergerCore(1, settings, prefixes and (lambda _: prefixes))
         self.snapshot, self.size = PosteriorSnapshot.prior(settings), 0
         self.seconds, self.updates, self.version = 0.0, 0, 0
 

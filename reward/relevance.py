@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import Final
 
@@ -62,6 +62,7 @@ class RelevanceScorer:
 
     def __init__(self, header: Header, model: bytes, catalogue: Catalogue, features: Features, scorer: PairScorer) -> None:
         self._header, self._model = header, model
+        self._first, self._later = self, dict[str, NDArray[np.float32]]()
         self._catalogue, self._features, self._scorer = catalogue, features, scorer
         self.report = header.report
         self.version = _version(msgspec.json.encode(header), model)
@@ -122,6 +123,28 @@ class RelevanceScorer:
         number: dict[str, int] = {}
         which_P = np.array([number.setdefault(normalise(query), len(number)) for query in queries], np.int64)
         return self._tiers(list(number), which_P, np.asarray(rows, np.int64))
+
+    def over(self, catalogue: Catalogue, encode: Callable[[list[str]], NDArray[np.float32]]) -> RelevanceScorer:
+        """The same scorer over what its catalogue has become: some rows have another title, those behind the last one are new.
+
+        What it was made of (how rare words are, how titles lie) stays, so an item that did not change keeps its features. The
+        result depends on the two catalogues alone, not on the steps between them: each title is embedded by itself.
+        """
+        first = self._first
+        known = first._catalogue.titles
+        rows = [n for n, (old, new) in enumerate(zip(known, catalogue.titles, strict=False)) if old != new]
+        rows += range(len(known), len(catalogue))
+        if not rows:
+            return first
+        for row in rows:
+            if (title := catalogue.titles[row]) not in first._later:
+                first._later[title] = encode([title])[0]
+        features, emb_MD = first._features, np.stack([first._later[catalogue.titles[row]] for row in rows])
+        features = features.over(catalogue, rows, emb_MD)
+        scorer = first._scorer.over(catalogue, features)
+        made = RelevanceScorer(self._header, self._model, catalogue, features, scorer)
+        made._first = first
+        return made
 
     def measure(self, judgments: Sequence[Judgment]) -> RelevanceReport:
         """How the scorer itself, judgments aside, agrees with judgments that it was not trained on.

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from reward.judgments import TIERS
+from reward.relevance_features import Features
 from reward.settings import RelevanceSettings
 from schemas.catalogue import Catalogue
 from schemas.errors import Incompatible, InvalidSetting, InvalidValue, Unavailable
@@ -74,6 +75,10 @@ class EndpointScorer:
         if not answer.version:
             raise _malformed(settings.endpoint, "version", "", "a text that is not empty")
         return cls(msgspec.structs.replace(asked, version=answer.version), catalogue)
+
+    def over(self, catalogue: Catalogue, features: Features) -> EndpointScorer:
+        """See `reward.relevance_scorer.PairScorer.over`; the items' texts are sent as they are now."""
+        return EndpointScorer(self.endpoint, catalogue)
 
     def logits(self, queries: Sequence[str], which_P: Ints, rows_P: Ints) -> NDArray[np.float64]:
         """See `PairScorer.logits`: logarithms of the probabilities."""

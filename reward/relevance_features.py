@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from reward.relevance_letters import LetterIndex, QueryLetters
-from reward.relevance_words import QueryWords, WordIndex
+from reward.relevance_words import QueryWords, WordIndex, replaced
 from schemas.catalogue import Catalogue
 
 #: The features in their order.
@@ -70,13 +71,32 @@ class Features:
         self.words, self._letters = WordIndex(catalogue), LetterIndex(catalogue)
         self._emb_ND, self._encoder, self._geometry, self._cached = emb_ND, encoder, geometry, cached
         names = sorted(set(catalogue.categories))
-        number = {name: n for n, name in enumerate(names)}
-        self._category_N = np.array([number[name] for name in catalogue.categories], np.int64)
+        self._categories = {name: n for n, name in enumerate(names)}
+        self._category_N = np.array([self._categories[name] for name in catalogue.categories], np.int64)
         self._centre_CD = np.zeros((len(names), emb_ND.shape[1]), np.float32)
         for n in range(len(names)):
             centre_D = emb_ND[self._category_N == n].mean(axis=0)
             self._centre_CD[n] = centre_D / max(1e-9, float(np.linalg.norm(centre_D)))
         self._queries: OrderedDict[str, _Query] = OrderedDict()
+        self._embedded: OrderedDict[str, NDArray[np.float32]] = OrderedDict()  # of queries, whatever the catalogue
+
+    def over(self, catalogue: Catalogue, rows: Sequence[int], emb_MD: NDArray[np.float32]) -> Features:
+        """The features of what this one's catalogue has become: M rows are read anew, those behind the last one are new.
+
+        Where titles lie and how rare words are stays as it is, so the features of other rows do too, but for what is held
+        against the best title. An item without a known category counts to the one whose middle is nearest.
+        """
+        other = copy.copy(self)
+        other.words, other._letters = self.words.over(catalogue, rows), self._letters.over(catalogue, rows)
+        nearest_M = (emb_MD @ self._centre_CD.T).argmax(axis=1).tolist()
+        category_M = [
+            self._categories.get(catalogue.categories[row], near) for row, near in zip(rows, nearest_M, strict=True)
+        ]
+        other._emb_ND = replaced(self._emb_ND, rows, emb_MD, 0.0)
+        other._category_N = np.resize(self._category_N, len(catalogue))
+        other._category_N[rows] = category_M
+        other._queries = OrderedDict()
+        return other
 
     @property
     def width(self) -> int:
@@ -99,7 +119,7 @@ class Features:
         if found is not None:
             self._queries.move_to_end(text)
             return found
-        emb_D = self._encoder.encode([text])[0]
+        emb_D = self._embedding(text)
         g = self._geometry
         spread = float(np.sqrt(max(1e-9, float(emb_D @ g.covariance_DD @ emb_D))))
         words = self.words.query(text)
@@ -110,6 +130,13 @@ class Features:
         if len(self._queries) > self._cached:
             self._queries.popitem(last=False)
         return made
+
+    def _embedding(self, text: str) -> NDArray[np.float32]:
+        if text not in self._embedded:
+            self._embedded[text] = self._encoder.encode([text])[0]
+            if len(self._embedded) > self._cached:
+                self._embedded.popitem(last=False)
+        return self._embedded[text]
 
     def _meaning(self, asked: list[_Query], which_P: Ints, rows_P: Ints, x_PF: NDArray[np.float32]) -> None:
         """Columns of the sentence embeddings."""

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from reward.relevance_features import Features
 from reward.relevance_network import Network
+from schemas.catalogue import Catalogue
 
 Ints = NDArray[np.int64]
 Logits = NDArray[Any]
@@ -34,6 +35,9 @@ class PairScorer(Protocol):
             Unavailable: it cannot be asked now.
         """
 
+    def over(self, catalogue: Catalogue, features: Features) -> PairScorer:
+        """The same scorer over what its catalogue has become, whose features these are."""
+
 
 class NetworkScorer:
     """The features of a pair, and a small network over them."""
@@ -50,3 +54,7 @@ class NetworkScorer:
             x_CF = self._features.of([queries[u] for u in asked_U], which_C, rows_P[part])
             logit_PT[part] = self.network.logits(x_CF)
         return logit_PT
+
+    def over(self, catalogue: Catalogue, features: Features) -> NetworkScorer:
+        """See `PairScorer.over`."""
+        return NetworkScorer(features, self.network)

@@ -6,9 +6,10 @@ are looked up once (a misspelt one through the speller) and then compared with a
 
 from __future__ import annotations
 
+import copy
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,6 +33,7 @@ CORRECTED: Final = 0.8
 
 Ints = NDArray[np.int32]
 Floats = NDArray[np.float64]
+Scalar = TypeVar("Scalar", bound=np.generic)
 
 
 class QueryWords(NamedTuple):
@@ -52,33 +54,53 @@ class WordIndex:
     """Arrays over N items; ``title_NW`` and its fellows hold word numbers, padded with -2."""
 
     def __init__(self, catalogue: Catalogue) -> None:
-        fields = {
-            "title": [stems(title) for title in catalogue.titles],
-            "brand": [stems(brand) for brand in catalogue.brands],
-            "category": [stems(category) for category in catalogue.categories],
-            "attributes": [[word for value in a.values() for word in stems(value)] for a in catalogue.attributes],
-        }
+        fields = _words(catalogue, range(len(catalogue)))
         present = Counter(word for row in zip(*fields.values(), strict=True) for word in {w for f in row for w in f})
         self._id = {word: n for n, word in enumerate(sorted(present))}
         self._speller = Speller(present)
         df_V = np.array([present[word] for word in self._id], np.float64)
-        count = max(1, len(catalogue))
-        self._idf_V = np.log1p((count - df_V + 0.5) / (df_V + 0.5))
+        self._count = max(1, len(catalogue))
+        self._idf_V = np.log1p((self._count - df_V + 0.5) / (df_V + 0.5))
         # The rarest word's idf would let a word that nothing has outweigh all that something has.
         self._unknown_idf = float(np.median(self._idf_V)) if len(df_V) else 1.0
         self.title_NW, self.brand_NW, self.category_NW, self.attributes_NW = (
             self._padded(fields[name], width) for name, width in WIDTHS.items()
         )
         self.length_N = np.maximum(1, (self.title_NW >= 0).sum(axis=1)).astype(np.float64)
-        mean_length = float(self.length_N.mean()) if len(catalogue) else 1.0
-        self.saturation_N = (K1 + 1) / (1 + K1 * (1 - B + B * self.length_N / mean_length))
+        self._mean_length = float(self.length_N.mean()) if len(catalogue) else 1.0
+        self.saturation_N = self._saturation(self.length_N)
         self._postings()
         self._brands = {word for words in fields["brand"] for word in words}
         self.types = tuple(sorted({name for a in catalogue.attributes for name in a}))
-        self.has_type_NT = np.array([[name in a for name in self.types] for a in catalogue.attributes], bool).reshape(
-            len(catalogue), len(self.types)
-        )
+        self.has_type_NT = self._has_type(catalogue, range(len(catalogue)))
         self._type_V = self._types_of_words(catalogue)
+
+    def over(self, catalogue: Catalogue, rows: Ints | Sequence[int]) -> WordIndex:
+        """An index over what this one's catalogue has become: these rows are read anew, those behind the last one are new.
+
+        How rare a word is, how long titles are and what the speller knows stay as they are, so that nothing changes for the
+        other rows. A word that was in no item counts as one that is in one item.
+        """
+        other = copy.copy(self)
+        fields = _words(catalogue, rows)
+        fresh = sorted({word for texts in fields.values() for words in texts for word in words if word not in self._id})
+        other._id = self._id | {word: len(self._id) + n for n, word in enumerate(fresh)}
+        other._idf_V = np.append(self._idf_V, [np.log1p((self._count - 0.5) / 1.5)] * len(fresh))
+        other._type_V = np.append(self._type_V, np.full(len(fresh), -1, np.int32))
+        known = {
+            "title": self.title_NW,
+            "brand": self.brand_NW,
+            "category": self.category_NW,
+            "attributes": self.attributes_NW,
+        }
+        other.title_NW, other.brand_NW, other.category_NW, other.attributes_NW = (
+            replaced(known[name], rows, other._padded(fields[name], width), -2) for name, width in WIDTHS.items()
+        )
+        other.length_N = np.maximum(1, (other.title_NW >= 0).sum(axis=1)).astype(np.float64)
+        other.saturation_N = other._saturation(other.length_N)
+        other.has_type_NT = replaced(self.has_type_NT, rows, self._has_type(catalogue, rows), False)
+        other._postings()
+        return other
 
     def __len__(self) -> int:
         return len(self._id)
@@ -110,6 +132,13 @@ class WordIndex:
             *self._best(id_Q, idf_Q, trust_Q),
             spelt,
         )
+
+    def _saturation(self, length_N: Floats) -> Floats:
+        return (K1 + 1) / (1 + K1 * (1 - B + B * length_N / self._mean_length))
+
+    def _has_type(self, catalogue: Catalogue, rows: Iterable[int]) -> NDArray[np.bool_]:
+        has = [[name in catalogue.attributes[row] for name in self.types] for row in rows]
+        return np.array(has, bool).reshape(len(has), len(self.types))
 
     def _postings(self) -> None:
         """For each word the items whose title holds it: ``item_P`` from ``start_V[word]`` to the next word's start."""
@@ -150,6 +179,29 @@ class WordIndex:
             if most * 2 > sum(counter.values()):
                 type_V[self._id[word]] = kind
         return type_V
+
+
+def replaced(
+    before_NW: NDArray[Scalar], rows: Sequence[int] | Ints, after_MW: NDArray[Scalar], fill: float
+) -> NDArray[Scalar]:
+    """A copy with these rows in place of its own, behind the last one too, as wide as the wider of the two needs."""
+    size = max([len(before_NW), *(int(row) + 1 for row in rows)])
+    made = np.full((size, max(before_NW.shape[1], after_MW.shape[1])), fill, before_NW.dtype)
+    made[: len(before_NW), : before_NW.shape[1]] = before_NW
+    made[rows] = fill
+    made[rows, : after_MW.shape[1]] = after_MW
+    return made
+
+
+def _words(catalogue: Catalogue, rows: Iterable[int]) -> dict[str, list[list[str]]]:
+    """Per field the words of these rows."""
+    rows = list(rows)
+    return {
+        "title": [stems(catalogue.titles[row]) for row in rows],
+        "brand": [stems(catalogue.brands[row]) for row in rows],
+        "category": [stems(catalogue.categories[row]) for row in rows],
+        "attributes": [[word for value in catalogue.attributes[row].values() for word in stems(value)] for row in rows],
+    }
 
 
 def _values(attributes: Iterable[dict[str, str]]) -> Iterable[tuple[str, str]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -45,6 +46,21 @@ class Catalogue:
     def row(self) -> dict[str, int]:
         """Item id -> row."""
         return {item: n for n, item in enumerate(self.items)}
+
+    def extended(self, items: Sequence[str], titles: Sequence[str], available_from: Sequence[int]) -> Catalogue:
+        """With these items behind its own; of category, brand, price and attributes nothing is known, and they are in stock."""
+        blank = ("",) * len(items)
+        return Catalogue(
+            items=self.items + tuple(items),
+            titles=self.titles + tuple(titles),
+            categories=self.categories + blank,
+            brands=self.brands + blank,
+            prices_N=np.concatenate([self.prices_N, np.zeros(len(items), dtype=np.float32)]),
+            available_from_N=np.concatenate([self.available_from_N, np.array(available_from, dtype=np.int64)]),
+            attributes=self.attributes + ({},) * len(items),
+            margins_N=None if self.margins_N is None else np.append(self.margins_N, [np.float32("nan")] * len(items)),
+            in_stock_N=None if self.in_stock_N is None else np.append(self.in_stock_N, np.ones(len(items), np.bool_)),
+        )
 
     def save(self, store: Store, path: str = "catalogue/items.parquet") -> str:
         """Write as parquet; returns the sha256."""

@@ -11,6 +11,8 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
+from schemas.filters import Filter
+
 Id = Annotated[str, Meta(min_length=1, max_length=128)]
 Time = Annotated[int, Meta(ge=0, le=4_102_444_800_000)]  # until 2100
 Position = Annotated[int, Meta(ge=1, le=10_000)]
@@ -51,6 +53,7 @@ class Impression(msgspec.Struct, frozen=True, gc=False, tag_field="type", tag="i
     #: above; 0: not known. Against it the propensities are checked (`streams.integrity.checks.Draws`).
     support: Annotated[int, Meta(ge=0, le=1_000_000)] = 0
     recent_orders: tuple[str, ...] = ()  #: the user's ordered items before this request, newest first
+    filter: Filter = Filter()  #: what limited the page beside ``candidates``
     v: int = 1
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
+from schemas.filters import Filter
 from schemas.views import ViewStatus
 
 
@@ -49,4 +50,5 @@ class TrainingExample(msgspec.Struct, frozen=True, tag_field="type", tag="exampl
     segment: str = ""  #: what the shop said of its user
     market: str = ""
     recent_orders: tuple[str, ...] = ()
+    filter: Filter = Filter()
     v: int = 1

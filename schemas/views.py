@@ -6,6 +6,8 @@ from enum import StrEnum
 
 import msgspec
 
+from schemas.filters import Filter
+
 
 class ViewStatus(StrEnum):
     """Life of a label. A later revision replaces the earlier one wherever it is kept."""
@@ -52,4 +54,5 @@ class View(msgspec.Struct, frozen=True, gc=False, tag_field="type", tag="view"):
     market: str = ""
     support: int = 0  #: the impression's
     recent_orders: tuple[str, ...] = ()
+    filter: Filter = Filter()
     v: int = 1

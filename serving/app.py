@@ -24,9 +24,9 @@ from schemas.connections import Connections
 from schemas.errors import InvalidRequest, Unavailable
 from schemas.events import Click
 from schemas.failures import handle_failures
+from schemas.filters import Filter
 from schemas.store import Store
 from schemas.tracing import span, trace_id
-from serving.filters import Filter
 from serving.requests import ID_LIMIT, SearchRequest, check, check_click
 from serving.server import SearchServer
 from serving.settings import ServingSettings

@@ -11,7 +11,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from serving.filters import BoolArray, Filter
+from reward.facets import BoolArray
+from schemas.filters import Filter
 from serving.requests import SearchRequest
 from serving.shelf import Shelf
 

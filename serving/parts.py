@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import io
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-
-import numpy as np
 
 from reward.encoder import SentenceEncoder
 from reward.relevance import RelevanceScorer
@@ -63,20 +61,12 @@ class Parts:
         """The run's scorer over its catalogue as it is now: items appended, titles changed; itself where neither happened.
 
         The new titles are embedded with an encoder of their own, because the shared one belongs to the model's thread.
-
-        Raises:
-            Unavailable, Corrupt: an artefact is missing or does not pass its check.
         """
-        known = len(self.catalogue)
-        pairs = zip(self.catalogue.titles, catalogue.titles[:known], strict=True)
-        rows = [n for n, (before, now) in enumerate(pairs) if before != now]
-        rows += range(known, len(catalogue))
-        if not rows:
-            return self.relevance
-        before_ND = np.load(io.BytesIO(self.store.read("catalogue/embeddings.npy")))
-        emb_ND = np.concatenate([before_ND, np.zeros((len(catalogue) - known, before_ND.shape[1]), before_ND.dtype)])
-        emb_ND[rows] = _encoder(self.reward).encode([catalogue.titles[row] for row in rows])
-        return RelevanceScorer.load(self.store, self.relevance.version, catalogue, self.encoder, emb_ND)
+        return self.relevance.over(catalogue, self._for_titles.encode)
+
+    @cached_property
+    def _for_titles(self) -> SentenceEncoder:
+        return _encoder(self.reward)
 
     def engine(self, policy: Policy, manifest: Manifest, settings: EngineSettings, reward: RewardSettings) -> SearchEngine:
         """An engine over these parts and the policy of a checkpoint.

@@ -6,7 +6,8 @@ import msgspec
 
 from schemas.errors import InvalidRequest
 from schemas.events import Click, Impression, ShownItem
-from serving.filters import Filter, check_filter
+from schemas.filters import Filter
+from serving.filters import check_filter
 from serving.settings import ServingSettings
 
 #: Bound of ids on the wire (`schemas.events.Id`), characters.
@@ -100,6 +101,7 @@ def impression(request: SearchRequest, answer: SearchAnswer) -> Impression:
         market=request.market,
         support=answer.support,
         recent_orders=request.recent_orders,
+        filter=request.filter,
     )
 
 

@@ -6,7 +6,7 @@ Immutable: adding an item makes a new shelf that shares what did not change. Let
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, TypeVar
@@ -15,12 +15,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from reward.campaigns.facts import ItemFacts
+from reward.facets import Facets
 from schemas.catalogue import Catalogue
 from schemas.errors import Incompatible
 from schemas.events import ItemAdded
 from serving.exploration import KeyArray, item_keys
-from serving.filters import Facets
-from trainers.identifiers.trie import ABSENT, Trie
+from trainers.identifiers.assortment import Assortment
+from trainers.identifiers.trie import Trie
 
 BoolArray = NDArray[np.bool_]
 Made = TypeVar("Made")
@@ -51,11 +52,7 @@ class Shelf:
 
     def sid_of(self, item: str) -> Sequence[int] | None:
         """The identifier of an item, None if it is unknown or not in the trie."""
-        row = self.catalogue.row.get(item)
-        if row is None:
-            return None
-        codes: list[int] = self.trie.sids_of([row])[0].tolist()
-        return None if codes[0] == ABSENT else codes
+        return Assortment(self.catalogue, self.trie).sid_of(item)
 
     def here(self, rows: NDArray[np.int64], ts: int) -> BoolArray:
         """Which of these rows can be shown at event time ``ts``."""
@@ -84,10 +81,7 @@ class Shelf:
         return made
 
     def with_items(self, added: Sequence[ItemAdded]) -> Shelf:
-        """The shelf after these events, of an item the last one; what it knows already in the same way changes nothing.
-
-        An unknown item is appended, available from its event's time. A known one takes the event's identifier and title. An
-        event without an identifier removes its item: the row stays, but no identifier leads to it.
+        """The shelf after these events, as `Assortment.after` has it; itself where they say nothing new.
 
         Raises:
             Incompatible: an event's identifier belongs to another codebook.
@@ -98,21 +92,15 @@ class Shelf:
                     f"codebook of new item {event.item}", self.codebook_version, event.codebook_version,
                     "assign it again under the run's identifiers",
                 )  # fmt: skip
-        last = {event.item: event for event in added}
-        changed = [e for e in last.values() if not self._same(e)]
-        if not changed:
+        before = Assortment(self.catalogue, self.trie)
+        now = before.after(added)
+        if now is before:
             return self
-        row = self.catalogue.row
-        fresh = [event for event in changed if event.item not in row]
-        known = {row[event.item]: event for event in changed if event.item in row}
-        rows = [*known, *range(len(self.trie), len(self.trie) + len(fresh))]
-        gone = (ABSENT,) * self.trie.levels
-        trie = self.trie.changed(rows, [event.sid or gone for event in [*known.values(), *fresh]])
         return replace(
             self,
-            catalogue=_appended(_retitled(self.catalogue, known), fresh),
-            trie=trie.tidied(),
-            keys_N=np.concatenate([self.keys_N, item_keys([event.item for event in fresh])]),
+            catalogue=now.catalogue,
+            trie=now.trie.tidied(),
+            keys_N=np.concatenate([self.keys_N, item_keys(now.catalogue.items[len(self.catalogue) :])]),
             _kept=OrderedDict(),
         )
 
@@ -130,36 +118,3 @@ class Shelf:
     def _arrivals(self) -> NDArray[np.int64]:
         """Times at which items in the trie appear, sorted."""
         return np.sort(self.catalogue.available_from_N)
-
-    def _same(self, event: ItemAdded) -> bool:
-        row = self.catalogue.row.get(event.item)
-        if row is None:
-            return not event.sid
-        if not event.sid:
-            return bool(self.trie.leaf_of([row])[0] < 0)
-        return tuple(self.trie.sids_of([row])[0].tolist()) == tuple(event.sid) and self.catalogue.titles[row] == event.title
-
-
-def _retitled(catalogue: Catalogue, events: Mapping[int, ItemAdded]) -> Catalogue:
-    """With the titles of these rows' events; the catalogue itself where none differs."""
-    titles = {row: event.title for row, event in events.items() if event.sid and event.title != catalogue.titles[row]}
-    if not titles:
-        return catalogue
-    return replace(catalogue, titles=tuple(titles.get(row, title) for row, title in enumerate(catalogue.titles)))
-
-
-def _appended(catalogue: Catalogue, added: Sequence[ItemAdded]) -> Catalogue:
-    if not added:
-        return catalogue
-    blank = ("",) * len(added)
-    return Catalogue(
-        items=catalogue.items + tuple(event.item for event in added),
-        titles=catalogue.titles + tuple(event.title for event in added),
-        categories=catalogue.categories + blank,
-        brands=catalogue.brands + blank,
-        prices_N=np.concatenate([catalogue.prices_N, np.zeros(len(added), dtype=np.float32)]),
-        available_from_N=np.concatenate([catalogue.available_from_N, np.array([e.ts for e in added], dtype=np.int64)]),
-        attributes=catalogue.attributes + ({},) * len(added),
-        in_stock_N=None if catalogue.in_stock_N is None else np.append(catalogue.in_stock_N, np.ones(len(added), np.bool_)),
-        margins_N=None if catalogue.margins_N is None else np.append(catalogue.margins_N, [np.float32("nan")] * len(added)),
-    )

@@ -80,6 +80,7 @@ class Feed:
         self.clock_ms = clock_ms
         self.snapshot: SnapshotPointer | None = None
         self.catalogue_offset = 0
+        self._items: list[tuple[int, ItemAdded]] = []  # records of the catalogue with their offsets
 
     def poll(self, timeout_s: float, bound: int = QUEUE) -> None:
         """Take in what has come; waits at most ``timeout_s`` for the first record. Examples pause at ``bound``."""
@@ -128,6 +129,19 @@ class Feed:
         self.taken = offsets
         return sorted(taken, key=lambda a: (a.partition, a.offset))
 
+    def changes(self, offset: int) -> list[ItemAdded]:
+        """The records of `catalogue.items` before ``offset``.
+
+        Raises:
+            Unavailable: the journal names records that do not come.
+        """
+        deadline = time.monotonic() + PATIENCE_S
+        while self.catalogue_offset < offset:
+            self.poll(0.1)
+            if time.monotonic() > deadline:
+                raise Unavailable(f"topic {ITEMS.name}", f"no records up to {offset}", "restore the topic")
+        return [item for at, item in self._items if at < offset]
+
     def lag(self) -> int:
         """Records of the examples that are in the log and not yet taken by a step."""
         return sum(max(0, (self._consumer.highwater(w) or 0) - self.taken[w.partition]) for w in self._examples)
@@ -169,4 +183,5 @@ class Feed:
             item: ItemAdded = decode(ItemAdded, record.value)
             if item.codebook_version != self._codebook:
                 raise Incompatible(f"item {item.item}'s codebook", self._codebook, item.codebook_version, "use one codebook")
+            self._items.append((record.offset, item))
             self.catalogue_offset = record.offset + 1

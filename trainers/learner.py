@@ -44,6 +44,7 @@ from trainers.promotion import Present, Publisher
 from trainers.settings import LearnerSettings, TrainerSettings
 from trainers.state import Versions, adopt, load_state, restore, save_state
 from trainers.step import Tools, advance
+from trainers.stock import Stock
 from trainers.tools import open_tools
 from trainers.watch import Watch
 
@@ -109,7 +110,6 @@ class Learner:
         if self._pending:
             self._settings = settings_at(self._records, self._pending[0].step, self._manifest.settings, self._wanted)
         self.state = load_state(store, self._manifest, self._settings, self._versions)
-        self._tools = open_tools(self.state.policy, self._settings)
         self._connections, self._journal = connections, Journal(connections)
         self._breaker = Breaker(settings.learner.breaker)
         self._feed = Feed(
@@ -120,7 +120,8 @@ class Learner:
             self._breaker.follow,
             self.state.clock_ms,
         )
-        self._publisher = Publisher(connections, store, artefacts, self._journal, self._tools, settings.gate)
+        self._stock = Stock(open_tools(self.state.policy, self._settings), self._feed)
+        self._publisher = Publisher(connections, store, artefacts, self._journal, settings.gate)
         self._exposition = Exposition(settings.learner.metrics_host, settings.learner.metrics_port)
         self._watch = Watch(settings.learner.guards, store, self._journal, self._exposition)
         self._holding = Holding(self._breaker, self._journal, self._exposition)
@@ -140,7 +141,8 @@ class Learner:
             log.warning("another relevance scorer from here on", step=self.state.step, **scorers)
         self._feed.catch_up()
         if self._manifest.step > 0:
-            self._publisher.settle(self._manifest, self.state, self._present(), decisions_of(self._records))
+            now = self._present(self._manifest.catalogue_offset)
+            self._publisher.settle(self._manifest, self.state, now, decisions_of(self._records))
         for intent in self._pending:
             self.retake(intent, report=intent.step not in reported)
         self._go_back()
@@ -176,7 +178,7 @@ class Learner:
             offsets=offsets,
             weights=in_force(self._feed.weights, self._feed.clock_ms),
             snapshot=self._feed.snapshot,
-            catalogue_offset=self._feed.catalogue_offset,
+            catalogue_offset=self._stock.next(),
             random_counter=number,
             created_ms=int(time.time() * 1000),
             aside=self._breaker.aside,
@@ -193,7 +195,8 @@ class Learner:
 
     def step(self, intent: StepIntent, report: bool = True) -> None:
         """Take a step as intended; deterministic, so it is the same when it is taken again after a kill."""
-        batch, metrics = advance(self._tools, self.state, self._feed.take(intent.offsets), intent)
+        tools = self._stock.at(intent.catalogue_offset)
+        batch, metrics = advance(tools, self.state, self._feed.take(intent.offsets), intent)
         self.state.offsets = dict(self._feed.taken)
         metrics |= {
             "lag": float(self._feed.lag()), "window": float(len(self.state.window)), "revised": float(batch.revised),
@@ -236,7 +239,7 @@ class Learner:
     def publish(self, manifest: Manifest) -> None:
         """Announce a checkpoint of the present state and put it to the gate, unless a guard holds it back."""
         if self._watch.quiet:
-            decision = self._publisher.publish(manifest, self.state, self._present())
+            decision = self._publisher.publish(manifest, self.state, self._present(manifest.catalogue_offset))
         else:
             decision = self._publisher.hold_back(manifest, self._watch.reason)
         self._exposition.gate(decision.promoted)
@@ -258,7 +261,7 @@ class Learner:
         if settings != self._settings:
             self._settings = settings
             adopt(self.state, settings)
-            self._tools = self._open_tools(self.state.policy, settings)
+            self._stock.use(self._open_tools(self.state.policy, settings))
 
     def _enough(self) -> bool:
         return self._chosen()[1] >= fresh_quota(self._settings)
@@ -266,8 +269,9 @@ class Learner:
     def _chosen(self) -> tuple[dict[int, int], int]:
         return choose(self._feed.waiting, self._feed.taken, self._settings, self._breaker)
 
-    def _present(self) -> Present:
-        return Present(in_force(self._feed.weights, self._feed.clock_ms), self._feed.snapshot)
+    def _present(self, catalogue_offset: int) -> Present:
+        tools = self._stock.at(catalogue_offset)
+        return Present(in_force(self._feed.weights, self._feed.clock_ms), self._feed.snapshot, tools)
 
     def _quarantine(self, record: Quarantined) -> None:
         self._journal.send(QUARANTINE, record.agent.encode(), record)

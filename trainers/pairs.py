@@ -6,6 +6,7 @@ is what lets the learner mix warm-start batches into its updates and still be re
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -101,9 +102,18 @@ class PairSampler:
             raise InvalidValue("supervised pairs", 0, "at least 1", "log clicks first, or give titles or judgments a share")
         self._share = np.asarray(weights, dtype=np.float64) / sum(weights)
         self._seed = seed
+        self._moved: Mapping[tuple[int, ...], tuple[int, ...] | None] = {}
+
+    def over(self, moved: Mapping[tuple[int, ...], tuple[int, ...] | None]) -> PairSampler:
+        """The same draws where identifiers have become others; a pair whose identifier has become None is left out."""
+        other = copy.copy(self)
+        other._moved = moved
+        return other
 
     def batch(self, counter: int, size: int) -> list[Pair]:
-        """``size`` pairs, drawn with replacement."""
+        """``size`` pairs, drawn with replacement; fewer where identifiers are gone."""
         rng = np.random.default_rng([self._seed, counter])
         source_N = rng.choice(len(self._sources), size=size, p=self._share)
-        return [self._sources[n][int(rng.integers(len(self._sources[n])))] for n in source_N]
+        drawn = [self._sources[n][int(rng.integers(len(self._sources[n])))] for n in source_N]
+        now = [(pair, self._moved.get(pair.sid, pair.sid)) for pair in drawn]
+        return [pair if sid == pair.sid else Pair(pair.context, sid) for pair, sid in now if sid is not None]

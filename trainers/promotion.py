@@ -34,6 +34,7 @@ class Present(NamedTuple):
 
     weights: RewardWeights
     snapshot: SnapshotPointer | None
+    tools: Tools  #: over the items of the last step
 
 
 class Publisher:
@@ -43,10 +44,9 @@ class Publisher:
     """
 
     def __init__(
-        self, connections: Connections, store: Store, artefacts: Artefacts, journal: Journal, tools: Tools,
-        settings: GateSettings,
-    ) -> None:  # fmt: skip
-        self._store, self._journal, self._tools, self._settings = store, journal, tools, settings
+        self, connections: Connections, store: Store, artefacts: Artefacts, journal: Journal, settings: GateSettings
+    ) -> None:
+        self._store, self._journal, self._settings = store, journal, settings
         promotions: list[Promotion] = read_topic(connections, PROMOTED)
         self._line = [artefacts.frozen, *(promotion.checkpoint for promotion in promotions)]
         self._policy: tuple[str, Policy, tuple[Absorbed, ...]] | None = None
@@ -87,7 +87,7 @@ class Publisher:
     def _judge(self, manifest: Manifest, state: LearnerState, now: Present) -> GateDecision:
         views = state.held_out.newest(self._settings.views)
         served, policy, absorbed = self._served()
-        tools, rates = self._tools, self._tools.rates(now.snapshot)
+        tools, rates = now.tools, now.tools.rates(now.snapshot)
         means = [
             list_rewards(
                 one, views, tools.trie, tools.builder, tools.rewards, now.weights, rates, self._settings, tools.order, taken

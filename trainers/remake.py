@@ -18,6 +18,7 @@ from trainers.policies.base import Policy
 from trainers.settings import LearnerSettings
 from trainers.state import Versions, adopt, libraries, load_state, restore, save_state
 from trainers.step import Tools, advance
+from trainers.stock import Stock
 
 
 class Remade(NamedTuple):
@@ -65,16 +66,16 @@ def remake(
 
     settings = settings_of(first.step + 1)
     state = load_state(store, first, settings, versions)
-    tools = open_tools(state.policy, settings)
     feed = Feed(connections, state.offsets, artefacts.identifiers, lambda _: None, lambda _: None, state.clock_ms)
+    stock = Stock(open_tools(state.policy, settings), feed)
     try:
         for done, intent in enumerate(intents, start=1):
             go_back(intent.step - 1)
             if (now := settings_of(intent.step)) != settings:
                 settings = now
                 adopt(state, settings)
-                tools = open_tools(state.policy, settings)
-            advance(tools, state, feed.take(intent.offsets), intent)
+                stock.use(open_tools(state.policy, settings))
+            advance(stock.at(intent.catalogue_offset), state, feed.take(intent.offsets), intent)
             tell(done, len(intents))
         go_back(last.step)
         state.offsets, state.parent = dict(feed.taken), last.parent

@@ -7,8 +7,9 @@ an item without a click is its chance of one had it been looked at, not 0. Lette
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Protocol
 
 import numpy as np
@@ -18,11 +19,14 @@ from reward.campaigns.facts import Asked, ItemFacts
 from reward.campaigns.weighing import Weighing
 from reward.composite import TERMS, learned_terms, term_shares
 from reward.examination import Examination
+from reward.facets import Facets
 from reward.text import normalise
 from schemas.catalogue import Catalogue
 from schemas.examples import TrainingExample
+from schemas.filters import Filter
 from schemas.weights import RewardWeights
 from trainers.identifiers.trie import Trie
+from trainers.policies.prompts import Encoder
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -33,6 +37,9 @@ class Tiers(Protocol):
 
     def tiers(self, query: str, rows: Ints) -> tuple[NDArray[Any], NDArray[Any]]:
         """(tier, confidence) of catalogue rows."""
+
+    def over(self, catalogue: Catalogue, encode: Callable[[list[str]], NDArray[np.float32]]) -> Tiers:
+        """The same over what the catalogue has become: other titles in some rows, new ones behind the last."""
 
 
 class ClickRates(Protocol):
@@ -81,6 +88,11 @@ class RewardModel:
         self.facts = ItemFacts.of(catalogue)
         self._weighing = Weighing(RewardWeights(), self.facts)
 
+    def over(self, catalogue: Catalogue, trie: Trie, encoder: Encoder) -> RewardModel:
+        """The same over what catalogue and trie have become; ``encoder`` embeds titles that are new."""
+        tiers = self._tiers.over(catalogue, encoder.encode)
+        return RewardModel(catalogue, trie, tiers, expected=self._expected)
+
     def in_shop(self, view: TrainingExample) -> NDArray[np.bool_]:
         """bool [N]: in the shop at the view's time. What a generated identifier is scored by.
 
@@ -91,13 +103,17 @@ class RewardModel:
         return mask_N
 
     def available(self, view: TrainingExample) -> NDArray[np.bool_]:
-        """bool [N]: what a search for this view may return: in the shop, and among its candidates where it named some."""
+        """bool [N]: what a search for this view may return: in the shop, past its filter, among its candidates where it named some."""
         mask_N = self.in_shop(view)
         if view.candidates:
             wanted_N = np.zeros(len(self._catalogue), dtype=np.bool_)
             wanted_N[[self._catalogue.row[item] for item in view.candidates if item in self._catalogue.row]] = True
             mask_N = mask_N & wanted_N
-        return mask_N
+        return mask_N if view.filter == Filter() else mask_N & self._facets.passing(view.filter)
+
+    @cached_property
+    def _facets(self) -> Facets:
+        return Facets(self._catalogue)
 
     def score(
         self, views: Sequence[TrainingExample], leaf_BG: ArrayLike, weights: RewardWeights, rates: ClickRates

@@ -121,6 +121,9 @@ class LearnerSettings(BaseModel):
         0.25, gt=0, le=1, description="share of a step's prompts that are new views; the rest: window"
     )
     window_size: int = Field(4096, ge=1, le=10_000_000, description="recent views kept for revisiting with fresh rollouts")
+    catalogue_every_s: float = Field(
+        10.0, ge=0, le=86_400, description="least seconds between two looks at new, moved and removed items"
+    )
     max_backlog: int = Field(
         256, ge=1, le=1_000_000, description="fresh views waiting beyond which the surplus goes to the window"
     )

@@ -98,9 +98,10 @@ def take_step(
         loss = loss + settings.loss.beta_sft * supervised
     if tools.pairs is not None and settings.warm_start_weight > 0:
         pairs = tools.pairs.batch(intent.random_counter, settings.warm_start_batch)
-        look_up(tools.builder, [pair.context.query for pair in pairs])
-        mixed = supervised_loss(state.policy, pairs, tools.builder)
-        metrics["warm_start_ce"], loss = mixed.detach(), loss + settings.warm_start_weight * mixed
+        if pairs:
+            look_up(tools.builder, [pair.context.query for pair in pairs])
+            mixed = supervised_loss(state.policy, pairs, tools.builder)
+            metrics["warm_start_ce"], loss = mixed.detach(), loss + settings.warm_start_weight * mixed
     norm = _update(state, loss, settings.max_grad_norm)
     if settings.loss.learner != "sft":  # which no weight shapes
         state.absorbed = absorb(state.absorbed, intent.weights, settings.absorb_half_life)

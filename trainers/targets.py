@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from schemas.examples import TrainingExample
+from trainers.identifiers.trie import ABSENT
 
 
 class Targets(NamedTuple):
@@ -33,12 +34,13 @@ class Targets(NamedTuple):
 def targets_of(views: Sequence[TrainingExample], row: Mapping[str, int], sids_NL: ArrayLike) -> Targets:
     """Distinct identifiers of the ordered items, then of the clicked ones, each in order of position.
 
-    An ordered item that was returned counts as clicked. Items without a row are left out (they have no identifier).
+    An ordered item that was returned counts as clicked. Items without a row or an identifier are left out.
     """
     sids_NL = np.asarray(sids_NL)
     found: list[list[tuple[int, ...]]] = []
     for view in views:
         done = [item for item in view.items if (item.clicks or item.orders) and item.item in row]
+        done = [item for item in done if sids_NL[row[item.item], 0] != ABSENT]
         done.sort(key=lambda item: (item.orders == 0, item.position))
         found.append(list(dict.fromkeys(tuple(int(code) for code in sids_NL[row[item.item]]) for item in done)))
     width = max(1, *map(len, found)) if found else 1

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -14,12 +14,14 @@ from headrace.evaluation.yardsticks import ClickMemory, LexicalSearch, allowed_r
 from headrace.settings import Settings
 from headrace.world import Outcome, Request
 from reward.composite import serving_score
+from reward.relevance import RelevanceScorer
 from reward.settings import ServingScoreSettings
 from reward.text import normalise
+from schemas.catalogue import Catalogue
 from schemas.checkpoints import Absorbed
 from schemas.events import Click, Impression, ShownItem
 from schemas.weights import RewardWeights
-from serving.engine import Relevance, SearchEngine
+from serving.engine import SearchEngine
 from serving.requests import SearchRequest, impression
 from trainers.policies.base import Policy
 
@@ -27,7 +29,7 @@ from trainers.policies.base import Policy
 class Tiers:
     """A relevance scorer that is asked once for each (query, item); answers belong to it, so each arm has its own."""
 
-    def __init__(self, scorer: Relevance, version: str) -> None:
+    def __init__(self, scorer: RelevanceScorer, version: str) -> None:
         self._scorer, self.version = scorer, version
         self._known: dict[str, dict[int, tuple[int, float]]] = {}
 
@@ -40,6 +42,10 @@ class Tiers:
             known.update(zip(fresh, zip(tier_M.tolist(), confidence_M.tolist(), strict=True), strict=True))
         found = [known[row] for row in wanted]
         return np.array([tier for tier, _ in found], np.int8), np.array([sure for _, sure in found], np.float32)
+
+    def over(self, catalogue: Catalogue, encode: Callable[[list[str]], NDArray[np.float32]]) -> Tiers:
+        """See `RelevanceScorer.over`."""
+        return Tiers(self._scorer.over(catalogue, encode), self.version)
 
 
 class Answerer(Protocol):

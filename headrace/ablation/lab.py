@@ -117,13 +117,14 @@ def open_lab(root: Path, settings: Settings, loop: LoopSettings, tell: Tell = la
         raise InvalidValue("live requests", 0, "at least 1", "take other data, or withhold fewer queries")
     probes = world.probes()
     spread = np.unique(np.linspace(0, len(probes) - 1, min(loop.probes, len(probes)), dtype=np.int64))
+    first = load_prefixes(store, artefacts, settings.reward.posterior)
     return Lab(
         settings=settings,
         world=world,
         store=store,
         artefacts=artefacts,
         parts=Parts.load(store, artefacts, settings.reward),
-        prefixes=load_prefixes(store, artefacts, settings.reward.posterior),
+        prefixes=first and first.after({}),
         history=history,
         requests=tuple(asked),
         probes=tuple(probes[int(n)] for n in spread),

@@ -38,7 +38,7 @@ class Plane:
         self._snapshots: dict[int, PosteriorSnapshot] = {}
         self._prior, self._learn_from_ms = PosteriorSnapshot.prior(posterior), learn_from_ms
         self._attribution = AttributionCore(0, settings.streams.attribution, catalogue.row.__contains__)
-        self._counts, self._merger = CountsCore(0, posterior), MergerCore(1, posterior, prefixes)
+        self._counts, self._merger = CountsCore(0, posterior), MergerCore(1, posterior, prefixes and (lambda _: prefixes))
         self._rewarding = RewardingCore(0, catalogue, tiers, lambda pointer: self.rates(pointer), posterior)
         self._every_ms = posterior.snapshot_every_s * 1_000
         self._waiting: list[tuple[int, int, Event]] = []

@@ -97,4 +97,5 @@ def _request(impression: Impression, k: int) -> SearchRequest:
         segment=impression.segment,
         market=impression.market,
         recent_orders=impression.recent_orders,
+        filter=impression.filter,
     )

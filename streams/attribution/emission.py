@@ -17,7 +17,7 @@ from streams.runtime.core import Output
 
 Tally = dict[str, tuple[int, int, float]]
 
-_TEXT, _LIST = Raw(b'""'), Raw(b"[]")
+_TEXT, _LIST, _NO_FILTER = Raw(b'""'), Raw(b"[]"), Raw(b"{}")
 _NOTHING = (0, 0, 0.0)
 
 
@@ -38,6 +38,7 @@ class _Page(msgspec.Struct, gc=False):
     market: Raw = _TEXT
     support: int = 0
     recent_orders: Raw = _LIST
+    filter: Raw = _NO_FILTER
 
 
 class RawView(msgspec.Struct, gc=False, tag_field="type", tag="view"):
@@ -64,6 +65,7 @@ class RawView(msgspec.Struct, gc=False, tag_field="type", tag="view"):
     market: Raw
     support: int
     recent_orders: Raw
+    filter: Raw
     v: int = msgspec.structs.fields(View)[-1].default
 
 
@@ -126,7 +128,7 @@ def emit(view: OpenView, status: str, emitted_at: int) -> Output:
         f"{view.request_id}:{status}:{revision}", view.request_id, status, revision, view.ts, emitted_at,
         view.user, page.query, items, page.session, page.recent_queries, page.recent_items, page.candidates,
         page.checkpoint, page.weights_version, page.snapshot_version, page.trace, page.segment, page.market,
-        page.support, page.recent_orders,
+        page.support, page.recent_orders, page.filter,
     )  # fmt: skip
     return Output(VIEWS.name, view.user.encode(), _encode(record))
 

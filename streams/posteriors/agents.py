@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cache
 
 from reward.prefixes import Prefixes
@@ -12,11 +13,16 @@ from schemas.connections import Connections
 from schemas.identifiers import read_sids
 from schemas.store import Store, sha256
 from schemas.topics import DELTAS, SNAPSHOTS, VIEWS
+from streams.item_log import ItemLog
 from streams.posteriors import counts_core, merger_core
 from streams.posteriors.counts_core import CountsCore
 from streams.posteriors.merger_core import MergerCore
 from streams.posteriors.metrics import tell_snapshots
+from streams.posteriors.present import ItemPrefixes, PrefixesAt
 from streams.runtime.core import Agent
+
+#: Least seconds between two looks at `catalogue.items`: while old stamps are caught up with, many pass in a second.
+LOOK_S = 1.0
 
 
 def posteriors_agents(connections: Connections, store: Store, artefacts: Artefacts, settings: RewardSettings) -> list[Agent]:
@@ -27,8 +33,9 @@ def posteriors_agents(connections: Connections, store: Store, artefacts: Artefac
     posterior, sources = settings.posterior, connections.partitions
 
     @cache
-    def prefixes() -> Prefixes | None:
-        return load_prefixes(store, artefacts, posterior)
+    def prefixes() -> Callable[[int], Prefixes] | None:
+        first = load_prefixes(store, artefacts, posterior)
+        return None if first is None else PrefixesAt(first, ItemLog(connections, LOOK_S), posterior.snapshot_every_s * 1_000)
 
     shape = posterior.model_dump_json().encode()
     return [
@@ -44,14 +51,14 @@ def posteriors_agents(connections: Connections, store: Store, artefacts: Artefac
     ]
 
 
-def load_prefixes(store: Store, artefacts: Artefacts, settings: PosteriorSettings) -> Prefixes | None:
-    """Prefixes of the run's identifiers; None where it has none yet, or ``sid_levels`` is 0.
+def load_prefixes(store: Store, artefacts: Artefacts, settings: PosteriorSettings) -> ItemPrefixes | None:
+    """Of the run's identifiers; None where it has none yet, or ``sid_levels`` is 0.
 
     Raises:
         Unavailable, InvalidData, Incompatible: catalogue or identifiers cannot be read, or differ in their number of items.
     """
     if not artefacts.identifiers or not settings.sid_levels:
         return None
-    catalogue = Catalogue.load(store)
+    catalogue = Catalogue.load(store, attributes=False)
     sids_NL = read_sids(store, artefacts.identifiers, len(catalogue))
-    return Prefixes.of(artefacts.identifiers, catalogue.items, sids_NL, settings.sid_levels)
+    return ItemPrefixes(artefacts.identifiers, catalogue.items, sids_NL, settings.sid_levels)

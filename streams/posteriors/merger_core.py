@@ -6,7 +6,7 @@ sources' own logs, so snapshots do not depend on how the sources interleave.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 import msgspec
@@ -51,8 +51,9 @@ class _Form(msgspec.Struct):
 class MergerCore:
     """`PosteriorDelta` of ``sources`` partitions in; snapshot files and pointers, one in each partition, out."""
 
-    def __init__(self, sources: int, settings: PosteriorSettings, prefixes: Prefixes | None = None) -> None:
-        """``prefixes``: of the items' identifiers, the level between item and whole; None: there is none."""
+    def __init__(self, sources: int, settings: PosteriorSettings, prefixes: Callable[[int], Prefixes] | None = None) -> None:
+        """``prefixes(stamp)``: of the items' identifiers at that event time, the level between item and whole; None: there is
+        none."""
         self._sources, self._settings, self._prefixes = sources, settings, prefixes
         self._outputs: list[Output] = []
         self._blobs: list[Blob] = []
@@ -96,7 +97,8 @@ class MergerCore:
             self._publish(stamp, self._state.waiting.pop(stamp))
 
     def _publish(self, stamp: int, deltas: tuple[CountDelta, ...]) -> None:
-        state, settings, prefixes = self._state, self._settings, self._prefixes
+        state, settings = self._state, self._settings
+        prefixes = self._prefixes(stamp) if self._prefixes else None
         fresh = Counts(deltas)
         calibrator = self._calibrator(fresh)
         self._counts.merge(fresh.rows)

@@ -45,7 +45,7 @@ def taken_back(view: View | TrainingExample) -> bool:
 def _page(view: View | TrainingExample) -> tuple[Any, ...]:
     return (
         view.ts, view.user, view.query, view.recent_queries, view.recent_items, view.recent_orders, view.candidates,
-        view.checkpoint, view.weights_version, view.segment, view.market,
+        view.checkpoint, view.weights_version, view.segment, view.market, view.filter,
     )  # fmt: skip
 
 

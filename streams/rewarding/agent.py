@@ -16,7 +16,9 @@ from schemas.connections import Connections
 from schemas.posteriors import SnapshotPointer
 from schemas.store import Store
 from schemas.topics import EXAMPLES, SNAPSHOTS, VIEWS
+from streams.item_log import ItemLog
 from streams.rewarding.core import NAME, RewardingCore, Tiers
+from streams.rewarding.newcomers import Newcomers
 from streams.rewarding.traces import tell_traces
 from streams.runtime.core import Agent
 
@@ -34,7 +36,8 @@ def rewarding_agent(connections: Connections, store: Store, artefacts: Artefacts
     folder = settings.relevance.model
     encoder = SentenceEncoder(Path(folder) if folder else None)
     scorer = RelevanceScorer.load(store, artefacts.relevance, catalogue, encoder)
-    return agent_of(catalogue, scorer, snapshot_loader(store), settings.posterior)
+    later = Newcomers(catalogue, scorer, encoder.encode, ItemLog(connections))
+    return agent_of(catalogue, scorer, snapshot_loader(store), settings.posterior, later)
 
 
 def agent_of(
@@ -42,13 +45,14 @@ def agent_of(
     tiers: Tiers,
     load: Callable[[SnapshotPointer], PosteriorSnapshot],
     settings: PosteriorSettings,
+    later: Callable[[], tuple[Catalogue, Tiers]] | None = None,
 ) -> Agent:
     """The agent over what is loaded already: see `RewardingCore`."""
     return Agent(
         NAME,
         (VIEWS, SNAPSHOTS),
         (EXAMPLES,),
-        lambda partition: RewardingCore(partition, catalogue, tiers, load, settings),
+        lambda partition: RewardingCore(partition, catalogue, tiers, load, settings, later),
         tell_traces,
     )
 

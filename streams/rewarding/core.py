@@ -53,7 +53,9 @@ class _State(msgspec.Struct):
 class RewardingCore:
     """Views and snapshot pointers in, `TrainingExample` out.
 
-    ``load(pointer)`` reads an immutable snapshot file: a pure function of the pointer.
+    ``load(pointer)`` reads an immutable snapshot file: a pure function of the pointer. ``later()`` gives catalogue and scorer
+    with the items that came since (`streams.item_log` says why that is the same at every replay); it is asked at most once
+    for the records of one `apply`, when one shows an item that is not known.
     """
 
     def __init__(
@@ -63,7 +65,9 @@ class RewardingCore:
         relevance: Tiers,
         load: Callable[[SnapshotPointer], PosteriorSnapshot],
         settings: PosteriorSettings,
+        later: Callable[[], tuple[Catalogue, Tiers]] | None = None,
     ) -> None:
+        self._later, self._looked = later, False
         self._partition, self._rows, self._tiers, self._load = partition, catalogue.row, relevance, load
         self._every = settings.snapshot_every_s * 1_000
         self._prior = PosteriorSnapshot.prior(settings)
@@ -85,6 +89,7 @@ class RewardingCore:
 
     def apply(self, topic: str, records: Sequence[Record]) -> None:
         """Take views or pointers; what cannot be used goes to quarantine."""
+        self._looked = False
         for record in records:
             try:
                 if topic == SNAPSHOTS.name:
@@ -105,11 +110,18 @@ class RewardingCore:
             self._add_to("ticks")
             return
         for entry in event.items:
-            if entry.item not in self._rows:
+            if not self._knows(entry.item):
                 raise InvalidEvent(Reason.UNKNOWN_ITEM, "shown item", entry.item, "in the catalogue")
         self._state.newest = max(self._state.newest, event.emitted_at)
         self._state.waiting.append(event)
         self._add_to("views")
+
+    def _knows(self, item: str) -> bool:
+        if item not in self._rows and self._later is not None and not self._looked:
+            self._looked = True
+            catalogue, self._tiers = self._later()
+            self._rows = catalogue.row
+        return item in self._rows
 
     def advance(self) -> None:
         """Every view whose snapshot is there becomes an example, in order."""
@@ -163,6 +175,7 @@ class RewardingCore:
             segment=view.segment,
             market=view.market,
             recent_orders=view.recent_orders,
+            filter=view.filter,
         )
         self._outputs.append(Output(EXAMPLES.name, view.user.encode(), encode(example)))
         self._add_to("examples")

@@ -24,6 +24,7 @@ from reward.settings import RelevanceSettings
 from reward.text import tokens
 from schemas.errors import Corrupt, Incompatible, InvalidData, Unavailable
 from schemas.store import Store
+from tests.reward.growing import grown
 
 if TYPE_CHECKING:
     from tests.reward.conftest import Toy
@@ -231,3 +232,23 @@ def test_intervals_and_reliability_are_reported(trained: RelevanceScorer) -> Non
         assert 0 < low < gain < high
     assert sum(count for *_, count in report.reliability) == report.test_judgments
     assert report.calibration_error < 0.1 and report.tier_calibration_error < 0.1
+
+
+def test_over_a_changed_catalogue_it_depends_on_where_the_catalogue_came_to_alone(
+    trained: RelevanceScorer, toy: Toy, encoder: SentenceEncoder
+) -> None:
+    """In one step, in two, or there and back: the same tiers and confidences, bit for bit; what did not change keeps its own."""
+    catalogue, every = toy.catalogue, np.arange(182)
+    half = grown(catalogue, {7: "zorbular green kettle"}, ["red hammer of the year"])
+    whole = grown(catalogue, {9: "blue saw"}, ["red hammer of the year", "green toaster"])
+    at_once, between = trained.over(whole, encoder.encode), trained.over(half, encoder.encode)
+    by_two = between.over(whole, encoder.encode)
+    for query in ("red hammer", "green kettle", "zorbular"):
+        for ours, theirs in zip(at_once.tiers(query, every), by_two.tiers(query, every), strict=True):
+            np.testing.assert_array_equal(ours, theirs)
+    same = np.setdiff1d(np.arange(180), [9])
+    before, after = trained.tiers("black boot", same), at_once.tiers("black boot", same)
+    np.testing.assert_array_equal(before[0], after[0])
+    np.testing.assert_array_equal(before[1], after[1])
+    assert at_once.tiers("red hammer", np.array([180]))[0][0] == 3 > at_once.tiers("red hammer", np.array([181]))[0][0]
+    assert by_two.over(catalogue, encoder.encode) is trained and at_once.version == trained.version

@@ -16,9 +16,9 @@ from reward.snapshot import PosteriorSnapshot
 from schemas.catalogue import Catalogue
 from schemas.connections import Connections
 from schemas.events import SUPPORT_FLOOR
+from schemas.filters import Filter
 from schemas.weights import RewardWeights
 from serving.engine import SearchEngine
-from serving.filters import Filter
 from serving.requests import SearchAnswer, SearchRequest, impression
 from serving.settings import EngineSettings
 from tests.serving.logged import impressions
@@ -101,6 +101,7 @@ def test_all_that_pass_and_nobody_else_with_the_catalogues_scores(
         )
         page = answer(narrow, asked(shop, stocked, filter=wanted, k=5, **about), prior)
         assert len(page.items) == 5 and set(names(page)) <= expected
+        assert impression(asked(shop, stocked, filter=wanted), page).filter == wanted
 
 
 def test_a_filter_respects_the_time_and_is_worked_out_once(shop: Shop, stocked: Catalogue, prior: PosteriorSnapshot) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from schemas.events import Click, Impression, Order, ShownItem, Tick
+from schemas.filters import Filter
 from schemas.topics import VIEWS
 from schemas.views import View
 from streams.attribution.core import AttributionCore
@@ -164,6 +165,15 @@ def test_what_the_shop_said_of_the_user_goes_with_every_revision() -> None:
     said = [(v.request_id, v.revision, v.segment, v.market) for v in log.views]
     assert sorted(said) == [("r", 1, 'loyal "a"', "north"), ("r", 2, 'loyal "a"', "north"), ("r2", 1, "", "")]
     assert Log()(msgspec.structs.replace(view(), segment="s" * 65)).reasons == ["invalid"]
+
+
+def test_the_filter_of_a_page_goes_with_every_revision() -> None:
+    """As it was written, bytes and all; an impression without one, of an older producer say, had none."""
+    asked = Filter(("lamps",), min_price=2.5, ban=("z",), pin=("a",))
+    told_of = msgspec.structs.replace(view(), filter=asked)
+    log = Log()(told_of, view("r2"), click("b", 10, "r"), order("b", 2_000)).until(400_000)
+    said = sorted((v.request_id, v.revision, v.filter) for v in log.views)
+    assert said == [("r", 1, asked), ("r", 2, asked), ("r2", 1, Filter())]
 
 
 def test_state_is_let_go_when_everything_is_settled() -> None:

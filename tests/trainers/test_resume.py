@@ -11,7 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from itertools import pairwise
+from itertools import pairwise, product
 from pathlib import Path
 
 import msgspec
@@ -24,9 +24,10 @@ from schemas.checkpoints import Candidate, Manifest, Promotion
 from schemas.codec import encode
 from schemas.connections import Connections
 from schemas.errors import Corrupt, Incompatible, InvalidRequest, Unavailable
+from schemas.events import ItemAdded
 from schemas.journal import JournalRecord, StepIntent, StepResult
 from schemas.store import Store
-from schemas.topics import CANDIDATES, EXAMPLES, PROMOTED, QUARANTINE, STEPS, WEIGHTS
+from schemas.topics import CANDIDATES, EXAMPLES, ITEMS, PROMOTED, QUARANTINE, STEPS, WEIGHTS
 from schemas.weights import RewardWeights
 from tests.trainers import policy_toys
 from tests.trainers.learner_toys import tools, view
@@ -43,6 +44,14 @@ VIEWS = 400
 VERSIONS = Versions("rel", "cb1")
 #: In force from the emission of view 330 on (`learner_toys.view`).
 SALE = Campaign("sale", 1, "sale", "me", starts_ms=2_330, relevance=4, multipliers=Multipliers(new_items=2))
+#: Of the catalogue, by round: an item comes, one goes, one moves, the new one gets another title and identifier.
+FREE = sorted(set(product(*map(range, policy_toys.SIZES))) - set(map(tuple, policy_toys.toy_sids().tolist())))
+LIFE = (
+    (),
+    (ItemAdded(1_100, "new", "red lamp", FREE[0], "cb1"), ItemAdded(1_100, "i1", "title 1", (), "cb1")),
+    (ItemAdded(1_200, "i2", "title 2", FREE[1], "cb1"),),
+    (ItemAdded(1_300, "new", "blue rug", FREE[2], "cb1", FREE[0]),),
+)
 BOOK = RewardWeights(version=2, ctr=5, created_ms=1, campaigns=(SALE,), before=RewardWeights())
 
 
@@ -116,8 +125,8 @@ def test_an_intent_names_its_scorer_and_is_not_taken_again_under_another(fresh_t
 @pytest.mark.services
 @pytest.mark.slow
 def test_a_learner_killed_again_and_again_makes_the_same_weights(fresh_topics: Connections, tmp_path: Path) -> None:
-    """Three kill -9 at random moments, a torn manifest, a change of weights, one of settings: every checkpoint equals the
-    undisturbed one.
+    """Three kill -9 at random moments, a torn manifest, a change of weights, one of settings, items that come, move and go:
+    every checkpoint equals the undisturbed one.
 
     The change has a campaign that begins in the event time of the last round. The reference is one process that takes the journalled steps from the warm start without a break.
     """
@@ -131,6 +140,8 @@ def test_a_learner_killed_again_and_again_makes_the_same_weights(fresh_topics: C
     wanted = sum(not is_held_out(f"r{n}", SETTINGS.learner.held_out_share) for n in range(VIEWS))
     for round_ in range(kills + 1):
         send(producer, round_ * VIEWS // (kills + 1), (round_ + 1) * VIEWS // (kills + 1))
+        for item in LIFE[round_]:
+            producer.send(ITEMS.name, key=item.item.encode(), value=encode(item), partition=0)
         if round_ == 2:
             producer.send(WEIGHTS.name, key=b"global", value=encode(BOOK), partition=0)
             producer.flush()
@@ -168,6 +179,8 @@ def check_journal(connections: Connections, wanted: int) -> None:
     versions = [record.weights.version for record in journal if isinstance(record, StepIntent)]
     assert set(versions) == {1, 2}
     assert versions == sorted(versions)
+    known = [record.catalogue_offset for record in journal if isinstance(record, StepIntent)]
+    assert known == sorted(known) and {0, 2, 3, 4} <= {*known, 0} and known[-1] == sum(map(len, LIFE))
     campaigns = [record.weights.campaigns for record in journal if isinstance(record, StepIntent)]
     open_sale = msgspec.structs.replace(SALE, starts_ms=0)
     assert campaigns[0] == () and campaigns[-1] == (open_sale,) and set(map(len, campaigns)) == {0, 1}

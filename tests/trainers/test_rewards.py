@@ -15,6 +15,7 @@ from reward.snapshot import PosteriorSnapshot
 from reward.text import normalise
 from schemas.campaigns import Campaign, Multipliers, Scope
 from schemas.errors import LearningError
+from schemas.filters import Filter
 from schemas.posteriors import CountDelta
 from schemas.weights import RewardWeights
 from tests.trainers.learner_toys import PRIOR, RuleTiers, catalogue, view
@@ -124,6 +125,23 @@ def test_candidates_limit_what_is_returned_not_what_is_worth_learning() -> None:
     np.testing.assert_array_equal(rewards.reward_BG[0], rewards.reward_BG[1])
     assert np.flatnonzero(judge.available(bound)).tolist() == [1, 3]
     assert judge.available(free).all()
+
+
+def test_a_views_filter_limits_what_is_returned_too() -> None:
+    """Every condition beside the candidates, as the server had it: items 1 and 3 are banned or too dear; pins keep nothing out."""
+    shop = dataclasses.replace(catalogue(5), prices_N=np.array([1, 9, 1, 9, 1], np.float32))
+    judge = RewardModel(shop, Trie.build(SIDS, SIZES), FixedTiers(2, 1, 3, 0, 0))
+
+    def returned(asked: Filter, *candidates: str) -> list[int]:
+        view = shown(("i0", 1, 0), filter=asked, candidates=candidates)
+        free = judge.score([shown(("i0", 1, 0))], leaves(0, 1), WEIGHTS, PRIOR)
+        np.testing.assert_array_equal(judge.score([view], leaves(0, 1), WEIGHTS, PRIOR).reward_BG, free.reward_BG)
+        return np.flatnonzero(judge.available(view)).tolist()
+
+    assert returned(Filter(max_price=5)) == [0, 2, 4]
+    assert returned(Filter(ban=("i2", "gone"), max_price=5, pin=("i0",))) == [0, 4]
+    assert returned(Filter(min_price=5), "i0", "i1") == [1]
+    assert returned(Filter(categories=("thing", "another"))) == [0, 1, 2, 3, 4] and returned(Filter(in_stock=True)) == []
 
 
 def test_each_pair_is_scored_once() -> None:

@@ -134,21 +134,20 @@ def nearest_keys(codebook: Codebook, emb_D: FloatArray, codes: Sid) -> Iterator[
     """
     sizes, last = codebook.level_sizes, RESIDUAL_LEVELS - 1
     before_1D = codebook.residual_after(emb_D[None, :], np.array([codes]), last)
-    _, to_last_K = _to_fine(codebook, before_1D - codebook.residual[last][codes[last]])
+    to_last_K = _to_all(codebook.fine_centroids[-1], before_1D - codebook.residual[last][codes[last]])
     yield pack_one(codes, sizes) - codes[-1] + np.argsort(to_last_K, kind="stable")
     thirds = codebook.residual_centroids[last].few(before_1D, 0, sizes[last])[0][0].tolist()
     thirds.remove(codes[last])
     for third in (codes[last], *thirds):
-        to_first_K, to_last_K = _to_fine(codebook, before_1D - codebook.residual[last][third])
+        left_1D = before_1D - codebook.residual[last][third]
+        to_first_K, to_last_K = (_to_all(half, left_1D) for half in codebook.fine_centroids)
         pairs = np.argsort((to_first_K[:, None] + to_last_K[None, :]).ravel(), kind="stable")
         yield pack_one((*codes[:last], third), sizes[:RESIDUAL_LEVELS]) * len(pairs) + pairs
 
 
-def _to_fine(codebook: Codebook, residual_1D: FloatArray) -> list[NDArray[np.float64]]:
-    """Squared distances (plus a constant) of one last residual to every fine centroid, per sub-quantiser [K]."""
-    return [_to_all(half, residual_1D) for half in codebook.fine_centroids]
-
-
 def _to_all(centroids: Centroids, point_1D: FloatArray) -> NDArray[np.float64]:
-    count = len(centroids.centroids_KD)
-    return centroids.exact(np.broadcast_to(point_1D, (count, point_1D.shape[1])), np.arange(count))
+    """Squared distances [K] of one point to every centroid: those of `Centroids.exact`, without a copy of either for each."""
+    left_KD = point_1D.astype(np.float64) - centroids.centroids_KD
+    np.multiply(left_KD, left_KD, out=left_KD)
+    distance_K: NDArray[np.float64] = left_KD.sum(axis=1)
+    return distance_K

@@ -30,6 +30,10 @@ class LongHistory:
             )
         self._levels, self._sid_of = [np.asarray(level, dtype=np.float32) for level in centroids[:RESIDUAL_LEVELS]], sid_of
 
+    def over(self, sid_of: SidOf) -> LongHistory:
+        """The same centroids where items have these identifiers."""
+        return LongHistory(self._levels, sid_of)
+
     def vectors(self, contexts: Sequence[PromptContext], first_codes: Sequence[int]) -> NDArray[np.float32]:
         """[B, J, E] of B requests; ``first_codes`` are those of their queries' identifiers."""
         made_BJE = np.zeros((len(contexts), len(KINDS), self._levels[0].shape[1]), dtype=np.float32)

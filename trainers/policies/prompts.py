@@ -7,6 +7,7 @@ What a query alone decides is remembered, because queries come back. Letters as 
 
 from __future__ import annotations
 
+import copy
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -96,6 +97,13 @@ class PromptBuilder:
         """Go on with what an earlier builder over the same identifiers remembers of queries, where it is the same here."""
         if self.settings == before.settings and self.tokenizer.same_as(before.tokenizer):
             self._known, self._recent = before._known, before._recent
+
+    def over(self, sid_of: SidOf) -> PromptBuilder:
+        """The same builder where items have these identifiers. Both remember what either learns of a query."""
+        other = copy.copy(self)
+        other._sid_of = sid_of
+        other._history = None if self._history is None else self._history.over(sid_of)
+        return other
 
     def build(self, contexts: Sequence[PromptContext]) -> PromptBatch:
         """B contexts to one padded batch.

@@ -1,0 +1,52 @@
+"""What became of the catalogue's items since the run was prepared: `catalogue.items`, read when somebody asks.
+
+It is no input of an agent: whatever names an item, or hangs on where it is, comes after the item's record, in event time and in
+the log. So an agent that reads on when it needs to, and looks at records by their event time, gets the same at every replay.
+"""
+
+from __future__ import annotations
+
+import time
+
+import structlog
+
+from schemas.codec import decode
+from schemas.connections import Connections
+from schemas.errors import InvalidEvent
+from schemas.events import ItemAdded
+from schemas.topics import ITEMS
+from streams.runtime.log import LogReader
+
+log = structlog.get_logger()
+
+#: Longest wait for the broker (s).
+TIMEOUT_S = 30.0
+
+
+class ItemLog:
+    """Holds what it has read; a look to the topic's end costs one question to the broker."""
+
+    def __init__(self, connections: Connections, every_s: float = 0.0) -> None:
+        """``every_s``: least seconds between two looks, for who asks often and for nothing that is so new."""
+        self._connections, self._next, self._every_s, self._looked = connections, 0, every_s, float("-inf")
+        self._records: list[ItemAdded] = []
+
+    def __call__(self) -> list[ItemAdded]:
+        """Every record up to the topic's end at the last look, in order. One that cannot be read is told to the log, and left out.
+
+        Raises:
+            Unavailable: the broker does not answer.
+        """
+        if time.monotonic() - self._looked < self._every_s:
+            return self._records
+        self._looked = time.monotonic()
+        reader = LogReader(self._connections, TIMEOUT_S)
+        end = reader.bounds(ITEMS.name, 0)[1]
+        for batch in reader.read(ITEMS.name, 0, self._next, end):
+            for record in batch:
+                try:
+                    self._records.append(decode(ITEMS.kind, record.value))
+                except InvalidEvent as error:
+                    log.error("item record left out", topic=ITEMS.name, offset=record.offset, error=str(error))
+        self._next = max(self._next, end)
+        return self._records

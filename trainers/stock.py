@@ -1,0 +1,73 @@
+"""The tools of a step over the items there are: those of the run's catalogue, with what came, moved and went since.
+
+Which records of `catalogue.items` a step knows is decided before it and stands in its intent. What they make of the tools is
+worked out from the run's own catalogue each time, never from the step before, so a step that is taken again meets the same.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+
+import structlog
+
+from schemas.events import ItemAdded
+from trainers.follow import Feed
+from trainers.identifiers.assortment import Assortment
+from trainers.step import Tools
+
+log = structlog.get_logger()
+
+
+class Stock:
+    """The tools at the catalogue that a step's intent names. ``first``: over the run's own catalogue."""
+
+    def __init__(self, first: Tools, feed: Feed) -> None:
+        self._feed, self._looked, self._offset = feed, float("-inf"), 0
+        self.use(first)
+
+    def use(self, first: Tools) -> None:
+        """Go on with other tools, because the settings are others."""
+        self._first, self._held = first, (0, first)
+
+    def next(self) -> int:
+        """The offset of `catalogue.items` for the next intent: the newest, at most once in ``catalogue_every_s``."""
+        newest = self._feed.catalogue_offset
+        if newest != self._offset and time.monotonic() - self._looked >= self._first.settings.catalogue_every_s:
+            self._looked = time.monotonic()
+            return newest
+        return self._offset
+
+    def at(self, offset: int) -> Tools:
+        """The tools over the catalogue after the records before ``offset``.
+
+        Raises:
+            Unavailable: they do not come.
+        """
+        self._offset = offset
+        if offset != self._held[0]:
+            self._held = offset, stocked(self._first, self._feed.changes(offset))
+            tools = self._held[1]
+            log.info("catalogue", offset=offset, items=len(tools.catalogue), changes=len(tools.trie.changes))
+        return self._held[1]
+
+
+def stocked(first: Tools, records: Sequence[ItemAdded]) -> Tools:
+    """The tools after these records: what is rolled out, scored, written into prompts and mixed in.
+
+    Prompts name items by their present identifiers; a warm-start pair of an item that moved leads to where it is now, one of an
+    item that is gone is not drawn.
+    """
+    before = Assortment(first.catalogue, first.trie)
+    now = before.after(records)
+    if now is before:
+        return first
+    return replace(
+        first,
+        catalogue=now.catalogue,
+        trie=now.trie,
+        builder=first.builder.over(now.sid_of),
+        rewards=first.rewards.over(now.catalogue, now.trie, first.builder.encoder),
+        pairs=None if first.pairs is None else first.pairs.over(now.moves(before)),
+    )
