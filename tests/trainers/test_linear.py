@@ -1,13 +1,16 @@
-"""oneDNN's products are torch's, and are left to torch where a gradient is wanted."""
+"""oneDNN's products are torch's, gradients included."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 import torch
-from torch import nn
+from torch import Tensor
+from torch.nn import functional
 
 from tests.trainers import policy_toys as toys
-from trainers.policies.linear import ACTIVATIONS, WORTH_IT, Linear
+from trainers.policies.linear import ACTIVATIONS, WORTH_IT, Linear, linear
 from trainers.rollout import sample
 
 torch.set_num_threads(1)
@@ -41,17 +44,37 @@ def test_an_activation_may_follow(name: str, rows: int) -> None:
     assert layer(x, then).requires_grad
 
 
-def test_gradients_are_torchs() -> None:
-    """Large enough for oneDNN, with gradient: bit for bit torch's own layer."""
+@pytest.mark.parametrize("turned", [False, True], ids=["out by in", "in by out"])
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-5), (torch.bfloat16, 2e-2)])
+def test_gradients_are_torchs(dtype: torch.dtype, tolerance: float, turned: bool) -> None:
+    """Large enough for oneDNN: of input, weight and bias as torch's in float64, the same bits each time, the weight's laid out as
+    the weight is."""
     torch.manual_seed(0)
-    layer, x = Linear(512, 1024), torch.randn(100, 512)
-    plain = nn.Linear(512, 1024)
+    own = (torch.randn(512, 1024) if turned else torch.randn(1024, 512)).to(dtype)
+    x, bias, out = torch.randn(4, 25, 512).to(dtype), torch.randn(1024).to(dtype), torch.randn(4, 25, 1024).to(dtype)
     assert x.numel() * 1024 >= WORTH_IT
-    plain.load_state_dict(layer.state_dict())
-    layer(x).square().sum().backward()
-    plain(x).square().sum().backward()
-    for ours, theirs in zip(layer.parameters(), plain.parameters(), strict=True):
-        assert torch.equal(ours.grad, theirs.grad)  # type: ignore[arg-type]
+
+    def gradients(product: Callable[..., Tensor], as_type: torch.dtype) -> tuple[Tensor, ...]:
+        given = [t.to(as_type).requires_grad_() for t in (x, own, bias)]
+        y = product(given[0], given[1].T if turned else given[1], given[2])
+        return torch.autograd.grad(y, given, out.to(as_type))
+
+    ours = gradients(linear, dtype)
+    for mine, again, theirs in zip(ours, gradients(linear, dtype), gradients(functional.linear, torch.float64), strict=True):
+        assert torch.equal(mine, again)
+        assert float((mine.double() - theirs).norm() / theirs.norm()) < tolerance
+    assert ours[1].stride() == own.stride()
+
+
+def test_what_nobody_wants_a_gradient_of_costs_none() -> None:
+    """A frozen weight and an input without gradient: each alone."""
+    x, weight = torch.randn(100, 512), torch.randn(1024, 512)
+    for wanted in (x, weight):
+        wanted.requires_grad_()
+        (found,) = torch.autograd.grad(linear(x, weight, None).sum(), [wanted])
+        wanted.requires_grad_(False)
+        other = weight if wanted is x else x
+        torch.testing.assert_close(found, other.sum(dim=0).expand(found.shape), rtol=1e-4, atol=1e-4)
 
 
 def test_a_bfloat16_policy_samples_what_it_says() -> None:

@@ -22,6 +22,7 @@ from trainers.identifiers.trie import Trie
 from trainers.policies import folder as folders
 from trainers.policies.base import DecodeState, EncoderState, PromptBatch
 from trainers.policies.geometry import fresh_projection, identifiers_at_centroids
+from trainers.policies.linear import linear
 from trainers.policies.packing import PrefixTree, pack
 from trainers.policies.restricted import TrieTables, check_levels, check_temperature, restricted_logp
 from trainers.policies.settings import PolicySettings
@@ -132,16 +133,18 @@ class LevelPolicy(nn.Module):
         start, size = self.tokenizer.level_start[level], self.tokenizer.level_sizes[level]
         weight_VD, bias_V = self.output()
         bias = None if bias_V is None else bias_V[start : start + size]
-        return functional.linear(hidden, weight_VD[start : start + size], bias)
+        return linear(hidden, weight_VD[start : start + size], bias)
 
     def vocabulary_logits(self, hidden: Tensor) -> Tensor:
         """[..., D] -> [..., V]: every token, text included."""
-        return functional.linear(hidden, *self.output())
+        return linear(hidden, *self.output())
 
     def logprobs(
         self, prompts: PromptBatch | EncoderState, sids_BGL: Tensor, trie: Trie, temperature: float = 1.0
     ) -> Tensor:
         """logp_BGL of each code, renormalised over the trie's allowed children, with gradient (EQUATIONS 4).
+
+        After a prefix below which the catalogue has one identifier all is certain: 0, and nothing is computed for it.
 
         Raises:
             InvalidValue: an identifier that is not in the trie, or a temperature that is not positive.
@@ -150,23 +153,18 @@ class LevelPolicy(nn.Module):
         check_temperature(temperature)
         tables = TrieTables.of(trie, sids_BGL.device)
         nodes_BGL = tables.path(sids_BGL)
+        open_BGL = torch.stack([tables.leaves(level, nodes_BGL[..., level]) > 1 for level in range(trie.levels)], dim=-1)
         state = prompts if isinstance(prompts, EncoderState) else self.encode(prompts)
-        tree = pack(sids_BGL, self.tokenizer.level_sizes)
+        tree = pack(sids_BGL, self.tokenizer.level_sizes, open_BGL)
         hidden_PD = self.tree_hidden(state, tree)
         columns = []
         for level, (rows_P, inverse_BG) in enumerate(zip(tree.level_rows, tree.inverse_BG, strict=True)):
+            open_BG = open_BGL[..., level]
+            inverse_X, code_X = inverse_BG[open_BG], sids_BGL[..., level][open_BG]
             nodes_P = torch.zeros_like(rows_P)
-            nodes_P[inverse_BG] = nodes_BGL[..., level]
-            hidden = hidden_PD.index_select(0, rows_P)
-            code_BG = sids_BGL[..., level]
-            owner_A, code_A = allowed_children(trie, level, nodes_P)
-            if len(code_A) * GATHER_COST < len(rows_P) * self.tokenizer.level_sizes[level]:
-                logp_A = self._children_logp(level, hidden, owner_A, code_A, temperature)
-                columns.append(_at(logp_A, owner_A, code_A, inverse_BG, code_BG, self.tokenizer.level_sizes[level]))
-                continue
-            logp_PK = restricted_logp(self.level_logits(level, hidden), tables.bias(level, nodes_P), temperature)
-            at_BG = inverse_BG * logp_PK.shape[-1] + code_BG
-            columns.append(logp_PK.view(-1).index_select(0, at_BG.reshape(-1)).view(at_BG.shape))
+            nodes_P[inverse_X] = nodes_BGL[..., level][open_BG]
+            logp_X = self._chosen_logp(trie, level, hidden_PD.index_select(0, rows_P), nodes_P, inverse_X, code_X, temperature)
+            columns.append(logp_X.new_zeros(open_BG.shape).masked_scatter(open_BG, logp_X))
         return torch.stack(columns, dim=-1)
 
     def full_ce(self, prompts: PromptBatch | EncoderState, sids_BL: Tensor, label_smoothing: float = 0.0) -> Tensor:
@@ -188,6 +186,18 @@ class LevelPolicy(nn.Module):
         about = folders.About(self.backbone, self.codebook_version, self.dense.in_features, self.settings)
         folders.save_about(folder, about)
 
+    def _chosen_logp(
+        self, trie: Trie, level: int, hidden_PD: Tensor, nodes_P: Tensor, at_X: Tensor, code_X: Tensor, temperature: float
+    ) -> Tensor:
+        """logp_X of codes after the nodes ``nodes_P[at_X]``, renormalised over what is allowed there."""
+        owner_A, code_A = allowed_children(trie, level, nodes_P)
+        if len(code_A) * GATHER_COST < len(nodes_P) * self.tokenizer.level_sizes[level]:
+            logp_A = self._children_logp(level, hidden_PD, owner_A, code_A, temperature)
+            return _at(logp_A, owner_A, code_A, at_X, code_X, self.tokenizer.level_sizes[level])
+        bias_PK = TrieTables.of(trie, hidden_PD.device).bias(level, nodes_P)
+        logp_PK = restricted_logp(self.level_logits(level, hidden_PD), bias_PK, temperature)
+        return logp_PK.view(-1).index_select(0, at_X * logp_PK.shape[-1] + code_X)
+
     def _children_logp(self, level: int, hidden_PD: Tensor, owner_A: Tensor, code_A: Tensor, temperature: float) -> Tensor:
         """logp_A as the whole level's head gives it, from the logits of the allowed children alone."""
         token_A = code_A + self.tokenizer.level_start[level]
@@ -208,11 +218,10 @@ def allowed_children(trie: Trie, level: int, nodes_P: Tensor) -> tuple[Tensor, T
     return torch.from_numpy(owner_A).to(nodes_P.device), torch.from_numpy(code_A).to(nodes_P.device)
 
 
-def _at(values_A: Tensor, owner_A: Tensor, code_A: Tensor, owner_BG: Tensor, code_BG: Tensor, size: int) -> Tensor:
-    """[B, G]: the values that belong to these nodes and codes."""
+def _at(values_A: Tensor, owner_A: Tensor, code_A: Tensor, owner_X: Tensor, code_X: Tensor, size: int) -> Tensor:
+    """[X]: the values that belong to these nodes and codes."""
     key_A, order_A = torch.sort(owner_A * size + code_A)
-    at_BG = order_A[torch.searchsorted(key_A, owner_BG * size + code_BG)]
-    return values_A.index_select(0, at_BG.reshape(-1)).view(at_BG.shape)
+    return values_A.index_select(0, order_A[torch.searchsorted(key_A, owner_X * size + code_X)])
 
 
 def slots_of(dense_width: int, settings: PolicySettings) -> Slots:

@@ -2,8 +2,8 @@
 
 torch gives float32 products on a CPU to MKL, which on processors that are not Intel's reaches less than half of what oneDNN
 does; bfloat16 goes to oneDNN in either case, this way by 5 % faster. An activation after it is then computed on the product
-while it is still in cache. The call costs some 10 microseconds and has no gradient here, so small products and passes with
-gradient stay with torch's. The precision is the same, so results differ in the last digits only.
+while it is still in cache, where no gradient is wanted. The call costs some 10 microseconds, so small products stay with torch's.
+The precision is the same, so results differ in the last digits only.
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+
+from trainers.policies.linear_grad import Product, product
 
 #: Multiplications from which oneDNN is called: 64 rows of a base model's narrowest layer. It is the faster one from 2^20 on, but
 #: keeps what it has prepared for every number of rows it meets: small models meet hundreds, and would pay in memory.
@@ -48,15 +50,16 @@ class Linear(nn.Linear):
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None, then: Activation | None = None) -> Tensor:
     """`torch.nn.functional.linear`, ``then`` an activation, for a weight [out, in], which may lie the other way round in memory."""
-    if _HAS_ONEDNN and x.numel() * len(weight) >= WORTH_IT and _plain(x, weight):
-        name, variant = then.onednn if then else ("none", "")
-        product: Tensor = torch.ops.mkldnn._linear_pointwise(x, weight, bias, name, [], variant)
-        return product
-    product = functional.linear(x, weight, bias)
-    return then.function(product) if then else product
+    if not (_HAS_ONEDNN and x.numel() * len(weight) >= WORTH_IT and _plain(x, weight)):
+        out = functional.linear(x, weight, bias)
+    elif torch.is_grad_enabled():
+        out = Product.apply(x, weight, bias)
+    else:
+        return product(x, weight, bias, *(then.onednn if then else ()))
+    return then.function(out) if then else out
 
 
 def _plain(x: Tensor, weight: Tensor) -> bool:
-    """On a CPU, of one precision, nothing to record and nothing to cast."""
+    """On a CPU, of one precision, nothing to cast."""
     same = x.dtype == weight.dtype and x.dtype in (torch.float32, torch.bfloat16) and x.device.type == "cpu"
-    return same and not torch.is_grad_enabled() and not torch.is_autocast_enabled("cpu")
+    return same and not torch.is_autocast_enabled("cpu")

@@ -65,8 +65,12 @@ class PrefixTree:
         return functional.embedding(rows_BGL, flat_PD)
 
 
-def pack(sids_BGL: Tensor, level_sizes: Sequence[int]) -> PrefixTree:
-    """The prefixes of lengths 0 to L - 1 of B x G identifiers."""
+def pack(sids_BGL: Tensor, level_sizes: Sequence[int], open_BGL: Tensor | None = None) -> PrefixTree:
+    """The prefixes of lengths 0 to L - 1 of B x G identifiers.
+
+    ``open_BGL`` (bool): which of a rollout's prefixes are wanted; of one that is, so are its own prefixes, and the empty one always.
+    ``inverse_BG`` is 0 where they are not.
+    """
     prompts, _, levels = sids_BGL.shape
     device = sids_BGL.device
     owner = [torch.arange(prompts, device=device)]
@@ -74,7 +78,9 @@ def pack(sids_BGL: Tensor, level_sizes: Sequence[int]) -> PrefixTree:
     parent: list[Tensor] = [owner[0]]
     inverse = [owner[0][:, None].expand(sids_BGL.shape[:2])]
     for level in range(levels - 1):
-        key, inv = torch.unique(inverse[-1] * level_sizes[level] + sids_BGL[..., level], return_inverse=True)
+        key_BG, inv = inverse[-1] * level_sizes[level] + sids_BGL[..., level], torch.zeros_like(sids_BGL[..., level])
+        wanted = slice(None) if open_BGL is None else open_BGL[..., level + 1]
+        key, inv[wanted] = torch.unique(key_BG[wanted], return_inverse=True)
         parent.append(key // level_sizes[level])
         code.append(key % level_sizes[level])
         owner.append(owner[-1][parent[-1]])
