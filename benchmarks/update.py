@@ -5,22 +5,29 @@ the distribution restricted to the catalogue, in float32, on as many threads. TR
 prompts as well; the adapters spare it that. Weights are random, so that rollouts hardly ever share a prefix, and no prompt has padding: our worst case.
 Before timing, the same rollouts must give both sides the same log-probabilities, loss and gradient's norm to 1e-4 (TRL's deviation of a
 group divides by G - 1, ours by G, so their gradients differ by a known factor). An update is forward and backward of given rollouts,
-a step is rollouts, rewards, forward, backward and AdamW.
+a step is rollouts, rewards, forward, backward and AdamW. Time is CPU seconds of either process, all its threads: a busy machine
+stretches them less than the wall's.
+
+Memory: the most that is resident during a step, above what was before the model was made, against 2 x the training state (weights, gradient, two
+moments) and what is kept for the backward pass.
 """
 
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from benchmarks.common import LEAST_REPEATS, Result, Row, finish, parser, row, seconds
+from benchmarks.common import LEAST_REPEATS, Result, Row, finish, parser, row
 from benchmarks.rollout import Make, bart, gpt2, threads, tokenizer_of
+from benchmarks.step_memory import kept_bytes, peak_bytes, resident_bytes
 from benchmarks.trie import make_sids
 from benchmarks.trl_peer.process import Process
 from benchmarks.trl_peer.work import Arrays, Work, reward
@@ -125,35 +132,44 @@ class Ours:
         return logp_BGL, loss
 
 
-def agree(ours: Ours, peer: Process) -> None:
-    """Raise unless both sides compute the same from the same rollouts."""
-    theirs = peer.ask("check").said
+def compare(ours: Ours, theirs: Mapping[str, Any]) -> None:
+    """Raise unless the peer's loss, norm and log-probabilities (flat) of the given rollouts are ours."""
     loss, norm, logp_BGL = ours.check()
     apart = {
         "log-probabilities": float((logp_BGL.flatten() - torch.tensor(theirs["logp"])).abs().max()),
         "losses": abs(loss / ours.factor - theirs["loss"]),
         "gradient norms, relatively,": abs(norm / ours.factor / theirs["norm"] - 1),
     }
-    print({**apart, "norm": norm, "loss": loss})
     for name, difference in apart.items():
         if not difference < TOLERANCE:
             raise AssertionError(f"{ours.case.name}: {name} are {difference:.2g} apart")
 
 
-def measure(case: Case, repeats: int) -> tuple[Row, list[str]]:
-    """The row of a case."""
+def cpu_seconds(deed: Callable[[], object]) -> float:
+    """CPU seconds of this process."""
+    started = time.process_time()
+    deed()
+    return time.process_time() - started
+
+
+def measure(case: Case, repeats: int) -> list[Row]:
+    """The rows of a case: time, then memory."""
     with threads(case.threads), tempfile.TemporaryDirectory(prefix="headrace-update-") as folder:
+        before = resident_bytes()
         ours = Ours(case)
         with Process(ours.work(Path(folder))) as peer:
-            agree(ours, peer)
+            compare(ours, peer.ask("check").said)  # which warms both up
             deed: Callable[[], object] = getattr(ours, case.deed)
-            deed()
-            peer.ask(case.deed)
             pairs = []
             for _ in range(repeats):
-                pairs.append((seconds(deed), peer.ask(case.deed).seconds))
-                print(pairs[-1], flush=True)
-    return row(case.name, pairs, PEER, "s"), []
+                pairs.append((cpu_seconds(deed), peer.ask(case.deed).cpu_s))
+                print(f"{case.name}: {pairs[-1][0]:.2f} s, {PEER} {pairs[-1][1]:.2f} s", flush=True)
+        state = 16 * sum(p.numel() for p in ours.policy.module.parameters())
+        bound = 2 * state + kept_bytes(ours.step, ours.policy.module)
+        used = [(peak_bytes(ours.step) - before, bound) for _ in range(repeats)]
+    gib = [(ours_b / 2**30, bound_b / 2**30) for ours_b, bound_b in used]
+    memory = row(f"{case.name}, peak memory of a step", gib, "2 x training state + activations", "GiB")
+    return [row(case.name, pairs, PEER, "CPU s"), memory]
 
 
 def main(arguments: Sequence[str] | None = None) -> Result:
@@ -164,12 +180,10 @@ def main(arguments: Sequence[str] | None = None) -> Result:
     cases = [case for case in CASES if chosen.case in case.name]
     if chosen.quick:
         cases = [replace(case, prompts=2, micro=case.group) for case in cases]
-    rows, notes = list[Row](), list[str]()
-    for case in cases:
-        made, said = measure(case, LEAST_REPEATS)
-        rows.append(made)
-        notes += said
-    return finish("update", rows, chosen, notes)
+    if not Process.installed():
+        options.error("TRL is not installed: `make bench-peers` installs it")
+    rows = [made for case in cases for made in measure(case, LEAST_REPEATS)]
+    return finish("update", rows, chosen, ["Both sides agree on log-probabilities, loss and gradient's norm to 1e-4."])
 
 
 if __name__ == "__main__":

@@ -11,7 +11,6 @@ import time
 from typing import Any
 
 import msgspec
-import psutil
 
 from benchmarks.trl_peer.trainer import Peer
 from benchmarks.trl_peer.work import Work
@@ -25,14 +24,13 @@ def main() -> None:
     deeds = {"check": peer.check, "update": peer.update, "step": peer.step}
     _tell(answers, "ready")
     for line in sys.stdin:
-        started = time.perf_counter()
+        started = time.process_time()
         said = deeds[line.strip()]()
-        _tell(answers, said, time.perf_counter() - started)
+        _tell(answers, said, time.process_time() - started)
 
 
-def _tell(answers: int, said: Any, seconds: float = 0.0) -> None:
-    peak_kib = psutil.Process().memory_info().rss // 1024
-    os.write(answers, msgspec.json.encode({"said": said, "seconds": seconds, "kib": peak_kib}) + b"\n")
+def _tell(answers: int, said: Any, cpu_s: float = 0.0) -> None:
+    os.write(answers, msgspec.json.encode({"said": said, "cpu_s": cpu_s}) + b"\n")
 
 
 if __name__ == "__main__":

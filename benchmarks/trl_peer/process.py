@@ -19,11 +19,10 @@ PATIENCE_S = 900.0
 
 
 class Answer(msgspec.Struct, frozen=True):
-    """What was said, how long it took there, resident KiB after it."""
+    """What was said, and what it took there (CPU seconds, all threads)."""
 
     said: Any
-    seconds: float
-    kib: int
+    cpu_s: float
 
 
 class Process:

@@ -163,7 +163,9 @@ class LevelPolicy(nn.Module):
             inverse_X, code_X = inverse_BG[open_BG], sids_BGL[..., level][open_BG]
             nodes_P = torch.zeros_like(rows_P)
             nodes_P[inverse_X] = nodes_BGL[..., level][open_BG]
-            logp_X = self._chosen_logp(trie, level, hidden_PD.index_select(0, rows_P), nodes_P, inverse_X, code_X, temperature)
+            logp_X = self._chosen_logp(
+                trie, level, hidden_PD.index_select(0, rows_P), nodes_P, inverse_X, code_X, temperature
+            )
             columns.append(logp_X.new_zeros(open_BG.shape).masked_scatter(open_BG, logp_X))
         return torch.stack(columns, dim=-1)
 
