@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PEERS := .venv-peers
-PEERS_LIST := benchmarks/attribution_peers/requirements.txt
+PEERS_LISTS := benchmarks/attribution_peers/requirements.txt benchmarks/trl_peer/requirements.txt
 ARGS ?=
 
 BENCHMARKS := $(foreach name, \
@@ -38,12 +38,12 @@ lint: install
 	@$(BIN)/lint-imports
 	@$(BIN)/headrace schemas check
 
-# Peers whose requirements contradict ours: the benchmark `attribution` runs them from an environment of their own.
+# Peers whose requirements contradict ours: the benchmarks `attribution` and `update` run them from an environment of their own.
 bench-peers: $(PEERS)/.installed
 
-$(PEERS)/.installed: $(PEERS_LIST) | install
+$(PEERS)/.installed: $(PEERS_LISTS) | install
 	@test -x $(PEERS)/bin/python || $(PYTHON) -m venv $(PEERS)
-	@$(BIN)/uv pip install --python $(PEERS)/bin/python -r $(PEERS_LIST)
+	@$(BIN)/uv pip install --python $(PEERS)/bin/python $(addprefix -r ,$(PEERS_LISTS))
 	@touch $@
 
 bench: install bench-peers

@@ -6,7 +6,7 @@ prompts as well; the adapters spare it that. Weights are random, so that rollout
 Before timing, the same rollouts must give both sides the same log-probabilities, loss and gradient's norm to 1e-4 (TRL's deviation of a
 group divides by G - 1, ours by G, so their gradients differ by a known factor). An update is forward and backward of given rollouts,
 a step is rollouts, rewards, forward, backward and AdamW. Time is CPU seconds of either process, all its threads: a busy machine
-stretches them less than the wall's.
+stretches them less than the wall's. With two threads they count waiting too, unless OMP_WAIT_POLICY=passive is set.
 
 Memory: the most that is resident during a step, above what was before the model was made, against 2 x the training state (weights, gradient, two
 moments) and what is kept for the backward pass.
@@ -179,7 +179,7 @@ def main(arguments: Sequence[str] | None = None) -> Result:
     chosen = options.parse_args(arguments)
     cases = [case for case in CASES if chosen.case in case.name]
     if chosen.quick:
-        cases = [replace(case, prompts=2, micro=case.group) for case in cases]
+        cases = [replace(case, name=f"{case.name}, cut to 2 prompts", prompts=2, micro=case.group) for case in cases]
     if not Process.installed():
         options.error("TRL is not installed: `make bench-peers` installs it")
     rows = [made for case in cases for made in measure(case, LEAST_REPEATS)]
