@@ -8,7 +8,7 @@ group divides by G - 1, ours by G, so their gradients differ by a known factor).
 a step is rollouts, rewards, forward, backward and AdamW. Time is CPU seconds of either process, all its threads: a busy machine
 stretches them less than the wall's. With two threads they count waiting too, unless OMP_WAIT_POLICY=passive is set.
 
-Memory: the most that is resident during a step, above what was before the model was made, against 2 x the training state (weights, gradient, two
+Memory: the most that is resident during a step, above what was before the first model was made, against 2 x the training state (weights, gradient, two
 moments) and what is kept for the backward pass.
 """
 
@@ -152,10 +152,9 @@ def cpu_seconds(deed: Callable[[], object]) -> float:
     return time.process_time() - started
 
 
-def measure(case: Case, repeats: int) -> list[Row]:
-    """The rows of a case: time, then memory."""
+def measure(case: Case, repeats: int, before: int) -> list[Row]:
+    """The rows of a case: time, then memory above ``before`` (bytes)."""
     with threads(case.threads), tempfile.TemporaryDirectory(prefix="headrace-update-") as folder:
-        before = resident_bytes()
         ours = Ours(case)
         with Process(ours.work(Path(folder))) as peer:
             compare(ours, peer.ask("check").said)  # which warms both up
@@ -182,7 +181,8 @@ def main(arguments: Sequence[str] | None = None) -> Result:
         cases = [replace(case, name=f"{case.name}, cut to 2 prompts", prompts=2, micro=case.group) for case in cases]
     if not Process.installed():
         options.error("TRL is not installed: `make bench-peers` installs it")
-    rows = [made for case in cases for made in measure(case, LEAST_REPEATS)]
+    before = resident_bytes()
+    rows = [made for case in cases for made in measure(case, LEAST_REPEATS, before)]
     return finish("update", rows, chosen, ["Both sides agree on log-probabilities, loss and gradient's norm to 1e-4."])
 
 
