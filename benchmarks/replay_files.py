@@ -34,7 +34,7 @@ def write_files(folder: Path, events: int) -> dict[str, tuple[Path, Callable[[Pa
     """The same log in every form: case -> file, and how the peer reads its rows."""
     lines = [record.value for record in make_log(events, seed=1, start_ms=NOW_MS, partitions=PARTITIONS) if record.key]
     text = b"\n".join(lines) + b"\n"
-    rows = [{name: value for name, value in msgspec.json.decode(line).items() if value != []} for line in lines]
+    rows = [{name: value for name, value in msgspec.json.decode(line).items() if value not in ([], {})} for line in lines]
     names = list(dict.fromkeys(name for one in rows for name in one))
     files = {name: folder / name for name in ("log.jsonl", "log.jsonl.zst", "log.parquet", "typed.parquet")}
     plain, packed, values, typed = files.values()

@@ -63,7 +63,10 @@ def test_trie(tmp_path: Path) -> None:
     file = tmp_path / "trie.json"
     trie.main(["--quick", "--sids", "3000", "--json", str(file)])
     masks = [f"4096 prefixes, level {level} of 5" for level in range(1, 6)]
-    assert checked(file, "trie") == ["3k build", "3k memory", *masks, "3k add one item", "3k remove one item"]
+    changes = [
+        f"3k {did} one item, {told}" for did in ("add", "remove") for told in ("merging shared out", "99th percentile")
+    ]
+    assert checked(file, "trie") == ["3k build", "3k memory", *masks, *changes]
 
 
 def test_beam(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

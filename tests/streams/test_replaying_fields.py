@@ -45,6 +45,9 @@ def other(value: Any) -> Any:
     """Another value of its type."""
     if isinstance(value, ViewStatus):
         return ViewStatus.RETRACTED
+    if isinstance(value, msgspec.Struct):
+        first = value.__struct_fields__[0]
+        return msgspec.structs.replace(value, **{first: other(getattr(value, first))})
     if isinstance(value, tuple):
         return (*value, "more") if not value or isinstance(value[0], str) else value * 2
     return not value if isinstance(value, bool) else f"{value}x" if isinstance(value, str) else value + 1

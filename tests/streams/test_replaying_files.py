@@ -66,7 +66,7 @@ def test_a_file_is_routed_by_type_keyed_by_user_and_ticked(fresh_topics: Connect
 
 def test_typed_columns_make_the_events_that_json_lines_say(tmp_path: Path) -> None:
     """Empty cells are left to the event's own default; times may be timestamps; dictionaries and lists of structs too."""
-    plain = [{k: v for k, v in msgspec.to_builtins(e).items() if v not in ((), [])} for e in EVENTS]
+    plain = [{k: v for k, v in msgspec.to_builtins(e).items() if v not in ((), [], {})} for e in EVENTS]
     names = sorted({name for row in plain for name in row})
     columns = {name: pa.array([row.get(name) for row in plain]) for name in names}
     columns["ts"] = pa.array([datetime.fromtimestamp(row["ts"] / 1_000, UTC) for row in plain], pa.timestamp("us", "UTC"))
