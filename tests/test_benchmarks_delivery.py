@@ -14,10 +14,10 @@ WANT = [(b"u", b"1"), (b"u", b"2"), (b"v", b"3")]
 
 def test_views_have_to_be_the_same_in_the_same_order() -> None:
     """Lost, doubled and swapped: each is a difference, told by its place."""
-    assert _in_order(list(WANT), WANT) == ""
-    assert "2 views, undisturbed 3" in _in_order(WANT[:2], WANT)
-    assert "4 views, undisturbed 3" in _in_order([*WANT, WANT[2]], WANT)
-    assert _in_order([WANT[1], WANT[0], WANT[2]], WANT).startswith("view 0 is")
+    assert _in_order("views", list(WANT), WANT) == ""
+    assert "2 views, undisturbed 3" in _in_order("views", WANT[:2], WANT)
+    assert "4 views, undisturbed 3" in _in_order("views", [*WANT, WANT[2]], WANT)
+    assert _in_order("views", [WANT[1], WANT[0], WANT[2]], WANT).startswith("number 0 of the views is")
 
 
 def test_quarantine_has_to_be_the_same_in_any_order() -> None:

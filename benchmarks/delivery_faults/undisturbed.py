@@ -7,7 +7,7 @@ from collections import Counter
 from dataclasses import dataclass
 
 from schemas.connections import Connections
-from schemas.topics import INPUTS, QUARANTINE, VIEWS
+from schemas.topics import FACTS, INPUTS, QUARANTINE, VIEWS
 from streams.attribution.core import AttributionCore
 from streams.runtime.core import Record
 from streams.runtime.log import LogReader
@@ -42,19 +42,21 @@ class Undisturbed:
         return total
 
     def check(self) -> Verdict:
-        """Compare everything since the last check: views in their order, quarantine as a multiset.
+        """Compare everything since the last check: views and facts in their order, quarantine as a multiset.
 
         Raises:
             Unavailable: the broker does not answer.
         """
         views = quarantined = 0
+        facts = _pairs(self._fresh(FACTS.name, 0))  # all partitions' are there, under the number of each
         for partition in range(len(self._cores)):
             want = self._said(partition)
-            got = {topic: self._fresh(topic, partition) for topic in want}
             views += len(want[VIEWS.name])
             quarantined += len(want[QUARANTINE.name])
-            difference = _in_order(_pairs(got[VIEWS.name]), want[VIEWS.name]) or _as_multiset(
-                _pairs(got[QUARANTINE.name]), want[QUARANTINE.name]
+            difference = (
+                _in_order("views", _pairs(self._fresh(VIEWS.name, partition)), want[VIEWS.name])
+                or _in_order("facts", [one for one in facts if one[0] == b"%d" % partition], want[FACTS.name])
+                or _as_multiset(_pairs(self._fresh(QUARANTINE.name, partition)), want[QUARANTINE.name])
             )
             if difference:
                 return Verdict(views, quarantined, f"partition {partition}: {difference}")
@@ -65,7 +67,7 @@ class Undisturbed:
         for topic in INPUTS:
             core.apply(topic.name, self._fresh(topic.name, partition))
         core.advance()
-        said: dict[str, list[Pair]] = {VIEWS.name: [], QUARANTINE.name: []}
+        said: dict[str, list[Pair]] = {VIEWS.name: [], FACTS.name: [], QUARANTINE.name: []}
         for output in core.drain()[0]:
             said[output.topic].append((output.key, output.value))
         return said
@@ -81,12 +83,12 @@ def _pairs(records: list[Record]) -> list[Pair]:
     return [(record.key, record.value) for record in records]
 
 
-def _in_order(got: list[Pair], want: list[Pair]) -> str:
+def _in_order(what: str, got: list[Pair], want: list[Pair]) -> str:
     for n, (one, other) in enumerate(zip(got, want, strict=False)):
         if one != other:
-            return f"view {n} is {_short(one)}, undisturbed {_short(other)}"
+            return f"number {n} of the {what} is {_short(one)}, undisturbed {_short(other)}"
     if len(got) != len(want):
-        return f"{len(got)} views, undisturbed {len(want)}; the first one over is {_short(max(got, want, key=len)[min(len(got), len(want))])}"
+        return f"{len(got)} {what}, undisturbed {len(want)}; the first one over is {_short(max(got, want, key=len)[min(len(got), len(want))])}"
     return ""
 
 
