@@ -8,6 +8,7 @@ Letters as in `trainers.policies.base`; P distinct prefixes, A allowed children 
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -34,7 +35,7 @@ from trainers.policies.tokenizer import PromptTokenizer
 GATHER_COST = 32
 
 
-class LevelPolicy(nn.Module):
+class LevelPolicy(nn.Module, ABC):
     """Base of the policies. ``dense`` projects what enters a prompt as vectors (`trainers.policies.slots`)."""
 
     model: Any  #: an ``nn.Module``, with its ``shape``
@@ -89,34 +90,34 @@ class LevelPolicy(nn.Module):
         return cls(model, tokenizer, about.settings, about.codebook_version, dense).eval()
 
     @staticmethod
+    @abstractmethod
     def fresh_shape(settings: PolicySettings, tokenizer: PromptTokenizer) -> Any:
         """The shape that the settings ask for."""
-        raise NotImplementedError
 
     @staticmethod
+    @abstractmethod
     def sizes(shape: Any) -> dict[str, Any]:
         """The settings that describe a shape."""
-        raise NotImplementedError
 
+    @abstractmethod
     def encode(self, prompts: PromptBatch) -> EncoderState:
         """Read B prompts once."""
-        raise NotImplementedError
 
+    @abstractmethod
     def advance(self, state: DecodeState, codes_BR: Tensor | None) -> tuple[Tensor, DecodeState]:
         """One step of decoding: (hidden_BRD that predicts the next level, the longer state)."""
-        raise NotImplementedError
 
+    @abstractmethod
     def tree_hidden(self, state: EncoderState, tree: PrefixTree) -> Tensor:
         """hidden_PD: of every distinct prefix, what predicts the code after it, with gradient."""
-        raise NotImplementedError
 
+    @abstractmethod
     def embeddings(self) -> Tensor:
         """Token embeddings [V, D]."""
-        raise NotImplementedError
 
+    @abstractmethod
     def output(self) -> tuple[Tensor, Tensor | None]:
         """weight_VD and bias_V of the output layer."""
-        raise NotImplementedError
 
     @property
     def module(self) -> nn.Module:
