@@ -4,37 +4,27 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
-from pathlib import Path
 
 import msgspec
-import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client import REGISTRY
 
 from reward.counts import UNIT, Counts
-from reward.keys import keys
 from reward.settings import PosteriorSettings
 from reward.snapshot import PosteriorSnapshot
-from schemas.artefacts import Artefacts
-from schemas.catalogue import Catalogue
 from schemas.codec import decode, encode
 from schemas.errors import Incompatible
-from schemas.events import ItemAdded, Tick
-from schemas.identifiers import read_sids
+from schemas.events import Tick
 from schemas.posteriors import CountDelta, PosteriorDelta, SnapshotPointer
 from schemas.quarantine import Quarantined
-from schemas.store import Store
 from schemas.topics import DELTAS, QUARANTINE, SNAPSHOTS, VIEWS
 from schemas.views import View, ViewItem, ViewStatus
-from streams.posteriors.agents import load_prefixes
 from streams.posteriors.counts_core import PART_BYTES, CountsCore, view_deltas
 from streams.posteriors.merger_core import MergerCore
 from streams.posteriors.metrics import tell_snapshots
-from streams.posteriors.present import ItemPrefixes, PrefixesAt
 from streams.runtime.core import Blob, Output, Record
-from trainers.identifiers.build import build_identifiers
 
 #: Stamps every 10 s of event time.
 SETTINGS = PosteriorSettings(snapshot_every_s=10, bucket_s=5, calibration_snapshots=3)
@@ -283,63 +273,3 @@ def test_a_state_of_another_form_is_refused_with_its_remedy() -> None:
     old = msgspec.msgpack.encode({"told": [0], "counts": [["q", "i", 0, 1, 0, 0, 0]], "counters": {}})
     with pytest.raises(Incompatible, match=r"expected 2, found 1; .*start a new run folder"):
         MergerCore(1, SETTINGS).load(old)
-
-
-def test_the_merger_takes_the_prefixes_of_the_runs_identifiers(tmp_path: Path) -> None:
-    """From catalogue and identifiers as `headrace prepare` writes them; without identifiers there is no such level."""
-    store = Store(str(tmp_path))
-    catalogue = Catalogue(
-        ("a", "b", "c"), ("A", "B", "C"), ("x",) * 3, ("",) * 3, np.ones(3, np.float32), np.zeros(3, np.int64), ({},) * 3
-    )
-    catalogue.save(store)
-    random_ND = np.random.default_rng(0).normal(size=(3, 8)).astype(np.float32)
-    emb_ND = random_ND / np.linalg.norm(random_ND, axis=1, keepdims=True)
-    made = build_identifiers(catalogue, emb_ND, [], np.zeros((0, 8), np.float32))
-    version = made.save(store)
-    artefacts = Artefacts(identifiers=version)
-    found = load_prefixes(store, artefacts, SETTINGS)
-    assert found is not None and found.version == version
-    assert found.items == catalogue.items and found.sids_NL.tolist() == made.sids_NL.tolist()
-    assert found.levels == SETTINGS.sid_levels
-    assert load_prefixes(store, Artefacts(), SETTINGS) is None
-    assert load_prefixes(store, artefacts, SETTINGS.model_copy(update={"sid_levels": 0})) is None
-    core = MergerCore(1, SETTINGS, PrefixesAt(found, list, 0))
-    core.apply(DELTAS.name, records([PosteriorDelta(0, 10_000, (CountDelta("q", "a", 0, UNIT, 1, 0, 0, 1),))]))
-    core.advance()
-    assert decode(SNAPSHOTS.kind, core.drain()[0][0].value).identifiers == version
-    with pytest.raises(Incompatible, match="expected 2, found 3"):
-        read_sids(store, version, 2)
-
-
-def test_prefixes_follow_items_that_came_and_moved(tmp_path: Path) -> None:
-    """By event time: from a settling time after a record on, the last one with an identifier counts, whatever was read by then."""
-    first = ItemPrefixes("v", ("a", "b", "c"), np.array([[0, 1, 2], [0, 1, 3], [4, 0, 0]], np.int32), 2)
-    records = [
-        ItemAdded(100, "c", "C", (0, 1, 9), "v", (4, 0, 0)),  # c moves to where a and b are
-        ItemAdded(120, "x", "X", (5, 5, 5), "other"),  # of other identifiers
-        ItemAdded(150, "d", "D", (4, 0, 1), "v"),  # a new one where c was
-        ItemAdded(200, "a", "A", (), "v", (0, 1, 2)),  # gone, and kept where it was
-        ItemAdded(250, "d", "D2", (0, 1, 7), "v", (4, 0, 1)),
-    ]
-
-    def families(stamp: int, read: Sequence[ItemAdded]) -> set[frozenset[str]]:
-        prefixes = PrefixesAt(first, lambda: read, 10)(stamp)
-        found: dict[int, set[str]] = {}
-        for item in "abcdx":
-            number = int(prefixes.find(keys([item]))[0])
-            if number < prefixes.size:
-                found.setdefault(number, set()).add(item)
-        return set(map(frozenset, found.values()))
-
-    apart, joined = {frozenset("ab"), frozenset("c")}, {frozenset("abc")}
-    expected = {
-        109: apart,
-        110: joined,
-        160: {*joined, frozenset("d")},
-        215: {*joined, frozenset("d")},
-        260: {frozenset("abcd")},
-    }
-    for stamp, wanted in expected.items():
-        assert families(stamp, records) == wanted
-        assert families(stamp, [record for record in records if record.ts + 10 <= stamp]) == wanted
-    assert families(109, []) == apart

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from trainers.identifiers.trie import Trie
 from trainers.policies.backbones import BACKBONES, backbone
-from trainers.policies.base import PromptBatch, PromptContext
+from trainers.policies.base import DecodeState, PromptBatch, PromptContext
 from trainers.policies.levels import LevelPolicy
 from trainers.policies.prompts import PromptBuilder
 from trainers.policies.settings import PolicySettings
@@ -193,3 +193,25 @@ def enumerate_scores(policy: LevelPolicy, prompts: PromptBatch, catalogue: Seque
     distinct = sorted({tuple(int(c) for c in sid) for sid in catalogue})
     sids_BNL = torch.tensor(distinct).expand(len(prompts), -1, -1)
     return slow_logprobs(policy, prompts, sids_BNL, distinct).sum(dim=-1)
+
+
+def decoder_rows(policy: LevelPolicy) -> list[int]:
+    """The number of rows of each step of decoding from now on, as they are taken."""
+    rows, advance = list[int](), policy.advance
+
+    def counted(state: DecodeState, codes_BR: Tensor | None) -> tuple[Tensor, DecodeState]:
+        rows.append(1 if codes_BR is None else codes_BR.shape[1])
+        return advance(state, codes_BR)
+
+    policy.advance = counted  # type: ignore[method-assign]
+    return rows
+
+
+def open_prefixes(trie: Trie) -> list[int]:
+    """By depth: prefixes with more than one identifier below them."""
+    catalogue = {tuple(sid) for sid in trie.sids_NL.tolist()}
+    found = []
+    for depth in range(trie.levels):
+        prefixes = [sid[:depth] for sid in catalogue]
+        found.append(len({prefix for prefix in prefixes if prefixes.count(prefix) > 1}))
+    return found

@@ -16,7 +16,6 @@ from tests.trainers import policy_toys as toys
 from tests.trainers.table_policy import TablePolicy, normaliser
 from trainers.beam import Beams, beam_search
 from trainers.identifiers.trie import Trie
-from trainers.policies.base import DecodeState
 
 torch.set_num_threads(1)
 POLICY = toys.toy_policy()
@@ -133,22 +132,14 @@ def test_a_request_gets_the_same_answer_alone_and_in_a_batch() -> None:
 
 def test_the_decoder_sees_nothing_that_is_certain() -> None:
     """Every identifier is found; a level's rows are its prefixes with more than one identifier below, if scored by the trie."""
-    policy, trie, rows = toys.toy_policy(), toys.toy_trie(), list[int]()
-    advance = policy.advance
-
-    def counted(state: DecodeState, codes_BR: torch.Tensor | None) -> object:
-        rows.append(1 if codes_BR is None else codes_BR.shape[1])
-        return advance(state, codes_BR)
-
-    policy.advance = counted  # type: ignore[method-assign, assignment]
-    catalogue = {tuple(sid) for sid in trie.sids_NL.tolist()}
-    prefixes = [[sid[:depth] for sid in catalogue] for depth in range(5)]
+    policy, trie = toys.toy_policy(), toys.toy_trie()
+    rows = toys.decoder_rows(policy)
     beam_search(policy, PROMPTS, trie, WIDE)
-    open_ = [len({prefix for prefix in level if level.count(prefix) > 1}) for level in prefixes]
-    assert rows == [count for count in open_ if count]
+    assert rows == [count for count in toys.open_prefixes(trie) if count]
     rows.clear()
     beam_search(policy, PROMPTS, trie, WIDE, scoring="vocabulary")
-    assert all(seen >= len(set(level)) for seen, level in zip(rows, prefixes, strict=True))
+    prefixes = [{tuple(sid[:depth]) for sid in trie.sids_NL.tolist()} for depth in range(5)]
+    assert all(seen >= len(level) for seen, level in zip(rows, prefixes, strict=True))
 
 
 def test_what_cannot_be_searched_raises() -> None:
