@@ -61,27 +61,29 @@ def decode(kind: type[S] | Any, raw: bytes, *, limit: int = MAX_RECORD_BYTES) ->
     return record
 
 
-def event_decoder(kind: Any, limit: int) -> Callable[[bytes], Any]:
+def event_decoder(kind: Any, limit: int) -> Callable[[bytes], tuple[Any, bool]]:
     """A function as `decode` is for ``kind``, for what outsiders write: a key that stands twice in an object is refused
     too, as every reader of such a record might take another of its values (`InvalidEvent`, unreadable).
+
+    With the event it says whether the record is canonical: byte for byte what `encode` makes of the event.
     """
     fast, encode_again = _decoder(kind).decode, _encoder.encode
     today = {member: version_of(member) for member in members(kind)}
 
-    def decode_event(raw: bytes) -> Any:
+    def decode_event(raw: bytes) -> tuple[Any, bool]:
         try:
             event = fast(raw) if len(raw) <= limit else None
         except UNREADABLE:
             event = None
-        # What is byte for byte what `encode` writes today has no key twice; anything else is looked at key by key.
+        # What is canonical has no key twice; anything else is looked at key by key.
         if event is not None and encode_again(event) == raw and event.v == today[event.__class__]:
-            return event
+            return event, True
         event = decode(kind, raw, limit=limit)
         try:
             jiter.from_json(raw, catch_duplicate_keys=True)
         except ValueError as error:
             raise InvalidEvent(Reason.UNREADABLE, "record", str(error), "JSON whose keys are unique") from error
-        return event
+        return event, False
 
     return decode_event
 

@@ -83,13 +83,13 @@ class AttributionCore:
         decode, newest, pending = _DECODERS[topic], self._state.newest[topic], 0
         for record in records:
             try:
-                event: Event = decode(record.value)
+                event, canonical = decode(record.value)
                 if event.ts > record.timestamp + self._tolerance:
                     raise _of_the_future(event.ts, record.timestamp, self._settings.future_tolerance_s)
                 if type(event) is Tick:
                     self._count("ticks")
                 elif event.ts >= newest - self._lateness:
-                    self._wait(record, event)
+                    self._wait(record, event, canonical)
                     pending += 1
                 else:
                     bound = f"at least {newest - self._lateness}, {topic}'s newest less the lateness"
@@ -105,7 +105,7 @@ class AttributionCore:
         self._state.newest[topic] = newest
         self.counters["pending"] += pending
 
-    def _wait(self, record: Record, event: Event) -> None:
+    def _wait(self, record: Record, event: Event, canonical: bool) -> None:
         phase: int
         if type(event) is Impression:
             phase, name = Phase.IMPRESSIONS, event.request_id
@@ -118,7 +118,7 @@ class AttributionCore:
         else:
             assert type(event) is Return
             phase, name = Phase.RETURNS, event.order_id
-        waiting = Waiting(event.ts, name, event.user, record.offset, record.timestamp, record.value)
+        waiting = Waiting(event.ts, name, event.user, record.offset, record.timestamp, record.value, canonical)
         self._state.plan(event.ts // BUCKET_MS, phase, waiting)
 
     def _mark(self, before: int, newest: int) -> None:

@@ -15,7 +15,8 @@ import msgspec
 from schemas.events import Click, Impression, Order, Return
 from schemas.quarantine import Reason
 from schemas.views import ViewStatus
-from streams.attribution.emission import changed, emit, shows
+from streams.attribution.emission import changed, emit
+from streams.attribution.page import canonical, shows
 from streams.attribution.state import BUCKET_MS, OpenOrder, OpenView, Phase, State, Waiting
 from streams.runtime.core import Output
 from streams.settings import AttributionSettings
@@ -69,7 +70,8 @@ class Join:
                 continue
             recent = state.recent.setdefault(w.user, [])
             # A user's views share one text of the name: that is a twentieth of the memory.
-            view = OpenView(w.ts, w.id, recent[0].user if recent else w.user, w.raw)
+            raw = w.raw if w.canonical else canonical(w.raw)
+            view = OpenView(w.ts, w.id, recent[0].user if recent else w.user, raw)
             state.requests[w.id] = view
             recent.append(view)
             state.plan(max(second, (w.ts + self._click_ms) // BUCKET_MS), Phase.CLOSES, view)
@@ -108,7 +110,7 @@ class Join:
             reason, why = Reason.CONTRADICTION, f"request {click.request_id!r} belongs to another user"
         elif not view.ts <= click.ts <= view.ts + self._click_ms:
             reason, why = Reason.OUTSIDE_WINDOW, f"{click.ts - view.ts} ms after its view, at most {self._click_ms}"
-        elif not shows(view, click.item, click.item.encode()):
+        elif not shows(view.raw, click.item):
             reason, why = Reason.NOT_SHOWN, f"request {click.request_id!r} did not show {click.item!r}"
         else:
             return view
@@ -116,9 +118,9 @@ class Join:
         return None
 
     def _latest_view(self, waiting: Waiting, click: Click) -> OpenView | None:
-        item, text, earliest = click.item, click.item.encode(), click.ts - self._click_ms
+        earliest = click.ts - self._click_ms
         for view in reversed(self._state.recent.get(click.user, ())):
-            if earliest <= view.ts <= click.ts and shows(view, item, text):
+            if earliest <= view.ts <= click.ts and shows(view.raw, click.item):
                 return view
         why = f"no view of the user inside its click window shows {click.item!r}"
         self._refuse(Phase.CLICKS, waiting, Reason.NOT_SHOWN, why)

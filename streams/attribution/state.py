@@ -11,6 +11,7 @@ from typing import Any, Final
 
 import msgspec
 
+from streams.attribution.page import canonical
 from streams.attribution.window import Window
 
 #: Width of a bucket (ms of event time): what is due in it is done as a whole, once the watermark has passed its end.
@@ -40,10 +41,12 @@ class Waiting(msgspec.Struct, array_like=True, gc=False, eq=False):
     offset: int
     timestamp: int  #: broker's time (ms)
     raw: bytes
+    canonical: bool = False  #: see `schemas.codec.event_decoder`
 
 
 class OpenView(msgspec.Struct, array_like=True, gc=False, eq=False):
-    """A view whose label may still change. ``raw`` is dropped at its close when nothing more can be emitted for it."""
+    """A view whose label may still change. ``raw`` is its impression, canonical (`streams.attribution.page`); dropped at its
+    close when nothing more can be emitted for it."""
 
     ts: int
     request_id: str
@@ -81,6 +84,7 @@ class Dumped(msgspec.Struct, array_like=True):
     views: list[OpenView]
     orders: list[tuple[str, int, str, str, float, int, float, tuple[tuple[int, float], ...]]]
     window: Window = msgspec.field(default_factory=Window)
+    canonical: bool = False  #: whether all views' impressions are; a dump of before did not see to it
 
 
 class State:
@@ -131,6 +135,7 @@ class State:
                     for o in self.orders.values()
                 ],
                 self.window,
+                canonical=True,
             )
         )
 
@@ -149,6 +154,8 @@ def load(data: bytes, click_ms: int, order_ms: int, return_ms: int) -> State:
         state.agenda[place] = list(waiting)
         heappush(state.due, place)
     for view in dumped.views:
+        if view.raw and not dumped.canonical:
+            view.raw = canonical(view.raw)
         if view.over:
             continue
         state.requests[view.request_id] = view
