@@ -12,7 +12,7 @@ from schemas.codec import encode
 from schemas.events import ShownItem, Tick
 from schemas.topics import VIEWS
 from schemas.views import ViewItem
-from streams.attribution.page import page as page_of
+from streams.attribution.page import entry
 from streams.attribution.page import view as written
 from streams.attribution.state import OpenView
 from streams.runtime.core import Output
@@ -21,7 +21,7 @@ Tally = dict[str, tuple[int, int, float]]
 
 _NOTHING = (0, 0, 0.0)
 
-_items = msgspec.json.Decoder(list[ShownItem]).decode
+_shown = msgspec.json.Decoder(ShownItem).decode
 _encode = msgspec.json.Encoder().encode
 
 
@@ -46,34 +46,28 @@ def changed(view: OpenView) -> bool:
 
 def emit(view: OpenView, status: str, emitted_at: int) -> Output:
     """The next revision as an output for search.views; the view remembers what was said."""
-    page = page_of(view.raw)
     view.revision += 1
-    items = page.items  # a `ViewItem` at its defaults is written as a `ShownItem` is
+    page = view.raw
     if view.clicks or view.sent:
         now = tally(view)
-        items = _encode(_counted(_items(items), now, view.sent or {}))
+        page = _counted(page, now, view.sent or {})
         view.sent = now
-    record = written(page, status, view.before + view.revision, view.ts, emitted_at, items)
+    record = written(page, status, view.before + view.revision, view.ts, emitted_at)
     return Output(VIEWS.name, view.user.encode(), record)
 
 
-def _counted(items: list[ShownItem], now: Tally, before: Tally) -> list[ShownItem | ViewItem]:
-    """The items with their counts. An item that stands twice on the page gets its interactions at its first position."""
-    counted: list[ShownItem | ViewItem] = list(items)
-    left = {**before, **now}
-    for place, shown in enumerate(items):
-        if shown.item not in left:
-            continue
-        clicks, orders, value = now.get(shown.item, _NOTHING)
-        clicks_before, orders_before, _ = before.get(shown.item, _NOTHING)
-        counted[place] = ViewItem(
-            shown.item, shown.position, shown.propensity, clicks, orders, value,
-            clicks - clicks_before, orders - orders_before,
-        )  # fmt: skip
-        del left[shown.item]
-        if not left:
-            break
-    return counted
+def _counted(page: bytes, now: Tally, before: Tally) -> bytes:
+    """The page with the counts of its items. One that stands twice gets its interactions at its first position."""
+    for item in {**before, **now}:
+        clicks, orders, value = now.get(item, _NOTHING)
+        clicks_before, orders_before, _ = before.get(item, _NOTHING)
+        start, end = entry(page, item)
+        shown = _shown(page[start:end])
+        told = ViewItem(
+            item, shown.position, shown.propensity, clicks, orders, value, clicks - clicks_before, orders - orders_before
+        )
+        page = page[:start] + _encode(told) + page[end:]
+    return page
 
 
 def tick(ts: int) -> Output:

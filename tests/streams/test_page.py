@@ -15,7 +15,7 @@ from schemas.filters import Filter
 from schemas.topics import INPUTS, VIEWS
 from schemas.views import View, ViewItem, ViewStatus
 from streams.attribution.core import AttributionCore
-from streams.attribution.page import canonical, page, shows, view
+from streams.attribution.page import canonical, entry, shows, view
 from streams.attribution.state import Dumped
 from streams.runtime.core import Record
 from tests.streams.attribution_worker import RULES
@@ -52,24 +52,31 @@ def other_order(raw: bytes) -> bytes:
 
 
 @given(IMPRESSIONS)
-def test_a_view_of_stretches_is_the_view_that_is_encoded(shown: Impression) -> None:
+def test_a_view_of_stretches_is_the_view_that_is_encoded(page: Impression) -> None:
     """Of the impression as it is encoded, and of the same in other words once it was made canonical."""
-    raw = encode(shown)
+    raw = encode(page)
     assert canonical(other_order(raw)) == raw
-    items = tuple(ViewItem(entry.item, entry.position, entry.propensity) for entry in shown.items)
-    said = {name: getattr(shown, name) for name in shown.__struct_fields__ if name not in ("items", "v")}
+    items = tuple(ViewItem(entry.item, entry.position, entry.propensity) for entry in page.items)
+    said = {name: getattr(page, name) for name in page.__struct_fields__ if name not in ("items", "v")}
     expected = View(
-        view_id=f"{shown.request_id}:final:7", status=ViewStatus.FINAL, revision=7, emitted_at=9, items=items, **said
-    )  # fmt: skip
-    found = page(raw)
-    assert view(found, "final", 7, shown.ts, 9, found.items) == encode(expected)
+        view_id=f"{page.request_id}:final:7", status=ViewStatus.FINAL, revision=7, emitted_at=9, items=items, **said
+    )
+    assert view(raw, "final", 7, page.ts, 9) == encode(expected)
+
+
+@given(IMPRESSIONS)
+def test_an_entry_is_the_item_and_nothing_else(page: Impression) -> None:
+    raw = encode(page)
+    for shown in page.items:
+        start, end = entry(raw, shown.item)
+        assert raw[start:end] == encode(shown)
 
 
 @given(IMPRESSIONS, TEXTS)
-def test_an_item_is_on_the_page_if_and_only_if_it_is_shown(shown: Impression, other: str) -> None:
+def test_an_item_is_on_the_page_if_and_only_if_it_is_shown(page: Impression, other: str) -> None:
     """Neither a part of another's name nor a text that looks like an item counts."""
-    raw, names = encode(shown), {entry.item for entry in shown.items}
-    for item in (*names, other, shown.query, shown.session):
+    raw, names = encode(page), {entry.item for entry in page.items}
+    for item in (*names, other, page.query, page.session):
         assert shows(raw, item) == (item in names)
 
 
