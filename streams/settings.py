@@ -17,13 +17,13 @@ class RuntimeSettings(BaseModel):
         default=50, ge=1, le=5_000, description="ms the broker may hold an empty fetch; higher: fewer requests"
     )
     fetch_bytes: int = Field(
-        default=1_048_576, ge=65_536, le=64_000_000, description="bytes one fetch of a partition may bring"
+        default=4_194_304, ge=65_536, le=64_000_000, description="bytes one fetch of a partition may bring"
     )
     fetch_records: int = Field(
         default=20_000, ge=1, le=1_000_000, description="records one poll may return over all partitions"
     )
     buffer_chunks: int = Field(
-        default=64, ge=1, le=4_096, description="chunks waiting per agent before its partitions are paused"
+        default=32, ge=1, le=4_096, description="chunks waiting per agent before its partitions are paused"
     )
     ahead_s: int = Field(
         default=900,
@@ -40,7 +40,7 @@ class RuntimeSettings(BaseModel):
         default=50_000, ge=1, le=5_000_000, description="unsent outputs of a partition past which chunks wait"
     )
     snapshot_records: int = Field(
-        default=50_000,
+        default=100_000,
         ge=1,
         le=100_000_000,
         description="input records of a partition, replayed ones included, between two snapshots; one for each kB of state "
