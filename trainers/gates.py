@@ -17,10 +17,9 @@ def prefix_gates(match_BGTL: Tensor, kind: Literal["paper", "strict_prefix"], dt
     [trap] ``paper`` counts position by position, so a wrong first token followed by right ones still opens the later
     gates (1, 0, 1/2, 2/3, 3/4). ``strict_prefix`` counts only while the prefix agrees with one and the same target.
     """
-    counted_BGTL = match_BGTL.to(dtype)
     if kind == "strict_prefix":
-        counted_BGTL = counted_BGTL.cumprod(dim=-1)
-    matches_BGL = best_prefix(counted_BGTL)
+        match_BGTL = match_BGTL.cumprod(dim=-1)
+    matches_BGL = best_prefix(match_BGTL, torch.ones(match_BGTL.shape[-1], dtype=dtype, device=match_BGTL.device))
     length = matches_BGL.shape[-1]
     before_L = torch.arange(1, length, dtype=dtype, device=matches_BGL.device)
     return torch.cat([torch.ones_like(matches_BGL[..., :1]), matches_BGL[..., : length - 1] / before_L], dim=-1)

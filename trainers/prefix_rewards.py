@@ -16,25 +16,32 @@ WEIGHTS_L: tuple[float, ...] = (2.0, 2.0, 2.0, 1.0, 1.0)
 def token_matches(sids_BGL: Tensor, targets_BTL: Tensor, has_target_BT: Tensor) -> Tensor:
     """m_BGTL = [o_i^l = t^l], bool; a padded target (mask False) matches nothing.
 
-    In memory T comes first: reducing over targets then runs over whole blocks, in half the time.
+    In memory L and T come first: sums over positions and maxima over targets then run over whole blocks.
     """
     wanted_BTL = torch.where(has_target_BT[..., None], targets_BTL, -1)  # no code is -1
-    return (sids_BGL == wanted_BTL.transpose(0, 1)[:, :, None]).permute(1, 2, 0, 3)
+    sids_LBG, wanted_LTB = sids_BGL.permute(2, 0, 1).contiguous(), wanted_BTL.permute(2, 1, 0)
+    return (sids_LBG[:, None] == wanted_LTB[..., None]).permute(2, 3, 1, 0)
 
 
-def best_prefix(score_BGTL: Tensor) -> Tensor:
-    """max over targets of the running sum over positions, [B, G, T, L] -> [B, G, L]; zeros where T is 0.
+def best_prefix(match_BGTL: Tensor, weights_L: Tensor) -> Tensor:
+    """max over targets of the weighted matches up to every position, [B, G, T, L] -> [B, G, L]; zeros where T is 0.
 
     The maximum is taken at every position on its own, as Eq. 13 prints it: two positions may speak of two targets.
+    Position by position: torch's `cumsum` over an axis of five takes several times as long.
     """
-    if score_BGTL.shape[2] == 0:
-        return score_BGTL.new_zeros(score_BGTL.shape[0], score_BGTL.shape[1], score_BGTL.shape[3])
-    return score_BGTL.movedim(2, 0).cumsum(dim=-1).amax(dim=0)
+    if match_BGTL.shape[2] == 0:
+        return weights_L.new_zeros(*match_BGTL.shape[:2], match_BGTL.shape[3])
+    match_LTBG, best_LBG = match_BGTL.permute(3, 2, 0, 1), []
+    score_TBG = torch.zeros_like(match_LTBG[0], dtype=weights_L.dtype)
+    for match_TBG, weight in zip(match_LTBG, weights_L, strict=True):
+        score_TBG = score_TBG + match_TBG * weight
+        best_LBG.append(score_TBG.amax(dim=0))
+    return torch.stack(best_LBG, dim=-1)
 
 
 def prefix_rewards(match_BGTL: Tensor, weights_L: Tensor) -> Tensor:
     """Eq. 13: R_{i,l} = max_t sum_{k<=l} w_k m_{i,k,t}. Returns R_BGL in the dtype of the weights."""
-    return best_prefix(match_BGTL.to(weights_L.dtype) * weights_L)
+    return best_prefix(match_BGTL, weights_L)
 
 
 def marginal_rewards(reward_BGL: Tensor) -> Tensor:
