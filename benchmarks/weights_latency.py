@@ -12,38 +12,34 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from itertools import cycle
 from pathlib import Path
 from typing import NamedTuple
 
 import httpx
-import msgspec
 import numpy as np
 from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
 from benchmarks.common import Result, Row, finish, parser
 from benchmarks.wishes.cost import BEAM, CAMPAIGNS, added_us
+from benchmarks.wishes.feed import as_new, steady_feed
 from benchmarks.wishes.shop import SmallShop, small_shop
 from headrace.folder import RunFolder
-from headrace.shop.sink import KafkaSink, partition_of
 from headrace.stack import Stack, open_stack
 from reward.campaigns.control import in_control
 from reward.desk import records
 from reward.desk.desk import Desk
 from reward.desk.outbox import publish
-from schemas.codec import encode
 from schemas.connections import Connections
 from schemas.database import open_database
 from schemas.decisions import Actor, Role
 from schemas.errors import Unavailable
 from schemas.journal import StepResult
 from schemas.log import scan
-from schemas.topics import EXAMPLES, STEPS
+from schemas.topics import STEPS
 from schemas.weights import RewardWeights
 from tests.postgres import INSTALLED, running
 
@@ -69,30 +65,6 @@ def scratch() -> Iterator[Path]:
     folder = Path(tempfile.mkdtemp(prefix="headrace-weights-"))
     yield folder
     shutil.rmtree(folder)
-
-
-@contextmanager
-def steady_feed(shop: SmallShop, connections: Connections) -> Iterator[None]:
-    """The shop's views again and again as new ones, `RATE` a second, until the block ends."""
-    stop, sink = threading.Event(), KafkaSink(connections)
-
-    def feed() -> None:
-        partitions = sink.partitions(EXAMPLES.name)
-        for n, view in enumerate(cycle(shop.examples)):
-            if stop.wait(1 / RATE):
-                return
-            fresh = msgspec.structs.replace(view, request_id=f"f{n}", example_id=f"f{n}:provisional:1")
-            key = view.user.encode()
-            sink.send(EXAMPLES.name, partition_of(key, partitions), key, encode(fresh))
-
-    thread = threading.Thread(target=feed, name="feed")
-    thread.start()
-    try:
-        yield
-    finally:
-        stop.set()
-        thread.join()
-        sink.flush()
 
 
 def results(connections: Connections) -> list[StepResult]:
@@ -170,7 +142,7 @@ def main(arguments: Sequence[str] | None = None) -> Result:
         database = os.environ.get("HEADRACE_DATABASE", "")
         with open_stack(folder, shop.settings.model_copy(update={"database": database})) as stack:
             stack.start_learner()
-            with steady_feed(shop, stack.settings.connections):
+            with steady_feed(as_new(shop.examples), stack.settings.connections, RATE):
                 stack.start_server()
                 await_steps(stack, 1)
                 made = measured(stack, shop, QUICK if options.quick else FULL)

@@ -1,1 +1,1 @@
-"""A change of the weights on its way into a small policy over the shop."""
+"""A small policy over a small shop, what it is fed with, and a change of the weights on its way into it."""
