@@ -8,6 +8,7 @@ from itertools import islice, product
 
 import msgspec
 import numpy as np
+from numpy.typing import NDArray
 
 from benchmarks.wishes.shop import SmallShop
 from headrace.shop.sink import KafkaSink
@@ -65,6 +66,7 @@ class News:
         known, now = Catalogue.load(shop.store), shop.examples[-1].ts
         trie = Identifiers.load(shop.store, shop.artefacts.identifiers).trie
         one, two = islice(_free(trie.sids_NL, trie.level_sizes), 2)
+        shared = tuple(trie.sids_NL[2].tolist())  # two items may have one identifier
         version = shop.artefacts.identifiers
         # In force when the shop's views have come once around to their last tenth.
         starts_ms = shop.examples[len(shop.examples) * 9 // 10].emitted_at
@@ -82,16 +84,11 @@ class News:
         yield "weights 3", [RewardWeights(version=3, click=1, created_ms=1)]
         yield (
             "the new item gets another title and place",
-            [ItemAdded(now, "new", "blue rug", known_sid(trie.sids_NL), version, one)],
+            [ItemAdded(now, "new", "blue rug", shared, version, one)],
         )
 
 
-def known_sid(sids_NL: np.ndarray) -> tuple[int, ...]:
-    """An identifier that the catalogue has already: two items may share one."""
-    return tuple(int(code) for code in sids_NL[2])
-
-
-def _free(sids_NL: np.ndarray, sizes: tuple[int, ...]) -> Iterator[tuple[int, ...]]:
+def _free(sids_NL: NDArray[np.int32], sizes: tuple[int, ...]) -> Iterator[tuple[int, ...]]:
     """Identifiers that no item has."""
     taken = {tuple(sid) for sid in sids_NL.tolist()}
     return (sid for sid in product(*map(range, sizes)) if sid not in taken)

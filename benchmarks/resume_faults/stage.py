@@ -21,6 +21,7 @@ from benchmarks.resume_faults.marks import OPTIMISER, PUBLICATION, RECOVERY, STA
 from benchmarks.resume_faults.undisturbed import Verdict, compare
 from benchmarks.wishes.shop import SmallShop
 from headrace.services import leash
+from headrace.settings import Settings
 from headrace.stack import LEAN
 from headrace.topics_admin import create_topics
 from schemas.connections import Connections
@@ -72,23 +73,21 @@ class Stage:
         self.log = folder / "learner.log"
         self.faults: list[Fault] = []
         self.recoveries: list[Recovery] = []
-        self._artefacts, self._reward = shop.artefacts, shop.settings.reward
-        self._untouched = folder / "untouched"
+        self._artefacts, self._untouched = shop.artefacts, folder / "untouched"
         shutil.copytree(connections.store, self._untouched)
-        for name, learner in (("first", LEARNER), ("changed", CHANGED)):
-            trainers = shop.settings.trainers.model_copy(update={"learner": learner, "gate": GATE})
-            where = {"kafka": connections.kafka, "store": connections.store, "partitions": connections.partitions}
-            settings = shop.settings.model_copy(update={**where, "trainers": trainers})
-            self._settings_file(name).write_text(settings.model_dump_json())
+        self._settings = {
+            name: _settings(shop, connections, one) for name, one in (("first", LEARNER), ("changed", CHANGED))
+        }
+        for name, settings in self._settings.items():
+            (folder / f"{name}.json").write_text(settings.model_dump_json())
         self.settings = "first"  #: under which the next process starts
-        self._trainers = shop.settings.trainers.model_copy(update={"learner": LEARNER, "gate": GATE})
         self._trail = Trail(folder / "marks")
         self._child: subprocess.Popen[bytes] | None = None
         self._killed_at = 0.0
         self._retaken = 0
 
     def settle(self) -> None:
-        """Start the first process, which learns until everything has happened twice and then waits for its kill."""
+        """Start the first process, and let it learn until everything has happened twice."""
         self._start()
         for _ in range(2):
             self._until(lambda before, mark: before == PUBLICATION != mark.phase)
@@ -112,7 +111,9 @@ class Stage:
         self.faults.append(fault)
         late_ms = 1000 * (self._killed_at - died.at)
         inside = " > ".join(died.path) or died.phase
-        self.say(f"kill -9 {len(self.faults)}, aimed at {aim or 'any moment'}: {inside}, {late_ms:.1f} ms after it began")
+        self.say(
+            f"fault {len(self.faults)}, kill -9 aimed at {aim or 'any moment'}: {inside}, {late_ms:.1f} ms after it began"
+        )
         return fault
 
     def harm(self, kind: str, hurt: Callable[[Path], None]) -> None:
@@ -125,7 +126,7 @@ class Stage:
         try:
             checkpoints.verify(store, good.checkpoint)
         except Corrupt as error:
-            self.say(f"{kind}: {error}")
+            self.say(f"fault {len(self.faults) + 1}, {kind}: {error}")
         else:
             raise AssertionError(f"{kind}: {good.checkpoint} still passes its checks")
         self.faults.append(Fault(kind, int(time.time() * 1000), checkpoint=good.checkpoint))
@@ -157,20 +158,27 @@ class Stage:
 
     def compare(self) -> Verdict:
         """The undisturbed run, from the warm start, held against this one."""
-        store = Store(str(self._untouched))
+        store, settings = Store(str(self._untouched)), self._settings["first"]
         connections = self.connections.model_copy(update={"store": store.url})
 
-        def tools(policy: Policy, settings: LearnerSettings) -> Tools:
-            return open_tools(store, self._artefacts, policy, settings, self._reward)
+        def tools(policy: Policy, chosen: LearnerSettings) -> Tools:
+            return open_tools(store, self._artefacts, policy, chosen, settings.reward)
 
-        learner = Learner(connections, store, self._artefacts, self._trainers, tools)
+        learner = Learner(connections, store, self._artefacts, settings.trainers, tools)
         try:
             return compare(self.connections, Store(self.connections.store), learner)
         finally:
             learner.close()
 
-    def refused(self, checkpoint: str) -> bool:
-        """Whether a learner has said that it does not take this checkpoint."""
+    @property
+    def resume_s(self) -> float:
+        """Median seconds of a whole `Learner.resume`: steps taken again, and what a publication had left open."""
+        return self._trail.usual_s(RECOVERY)
+
+    def passed_over(self, checkpoint: str) -> bool:
+        """Whether a learner has said that it does not take this checkpoint; where none is named, none has to."""
+        if not checkpoint:
+            return True
         lines = self.log.read_text().splitlines()
         said = [json.loads(line) for line in lines if line.startswith("{")]
         return any(one["event"] == "checkpoint refused" and one["checkpoint"] == checkpoint for one in said)
@@ -189,13 +197,10 @@ class Stage:
             self._child.wait()
         self._trail.close()
 
-    def _settings_file(self, name: str) -> Path:
-        return self.folder / f"{name}.json"
-
     def _start(self) -> None:
         argv = (
             sys.executable, "-m", "benchmarks.resume_faults.worker",
-            str(self._settings_file(self.settings)), str(self.folder / "marks"),
+            str(self.folder / f"{self.settings}.json"), str(self.folder / "marks"),
         )  # fmt: skip
         self._trail.begin()
         self._retaken = 0
@@ -238,6 +243,13 @@ class Stage:
         deadline = time.monotonic() + seconds
         while (left := deadline - time.monotonic()) > 0:
             self._next(left)
+
+
+def _settings(shop: SmallShop, connections: Connections, learner: LearnerSettings) -> Settings:
+    """The shop's, with a learner of these settings on this broker."""
+    where = {"kafka": connections.kafka, "store": connections.store, "partitions": connections.partitions}
+    trainers = shop.settings.trainers.model_copy(update={"learner": learner, "gate": GATE})
+    return shop.settings.model_copy(update={**where, "trainers": trainers})
 
 
 @contextmanager

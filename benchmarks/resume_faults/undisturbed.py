@@ -20,19 +20,19 @@ from trainers import checkpoints
 from trainers.journal import intents_after, read_topic
 from trainers.learner import Learner
 
-#: Fields of a manifest that are a step's doing.
-MADE = ("checkpoint", "files", "absorbed", "weights_version", "snapshot_version", "catalogue_offset", "settings")
+#: Fields of a manifest that steps make, beside files, offsets and metrics.
+MADE = ("checkpoint", "absorbed", "weights_version", "snapshot_version", "catalogue_offset", "settings")
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """``refused``: checkpoints whose manifest is missing, torn or altered. ``difference``: the first one, empty when all is
-    identical; ``identical_until`` is the step of the last checkpoint before it."""
+    """Of ``steps`` steps and ``checkpoints`` that were compared, the first ``identical`` steps were; ``difference`` is the first one,
+    empty when there is none. ``refused``: checkpoints whose manifest is missing, torn or altered."""
 
     steps: int
+    identical: int
     checkpoints: int
     refused: tuple[str, ...]
-    identical_until: int
     difference: str = ""
 
 
@@ -51,10 +51,9 @@ def compare(connections: Connections, store: Store, learner: Learner) -> Verdict
         if intent.step in made:
             again[intent.step] = learner.checkpoint()
     undisturbed = [record for record in read_topic(connections, STEPS)[len(journal) :] if isinstance(record, StepResult)]
-    found = [*_of_checkpoints(made, again), *_of_steps(journal, undisturbed)]
-    step, difference = min(found, default=(len(undisturbed) + 1, ""))
-    until = max((at for at in again if at < step), default=0)
-    return Verdict(len(undisturbed), len(again), tuple(refused), until, difference)
+    steps, found = len(undisturbed), [*_of_checkpoints(made, again), *_of_steps(journal, undisturbed)]
+    step, difference = min(found, default=(steps + 1, ""))
+    return Verdict(steps, step - 1, len(again), tuple(refused), difference)
 
 
 def _manifests(store: Store) -> tuple[dict[int, Manifest], list[str]]:
@@ -100,8 +99,10 @@ def _of_steps(journal: Sequence[JournalRecord], undisturbed: Sequence[StepResult
 
 
 def _of_result(got: StepResult, want: StepResult) -> str:
-    one, other = ({"prompts": r.prompts, "examples": r.examples, "weights": r.weights_version} for r in (got, want))
-    one, other = {**one, **timeless(got.metrics)}, {**other, **timeless(want.metrics)}
+    one, other = (
+        {**timeless(r.metrics), "prompts": r.prompts, "examples": r.examples, "weights": r.weights_version}
+        for r in (got, want)
+    )
     for name in sorted({*one, *other}):
         if one.get(name) != other.get(name):
             return f"{name} is {one.get(name)!r}, undisturbed {other.get(name)!r}"
