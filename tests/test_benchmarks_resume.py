@@ -59,7 +59,10 @@ import sys, torch
 from pathlib import Path
 from benchmarks.resume_faults import marks, worker
 from schemas.store import Store
+from trainers import rollout
 worker.follow(marks.Teller(Path(sys.argv[1])))
+takers = [module for name, module in sys.modules.items() if name.startswith("trainers.") and hasattr(module, "sample")]
+assert len(takers) > 1 and all(module.sample is rollout.sample for module in takers)
 one = torch.nn.Parameter(torch.ones(2))
 optimiser = torch.optim.AdamW([one])
 one.sum().backward()
@@ -95,7 +98,8 @@ def test_the_last_mark_says_where_a_process_was_killed(tmp_path: Path) -> None:
 
 
 def test_the_worker_marks_what_the_product_calls(tmp_path: Path) -> None:
-    """Gradients, updates and manifests, not other files; every function that is followed is there."""
+    """Gradients, updates and manifests, not other files; every function that is followed is there, and rollouts are followed wherever
+    they are called by name."""
     with trail_of(tmp_path) as (trail, pipe):
         subprocess.run([sys.executable, "-c", FOLLOWED, str(pipe), str(tmp_path / "store")], check=True)
         seen = []

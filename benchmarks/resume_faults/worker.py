@@ -16,13 +16,18 @@ from headrace.logs import configure_logs
 from headrace.processes import run_learner
 from headrace.settings import Settings
 from schemas.store import Store
-from trainers import checkpoints, step
+from trainers import checkpoints, rollout
 from trainers.journal import Journal
-from trainers.learner import Learner
 
 
 def follow(teller: marks.Teller) -> None:
-    """Say which phase it is, whenever that changes."""
+    """Say which phase it is, whenever that changes.
+
+    The learner is imported only here, so that whoever in it takes a function by its name takes the one that tells.
+    """
+    teller.during(rollout, "sample", marks.ROLLOUT)
+    from trainers.learner import Learner
+
     for owner, name, phase in (
         (Learner, "resume", marks.RECOVERY),
         (Learner, "wait_for_step", marks.WAITING),
@@ -30,7 +35,6 @@ def follow(teller: marks.Teller) -> None:
         (Learner, "checkpoint", marks.FILES),
         (Learner, "publish", marks.PUBLICATION),
         (Journal, "append", marks.JOURNAL),
-        (step, "sample", marks.ROLLOUT),
         (torch.Tensor, "backward", marks.BACKWARD),
         (torch.optim.AdamW, "step", marks.OPTIMISER),
     ):
