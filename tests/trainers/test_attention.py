@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from trainers.policies.attention import attention
+from trainers.policies.attention import add_mixed, attention
 
 torch.set_num_threads(1)
 
@@ -39,3 +39,18 @@ def test_as_defined(dtype: torch.dtype, tolerance: float, bias_shape: tuple[int,
         (theirs,) = torch.autograd.grad(expected.square().sum(), query)
         (ours,) = torch.autograd.grad(found.double().square().sum(), query)
         torch.testing.assert_close(ours.double(), theirs.double(), rtol=10 * tolerance, atol=10 * tolerance)
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-6), (torch.bfloat16, 3e-2)])
+def test_values_are_added_by_their_shares(dtype: torch.dtype, tolerance: float) -> None:
+    """Two query heads of one key head have the same values and shares of their own; what is there already stays."""
+    torch.manual_seed(0)
+    mixed, share, value = torch.randn(3, 2, 2, 4), torch.rand(3, 2, 2, 5), torch.randn(3, 2, 1, 5, 4)
+    given = [part.to(dtype).requires_grad_() for part in (mixed, share, value)]
+    exact = [part.detach().double().requires_grad_() for part in given]
+    found = add_mixed(given[0].clone(), given[1], given[2])
+    expected = exact[0] + torch.einsum("pngt,pntc->pngc", exact[1], exact[2][:, :, 0])
+    torch.testing.assert_close(found.double(), expected, rtol=tolerance, atol=tolerance)
+    theirs = torch.autograd.grad(expected.square().sum(), exact)
+    for mine, other in zip(torch.autograd.grad(found.square().sum(), given), theirs, strict=True):
+        torch.testing.assert_close(mine.double(), other, rtol=10 * tolerance, atol=10 * tolerance)

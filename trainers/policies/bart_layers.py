@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from trainers.policies.attention import add_mixed
 from trainers.policies.attention import attention as attention_of
 from trainers.policies.bart_modules import Attention, Layer
 from trainers.policies.base import Cache
@@ -78,7 +79,7 @@ def step_layer(
         key, value = torch.cat([past[0], key], dim=2), torch.cat([past[1], value], dim=2)
     # A handful of positions: sums of products beat thousands of tiny matrix products.
     score_PHT = (query * key).sum(dim=-1) * attention.scaling
-    mixed = (score_PHT.softmax(dim=-1)[..., None] * value).sum(dim=2).view(x_PD.shape)
+    mixed = add_mixed(torch.zeros_like(query[:, :, 0]), score_PHT.softmax(dim=-1), value).view(x_PD.shape)
     x_PD = after_attention(layer, attention, layer.self_attn_layer_norm, x_PD, mixed)
     mixed = rows.flatten(attend(cross, rows.pad(cross.q_proj(x_PD)), *prompt, bias))
     x_PD = after_attention(layer, cross, layer.encoder_attn_layer_norm, x_PD, mixed)

@@ -145,7 +145,9 @@ class DecodeState:
         """
         wanted = wanted or Ragged(rows_BR.shape[0], rows_BR.shape[1], None)
         at_P = wanted.flatten(self.rows.starts(rows_BR.device)[:, None] + rows_BR)
-        keys, values = (tuple(cache[at_P] for cache in caches) for caches in (self.keys_PHTC, self.values_PHTC))
+        keys, values = (
+            tuple(cache.index_select(0, at_P) for cache in caches) for caches in (self.keys_PHTC, self.values_PHTC)
+        )
         return DecodeState(self.encoder, self.depth, keys, values, wanted)
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from trainers.policies.attention import attention
+from trainers.policies.attention import add_mixed, attention
 from trainers.policies.base import Cache
 from trainers.policies.decoder_modules import DecoderLayer, Rotary
 from trainers.policies.packing import PrefixTree, Ragged
@@ -54,7 +54,7 @@ def step_layer(
     width = prompt[0].shape[2]
     own_share_PNGT = _by_row(rows, share_BNQX[..., width:], own_PNGT.shape)
     mixed_PNGC = _by_row(rows, share_BNQX[..., :width] @ prompt[1], query_PNGC.shape)
-    mixed_PNGC = mixed_PNGC + (own_share_PNGT[..., None] * value[:, :, None]).sum(dim=-2)
+    mixed_PNGC = add_mixed(mixed_PNGC, own_share_PNGT, value[:, :, None])
     return layer.finish(x_PD, mixed_PNGC.flatten(1)), (key, value)
 
 
