@@ -23,6 +23,7 @@ class Reason(StrEnum):
     NOT_SHOWN = "not_shown"  #: a click on an item that its view did not show, or shows to nobody
     UNKNOWN_ITEM = "unknown_item"  #: an impression that shows an item the catalogue does not have
     CONTRADICTION = "contradiction"  #: the same id with another content
+    OTHER_CODEBOOK = "other_codebook"  #: an item's identifier of another codebook than the run's
     BROKEN_WINDOW = "broken_window"  #: an example of a stretch in which the log was broken; `headrace integrity release`
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -23,8 +24,9 @@ from schemas.checkpoints import Promotion
 from schemas.clients import kafka_python
 from schemas.codec import decode
 from schemas.connections import Connections
-from schemas.errors import HeadraceError, Incompatible, InvalidEvent, Unavailable
+from schemas.errors import HeadraceError, InvalidEvent, Unavailable
 from schemas.events import ItemAdded
+from schemas.items import ItemTaker
 from schemas.posteriors import SnapshotPointer
 from schemas.store import Store
 from schemas.topics import ITEMS, PROMOTED, SNAPSHOTS, WEIGHTS, topic
@@ -64,6 +66,7 @@ class Reloader:
         self._connections, self._store, self._artefacts = connections, store, artefacts
         self._settings, self._reward = settings, reward
         self._metrics, self._stop = metrics, stop
+        self._taker, self._items_read = ItemTaker("server", artefacts.identifiers), 0
 
     def run(self) -> None:
         """Load, catch up, then follow until ``stop``; a broker that is away only delays it.
@@ -133,8 +136,7 @@ class Reloader:
         for pointer in self._decoded(records, SNAPSHOTS.name)[-1:]:
             if pointer.version != served.snapshot_version:
                 served = self._attempt("snapshot", served, partial(self._with_snapshot, pointer))
-        added = self._decoded(records, ITEMS.name)
-        if added:
+        if added := self._added(records):
             served = self._attempt("items", served, partial(self._with_items, added))
         before = served
         for promotion in reversed(self._decoded(records, PROMOTED.name)):
@@ -160,16 +162,7 @@ class Reloader:
         return replace(served, snapshot=snapshot, snapshot_version=pointer.version)
 
     def _with_items(self, added: Sequence[ItemAdded], served: Served) -> Served:
-        """All that belong; one of another codebook is refused by itself."""
-        good = []
-        for item in added:
-            if item.codebook_version == served.engine.shelf.codebook_version:
-                good.append(item)
-            else:
-                expected = served.engine.shelf.codebook_version
-                refusal = Incompatible("codebook", expected, item.codebook_version, "assign it again under this run's")
-                self._refuse("items", refusal, item=item.item)
-        engine = served.engine.with_items(good, self._parts.relevance_over)
+        engine = served.engine.with_items(added, self._parts.relevance_over)
         return served if engine is served.engine else self._over(served, engine)
 
     def _attempt(self, what: str, served: Served, change: Callable[[Served], Served]) -> Served:
@@ -198,6 +191,17 @@ class Reloader:
     def _refuse(self, what: str, error: HeadraceError, **about: str) -> None:
         self._metrics.refused.labels(what).inc()
         log.error("refused, the one before stays", what=what, error=str(error), **about)
+
+    def _added(self, records: Sequence[Any]) -> list[ItemAdded]:
+        """What `catalogue.items` brought that was not read before: each connection begins with the whole topic again."""
+        found = []
+        for record in records:
+            if record.topic == ITEMS.name and record.offset >= self._items_read:
+                self._items_read = record.offset + 1
+                with suppress(InvalidEvent):
+                    found.append(self._taker.take(record.offset, record.value))
+        self._taker.tell()
+        return found
 
     def _decoded(self, records: Sequence[Any], name: str) -> list[Any]:
         """This topic's records, in order; one that cannot be read is refused."""

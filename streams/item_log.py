@@ -7,17 +7,18 @@ the log. So an agent that reads on when it needs to, and looks at records by the
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 
-import structlog
+from prometheus_client import REGISTRY
 
-from schemas.codec import decode
 from schemas.connections import Connections
 from schemas.errors import InvalidEvent
 from schemas.events import ItemAdded
+from schemas.items import REFUSED, ItemTaker
 from schemas.topics import ITEMS
 from streams.runtime.log import LogReader
 
-log = structlog.get_logger()
+REGISTRY.register(REFUSED)
 
 #: Longest wait for the broker (s).
 TIMEOUT_S = 30.0
@@ -26,13 +27,15 @@ TIMEOUT_S = 30.0
 class ItemLog:
     """Holds what it has read; a look to the topic's end costs one question to the broker."""
 
-    def __init__(self, connections: Connections, every_s: float = 0.0) -> None:
-        """``every_s``: least seconds between two looks, for who asks often and for nothing that is so new."""
+    def __init__(self, connections: Connections, reader: str, codebook_version: str, every_s: float = 0.0) -> None:
+        """``reader``: who asks, for the metric of refused records. ``every_s``: least seconds between two looks, for who asks
+        often and for nothing that is so new."""
         self._connections, self._next, self._every_s, self._looked = connections, 0, every_s, float("-inf")
+        self._taker = ItemTaker(reader, codebook_version)
         self._records: list[ItemAdded] = []
 
     def __call__(self) -> list[ItemAdded]:
-        """Every record up to the topic's end at the last look, in order. One that cannot be read is told to the log, and left out.
+        """Every record up to the topic's end at the last look, in order; what `ItemTaker` refuses is left out.
 
         Raises:
             Unavailable: the broker does not answer.
@@ -44,9 +47,8 @@ class ItemLog:
         end = reader.bounds(ITEMS.name, 0)[1]
         for batch in reader.read(ITEMS.name, 0, self._next, end):
             for record in batch:
-                try:
-                    self._records.append(decode(ITEMS.kind, record.value))
-                except InvalidEvent as error:
-                    log.error("item record left out", topic=ITEMS.name, offset=record.offset, error=str(error))
+                with suppress(InvalidEvent):
+                    self._records.append(self._taker.take(record.offset, record.value))
+        self._taker.tell()
         self._next = max(self._next, end)
         return self._records

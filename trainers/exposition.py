@@ -9,6 +9,7 @@ from wsgiref.simple_server import WSGIServer
 from prometheus_client import CollectorRegistry, Counter, Gauge, ProcessCollector, start_http_server
 
 from schemas.errors import Unavailable
+from schemas.items import REFUSED
 
 
 class Exposition:
@@ -18,6 +19,7 @@ class Exposition:
         """Raises `Unavailable` when the port is taken, or ``host`` is no address of this machine."""
         self.registry = CollectorRegistry()
         ProcessCollector(registry=self.registry)
+        self.registry.register(REFUSED)
         self._last = Gauge(
             "headrace_learner_step_value", "Each metric of the last step, in its own unit", ["metric"],
             registry=self.registry,

@@ -19,10 +19,11 @@ from kafka.errors import KafkaError
 from schemas.clients import kafka_python
 from schemas.codec import decode
 from schemas.connections import Connections
-from schemas.errors import Incompatible, InvalidEvent, Unavailable
+from schemas.errors import InvalidEvent, Unavailable
 from schemas.events import ItemAdded
 from schemas.examples import TrainingExample
 from schemas.integrity import Verdict
+from schemas.items import ItemTaker
 from schemas.posteriors import SnapshotPointer
 from schemas.quarantine import RAW_LIMIT, Quarantined
 from schemas.topics import EXAMPLES, ITEMS, SNAPSHOTS, VERDICTS, WEIGHTS
@@ -58,7 +59,7 @@ class Feed:
         Raises:
             Unavailable: the broker or one of the topics is not there.
         """
-        self._codebook, self._quarantine, self._verdict = codebook_version, quarantine, verdict
+        self._quarantine, self._verdict = quarantine, verdict
         self._consumer = KafkaConsumer(
             **kafka_python(connections),
             isolation_level="read_committed",
@@ -80,7 +81,9 @@ class Feed:
         self.clock_ms = clock_ms
         self.snapshot: SnapshotPointer | None = None
         self.catalogue_offset = 0
+        self._taker = ItemTaker("learner", codebook_version)
         self._items: list[tuple[int, ItemAdded]] = []  # records of the catalogue with their offsets
+        self._refused: list[Quarantined] = []  # and those that were refused
 
     def poll(self, timeout_s: float, bound: int = QUEUE) -> None:
         """Take in what has come; waits at most ``timeout_s`` for the first record. Examples pause at ``bound``."""
@@ -99,6 +102,7 @@ class Feed:
                     self.waiting.append(Arrival(where.partition, record.offset, example, record.timestamp))
                 else:
                     self._follow(where.topic, record)
+        self._taker.tell()
 
     def catch_up(self, timeout_s: float = PATIENCE_S) -> None:
         """Read the weights, snapshots and catalogue up to their present ends."""
@@ -142,6 +146,12 @@ class Feed:
                 raise Unavailable(f"topic {ITEMS.name}", f"no records up to {offset}", "restore the topic")
         return [item for at, item in self._items if at < offset]
 
+    def set_aside(self, start: int, end: int) -> None:
+        """Put the refused records of `catalogue.items` at offsets from ``start`` to ``end`` (not included) into quarantine."""
+        for record in self._refused:
+            if start <= record.offset < end:
+                self._quarantine(record)
+
     def lag(self) -> int:
         """Records of the examples that are in the log and not yet taken by a step."""
         return sum(max(0, (self._consumer.highwater(w) or 0) - self.taken[w.partition]) for w in self._examples)
@@ -162,12 +172,7 @@ class Feed:
             self.clock_ms = max(self.clock_ms, example.emitted_at)
             return example
         except InvalidEvent as error:
-            self._quarantine(
-                Quarantined(
-                    "learner", EXAMPLES.name, record.partition, record.offset, error.reason, str(error),
-                    record.value[:RAW_LIMIT], len(record.value), record.timestamp,
-                )
-            )  # fmt: skip
+            self._quarantine(_quarantined(record, error))
             return None
 
     def _follow(self, topic: str, record: Any) -> None:
@@ -180,8 +185,16 @@ class Feed:
         elif topic == VERDICTS.name and record.value is not None:
             self._verdict(decode(Verdict, record.value))
         elif topic == ITEMS.name:
-            item: ItemAdded = decode(ItemAdded, record.value)
-            if item.codebook_version != self._codebook:
-                raise Incompatible(f"item {item.item}'s codebook", self._codebook, item.codebook_version, "use one codebook")
-            self._items.append((record.offset, item))
+            try:
+                self._items.append((record.offset, self._taker.take(record.offset, record.value)))
+            except InvalidEvent as error:
+                self._refused.append(_quarantined(record, error))
             self.catalogue_offset = record.offset + 1
+
+
+def _quarantined(record: Any, error: InvalidEvent) -> Quarantined:
+    raw: bytes = record.value or b""
+    return Quarantined(
+        "learner", record.topic, record.partition, record.offset, str(error.reason), str(error), raw[:RAW_LIMIT], len(raw),
+        record.timestamp,
+    )  # fmt: skip

@@ -32,10 +32,15 @@ class Stock:
         self._first, self._held = first, (0, first)
 
     def next(self) -> int:
-        """The offset of `catalogue.items` for the next intent: the newest, at most once in ``catalogue_every_s``."""
+        """The offset of `catalogue.items` for the next intent: the newest, at most once in ``catalogue_every_s``.
+
+        What is refused of the records up to it goes to quarantine now: a step that is taken again asks nothing of this, so it
+        goes there once.
+        """
         newest = self._feed.catalogue_offset
         if newest != self._offset and time.monotonic() - self._looked >= self._first.settings.catalogue_every_s:
             self._looked = time.monotonic()
+            self._feed.set_aside(self._offset, newest)
             return newest
         return self._offset
 

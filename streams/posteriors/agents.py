@@ -35,7 +35,10 @@ def posteriors_agents(connections: Connections, store: Store, artefacts: Artefac
     @cache
     def prefixes() -> Callable[[int], Prefixes] | None:
         first = load_prefixes(store, artefacts, posterior)
-        return None if first is None else PrefixesAt(first, ItemLog(connections, LOOK_S), posterior.snapshot_every_s * 1_000)
+        if first is None:
+            return None
+        read = ItemLog(connections, merger_core.NAME, artefacts.identifiers, LOOK_S)
+        return PrefixesAt(first, read, posterior.snapshot_every_s * 1_000)
 
     shape = posterior.model_dump_json().encode()
     return [

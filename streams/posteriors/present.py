@@ -42,8 +42,8 @@ class PrefixesAt:
 
     def __call__(self, stamp: int) -> Prefixes:
         """At event time ``stamp`` (ms): of each item the last record that has an identifier."""
-        version, until = self._first.version, stamp - self._settle_ms
-        told = (r for r in self._read() if r.ts <= until and r.sid and r.codebook_version == version)
+        until = stamp - self._settle_ms
+        told = (r for r in self._read() if r.ts <= until and r.sid)
         now = {record.item: tuple(record.sid) for record in told}
         if now != self._held[0]:
             self._held = now, self._first.after(now)

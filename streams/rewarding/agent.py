@@ -36,7 +36,7 @@ def rewarding_agent(connections: Connections, store: Store, artefacts: Artefacts
     folder = settings.relevance.model
     encoder = SentenceEncoder(Path(folder) if folder else None)
     scorer = RelevanceScorer.load(store, artefacts.relevance, catalogue, encoder)
-    later = Newcomers(catalogue, scorer, encoder.encode, ItemLog(connections))
+    later = Newcomers(catalogue, scorer, encoder.encode, ItemLog(connections, NAME, artefacts.identifiers))
     return agent_of(catalogue, scorer, snapshot_loader(store), settings.posterior, later)
 
 

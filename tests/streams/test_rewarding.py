@@ -14,6 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from kafka import KafkaProducer
 from numpy.typing import NDArray
+from prometheus_client import REGISTRY
+from structlog.testing import capture_logs
 
 from reward.calibration import IDENTITY
 from reward.counts import Counts
@@ -252,17 +254,25 @@ def encoder() -> SentenceEncoder:
 
 @pytest.mark.services
 def test_the_item_log_reads_on_from_where_it_was(fresh_topics: Connections) -> None:
-    """Every record up to the topic's end, one that cannot be read left out."""
+    """Every record up to the topic's end; what cannot be read or is of another codebook is left out, counted and told once."""
     producer = KafkaProducer(bootstrap_servers=fresh_topics.kafka, acks="all")
-    item_log, wanted = ItemLog(fresh_topics), []
+    item_log, wanted = ItemLog(fresh_topics, "test", "v"), []
     assert item_log() == []
     for n in range(3):
         wanted.append(ItemAdded(n, f"i{n}", "t", (n,), "v"))
         producer.send(ITEMS.name, value=encode(wanted[-1]), partition=0)
         producer.send(ITEMS.name, value=b"{broken", partition=0)
+        producer.send(ITEMS.name, value=encode(ItemAdded(n, f"o{n}", "t", (n,), "other")), partition=0)
         producer.flush()
-        assert item_log() == wanted
-    seldom = ItemLog(fresh_topics, every_s=3_600)
+        with capture_logs() as lines:
+            assert item_log() == wanted == item_log()
+        (line,) = lines
+        assert (line["event"], line["reader"], line["records"]) == ("item records refused", "test", 2)
+        assert f"offset {3 * n + 2}: codebook of item o{n}" in line["first"][1]
+    for reason in ("unreadable", "other_codebook"):
+        labels = {"reader": "test", "reason": reason}
+        assert REGISTRY.get_sample_value("headrace_refused_item_records_total", labels) == 3
+    seldom = ItemLog(fresh_topics, "test", "v", every_s=3_600)
     assert seldom() == wanted
     producer.send(ITEMS.name, value=encode(ItemAdded(9, "later", "t", (9,), "v")), partition=0)
     producer.close()

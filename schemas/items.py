@@ -1,0 +1,61 @@
+"""The one rule by which every reader of `catalogue.items` takes a record or refuses it.
+
+A record that cannot be read, or is of another codebook, changes nothing: it is counted, and told to the log by name. So are
+those that an earlier codebook left in the topic, each time a process reads it from its beginning.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import structlog
+from prometheus_client import Counter
+
+from schemas.codec import decode
+from schemas.errors import InvalidEvent
+from schemas.events import ItemAdded
+from schemas.quarantine import Reason
+from schemas.topics import ITEMS
+
+log = structlog.get_logger()
+
+#: In no registry of its own accord: each process adds it to the one that it exposes.
+REFUSED: Final = Counter(
+    "headrace_refused_item_records", "Records of catalogue.items that could not be used", ["reader", "reason"], registry=None
+)
+#: Records that one line of the log names.
+NAMED: Final = 5
+
+
+class ItemTaker:
+    """What one reader does with the records that it meets."""
+
+    def __init__(self, reader: str, codebook_version: str) -> None:
+        self._reader, self._codebook = reader, codebook_version
+        self._named: list[str] = []
+        self._untold = 0
+
+    def take(self, offset: int, raw: bytes | None) -> ItemAdded:
+        """The record, decoded.
+
+        Raises:
+            InvalidEvent: it is refused, and counted; the rest is the reader's.
+        """
+        try:
+            item: ItemAdded = decode(ITEMS.kind, raw or b"")
+            if item.codebook_version != self._codebook:
+                what, remedy = f"codebook of item {item.item}", "assign it again under the run's identifiers"
+                raise InvalidEvent(Reason.OTHER_CODEBOOK, what, item.codebook_version, self._codebook, remedy)
+        except InvalidEvent as error:
+            REFUSED.labels(self._reader, str(error.reason)).inc()
+            self._untold += 1
+            if len(self._named) < NAMED:
+                self._named.append(f"offset {offset}: {error}")
+            raise
+        return item
+
+    def tell(self) -> None:
+        """One line of what was refused since the last call; none where nothing was."""
+        if self._untold:
+            log.error("item records refused", reader=self._reader, records=self._untold, first=self._named)
+            self._untold, self._named = 0, []
