@@ -153,7 +153,12 @@ def _warm_start(
         settings.seed,
         lambda p: tell("warm_start", p.share, f"step {p.step}, {p.loss:.3f} nats a code"),
     )
-    metrics = {"steps": float(report.steps), "loss": report.loss, "clicks": float(len(sources["clicks"]))}
+    asked = {pair.context.query for pairs in sources.values() for pair in pairs}
+    cut = sum(map(builder.cuts, asked))
+    metrics = {
+        "steps": float(report.steps), "loss": report.loss, "clicks": float(len(sources["clicks"])), "queries_truncated": float(cut)
+    }  # fmt: skip
     manifest = save_warm_start(store, policy, settings.seed, Versions(relevance, identifiers.version), metrics)
-    tell("warm_start", 1.0, f"{report.steps} steps, {report.loss:.3f} nats a code, checkpoint {manifest.checkpoint}")
+    long = f", {cut} of {len(asked)} texts longer than a prompt takes" if cut else ""
+    tell("warm_start", 1.0, f"{report.steps} steps, {report.loss:.3f} nats a code{long}, checkpoint {manifest.checkpoint}")
     return manifest.checkpoint, metrics

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -61,6 +61,12 @@ class Catalogue:
             margins_N=None if self.margins_N is None else np.append(self.margins_N, [np.float32("nan")] * len(items)),
             in_stock_N=None if self.in_stock_N is None else np.append(self.in_stock_N, np.ones(len(items), np.bool_)),
         )
+
+    def retitled(self, titles: Mapping[int, str]) -> Catalogue:
+        """With other titles in these rows."""
+        if not titles:
+            return self
+        return replace(self, titles=tuple(titles.get(row, title) for row, title in enumerate(self.titles)))
 
     def save(self, store: Store, path: str = "catalogue/items.parquet") -> str:
         """Write as parquet; returns the sha256."""

@@ -102,8 +102,9 @@ def _add_search(app: FastAPI, server: SearchServer, settings: ServingSettings) -
         check(asked, settings)
         answer = await server.search(asked)
         took_ms = round((time.perf_counter() - begin) * 1000, 3)
+        said = {"query_truncated": True} if answer.query_truncated else {}
         log.info(
-            "search", checkpoint=answer.checkpoint, items=len(answer.items), took_ms=took_ms
+            "search", checkpoint=answer.checkpoint, items=len(answer.items), took_ms=took_ms, **said
         )  # not what was searched for
         return Response(msgspec.json.encode(msgspec.structs.replace(answer, took_ms=took_ms)), media_type=JSON)
 

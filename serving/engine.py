@@ -85,8 +85,8 @@ class SearchEngine:
         shelf: Shelf | None = None,
         lexical: LexicalIndex | None = None,
     ) -> None:
-        """``absorbed``: the checkpoint's; ``shelf`` spares the work of making one from trie and catalogue; ``lexical`` is
-        the index of the catalogue that the run was prepared with, made here when the prompt needs it.
+        """``catalogue``: the one that the run was prepared with; ``absorbed``: the checkpoint's; ``shelf``: what there is now, where
+        that differs; ``lexical``: the index over it, made here when the prompt needs it.
 
         Raises:
             Incompatible: the policy was trained with other identifiers.
@@ -100,7 +100,9 @@ class SearchEngine:
         self.absorbed = tuple(absorbed)
         self.shelf = shelf or Shelf.of(catalogue, trie, identifiers.version)
         self.score = score or ServingScoreSettings()
-        self._identifiers, self._relevance, self._encoder = identifiers, relevance, encoder
+        self._identifiers, self._relevance, self._encoder, self._prepared = identifiers, relevance, encoder, catalogue
+        if policy.settings.prompt.lexical_items and lexical is None:
+            lexical = LexicalIndex.of(catalogue).over(self.shelf.assortment, self.shelf.catalogue.items)
         self._prompts = PromptBuilder.of(
             policy.tokenizer, policy.settings.prompt, identifiers, encoder, self.shelf.sid_of, catalogue, lexical
         )
@@ -111,7 +113,7 @@ class SearchEngine:
         Raises:
             Incompatible: the policy was trained with other identifiers.
         """
-        return self._remade(policy, checkpoint, absorbed, self.shelf, self._relevance)
+        return self._remade(policy, checkpoint, absorbed, self.shelf, self._relevance, self._prompts.lexical)
 
     def with_items(
         self, added: Sequence[ItemAdded], relevance: Callable[[Catalogue], Relevance] | None = None
@@ -127,7 +129,10 @@ class SearchEngine:
         if shelf is self.shelf:
             return self
         scorer = self._relevance if relevance is None else relevance(shelf.catalogue)
-        return self._remade(self.policy, self.checkpoint, self.absorbed, shelf, scorer)
+        lexical = self._prompts.lexical
+        if lexical is not None:
+            lexical = lexical.over(shelf.assortment, [event.item for event in added])
+        return self._remade(self.policy, self.checkpoint, self.absorbed, shelf, scorer, lexical)
 
     def ordering(self, book: RewardWeights, control_share: float = 0.0) -> Ordering:
         """The book compiled over this shelf and checkpoint, for `answer`."""
@@ -156,8 +161,9 @@ class SearchEngine:
         beams = self._search([batch[n] for n in asked], [limits[n].nodes for n in asked]) if asked else None
         answers = []
         for n, (request, limit) in enumerate(zip(batch, limits, strict=True)):
-            page = Page()
+            page, cut = Page(), False
             if beams is not None and not limit.reason:
+                cut = self._prompts.cuts(request.query)
                 pool = self._pool(beams, asked.index(n), request, limit)
                 page = self._page(request, pool, ordering, snapshot, pools)
             answers.append(
@@ -173,17 +179,18 @@ class SearchEngine:
                     reason=limit.reason,
                     notes=limit.notes,
                     campaigns=page.campaigns,
+                    query_truncated=cut,
                 )
             )
         return answers
 
     def _remade(
-        self, policy: Policy, checkpoint: str, absorbed: Sequence[Absorbed], shelf: Shelf, relevance: Relevance
-    ) -> SearchEngine:
+        self, policy: Policy, checkpoint: str, absorbed: Sequence[Absorbed], shelf: Shelf, relevance: Relevance,
+        lexical: LexicalIndex | None,
+    ) -> SearchEngine:  # fmt: skip
         made = SearchEngine(
-            policy, shelf.trie, shelf.catalogue, self._identifiers, relevance, self._encoder,
-            self.settings, self.score, checkpoint=checkpoint, absorbed=absorbed, shelf=shelf,
-            lexical=self._prompts.lexical,
+            policy, shelf.trie, self._prepared, self._identifiers, relevance, self._encoder,
+            self.settings, self.score, checkpoint=checkpoint, absorbed=absorbed, shelf=shelf, lexical=lexical,
         )  # fmt: skip
         # Otherwise every query that is asked again after a swap would be embedded again, all of them at once.
         made._prompts.inherit(self._prompts)

@@ -44,6 +44,11 @@ class Metrics:
         self.no_history = Counter(
             "headrace_history_unavailable", "searches answered without the user's history", registry=self.registry
         )
+        self.truncated = Counter(
+            "headrace_search_query_truncated",
+            "searches whose query was longer than the policy's prompt takes",
+            registry=self.registry,
+        )
         self.pools = Counter(
             "headrace_search_pools",
             "pages whose candidates were written for the preview",

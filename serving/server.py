@@ -106,6 +106,7 @@ class SearchServer:
                 reply.request = msgspec.structs.replace(request, **recent.fields())
                 answer = await self._batcher.ask(reply.request)
                 reply.answer = msgspec.structs.replace(answer, notes=answer.notes + notes)
+                self.metrics.truncated.inc(answer.query_truncated)
             if reply.answer.items and not reply.logged:
                 await self.impressions.write(impression(reply.request, reply.answer))
                 reply.logged = True

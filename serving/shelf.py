@@ -50,9 +50,14 @@ class Shelf:
             raise Incompatible("items of trie and catalogue", len(catalogue), len(trie), "rebuild the identifiers")
         return cls(catalogue, trie, codebook_version, item_keys(catalogue.items))
 
+    @property
+    def assortment(self) -> Assortment:
+        """Catalogue and trie alone."""
+        return Assortment(self.catalogue, self.trie)
+
     def sid_of(self, item: str) -> Sequence[int] | None:
         """The identifier of an item, None if it is unknown or not in the trie."""
-        return Assortment(self.catalogue, self.trie).sid_of(item)
+        return self.assortment.sid_of(item)
 
     def here(self, rows: NDArray[np.int64], ts: int) -> BoolArray:
         """Which of these rows can be shown at event time ``ts``."""
@@ -92,7 +97,7 @@ class Shelf:
                     f"codebook of new item {event.item}", self.codebook_version, event.codebook_version,
                     "assign it again under the run's identifiers",
                 )  # fmt: skip
-        before = Assortment(self.catalogue, self.trie)
+        before = self.assortment
         now = before.after(added)
         if now is before:
             return self

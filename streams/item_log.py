@@ -22,25 +22,28 @@ REGISTRY.register(REFUSED)
 
 #: Longest wait for the broker (s).
 TIMEOUT_S = 30.0
+#: Seconds between two looks: while the past is caught up with, many stamps and views pass in one.
+LOOK_S = 1.0
 
 
 class ItemLog:
     """Holds what it has read; a look to the topic's end costs one question to the broker."""
 
-    def __init__(self, connections: Connections, reader: str, codebook_version: str, every_s: float = 0.0) -> None:
+    def __init__(self, connections: Connections, reader: str, codebook_version: str, every_s: float = LOOK_S) -> None:
         """``reader``: who asks, for the metric of refused records. ``every_s``: least seconds between two looks, for who asks
         often and for nothing that is so new."""
         self._connections, self._next, self._every_s, self._looked = connections, 0, every_s, float("-inf")
         self._taker = ItemTaker(reader, codebook_version)
         self._records: list[ItemAdded] = []
 
-    def __call__(self) -> list[ItemAdded]:
-        """Every record up to the topic's end at the last look, in order; what `ItemTaker` refuses is left out.
+    def __call__(self, at_once: bool = False) -> list[ItemAdded]:
+        """Every record up to the topic's end at the last look, in order; what `ItemTaker` refuses is left out. ``at_once``: look
+        now.
 
         Raises:
             Unavailable: the broker does not answer.
         """
-        if time.monotonic() - self._looked < self._every_s:
+        if not at_once and time.monotonic() - self._looked < self._every_s:
             return self._records
         self._looked = time.monotonic()
         reader = LogReader(self._connections, TIMEOUT_S)

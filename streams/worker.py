@@ -82,7 +82,7 @@ def agents_of(
     builders: dict[str, Callable[[], Sequence[Agent]]] = {
         "attribution": lambda: _attribution(settings),
         "posteriors": lambda: _posteriors(connections, store, artefacts, reward),
-        "rewarding": lambda: _rewarding(connections, store, artefacts, reward),
+        "rewarding": lambda: _rewarding(connections, store, artefacts, settings, reward),
         "integrity": lambda: _integrity(connections, settings),
     }
     if name not in builders:
@@ -106,12 +106,12 @@ def _posteriors(
 
 
 def _rewarding(
-    connections: Connections, store: Store, artefacts: Artefacts, reward: RewardSettings | None
+    connections: Connections, store: Store, artefacts: Artefacts, settings: StreamSettings, reward: RewardSettings | None
 ) -> Sequence[Agent]:
     from reward.settings import RewardSettings as Defaults
     from streams.rewarding.agent import rewarding_agent
 
-    return [rewarding_agent(connections, store, artefacts, reward or Defaults())]
+    return [rewarding_agent(connections, store, artefacts, reward or Defaults(), settings.attribution.click_window_s)]
 
 
 def _integrity(connections: Connections, settings: StreamSettings) -> Sequence[Agent]:

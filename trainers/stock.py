@@ -72,7 +72,7 @@ def stocked(first: Tools, records: Sequence[ItemAdded]) -> Tools:
         first,
         catalogue=now.catalogue,
         trie=now.trie,
-        builder=first.builder.over(now.sid_of),
+        builder=first.builder.over(now, {record.item for record in records}),
         rewards=first.rewards.over(now.catalogue, now.trie, first.builder.encoder),
         pairs=None if first.pairs is None else first.pairs.over(now.moves(before)),
     )

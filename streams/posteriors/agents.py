@@ -21,9 +21,6 @@ from streams.posteriors.metrics import tell_snapshots
 from streams.posteriors.present import ItemPrefixes, PrefixesAt
 from streams.runtime.core import Agent
 
-#: Least seconds between two looks at `catalogue.items`: while old stamps are caught up with, many pass in a second.
-LOOK_S = 1.0
-
 
 def posteriors_agents(connections: Connections, store: Store, artefacts: Artefacts, settings: RewardSettings) -> list[Agent]:
     """Counts per partition of views, and the merger of all ``connections.partitions`` of them.
@@ -37,7 +34,7 @@ def posteriors_agents(connections: Connections, store: Store, artefacts: Artefac
         first = load_prefixes(store, artefacts, posterior)
         if first is None:
             return None
-        read = ItemLog(connections, merger_core.NAME, artefacts.identifiers, LOOK_S)
+        read = ItemLog(connections, merger_core.NAME, artefacts.identifiers)
         return PrefixesAt(first, read, posterior.snapshot_every_s * 1_000)
 
     shape = posterior.model_dump_json().encode()

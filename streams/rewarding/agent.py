@@ -17,7 +17,7 @@ from schemas.posteriors import SnapshotPointer
 from schemas.store import Store
 from schemas.topics import EXAMPLES, SNAPSHOTS, VIEWS
 from streams.item_log import ItemLog
-from streams.rewarding.core import NAME, RewardingCore, Tiers
+from streams.rewarding.core import NAME, Later, RewardingCore, Tiers
 from streams.rewarding.newcomers import Newcomers
 from streams.rewarding.traces import tell_traces
 from streams.runtime.core import Agent
@@ -26,8 +26,11 @@ from streams.runtime.core import Agent
 KEPT = 4
 
 
-def rewarding_agent(connections: Connections, store: Store, artefacts: Artefacts, settings: RewardSettings) -> Agent:
-    """The agent, with the relevance scorer and the catalogue that ``artefacts`` name.
+def rewarding_agent(
+    connections: Connections, store: Store, artefacts: Artefacts, settings: RewardSettings, settle_s: int
+) -> Agent:
+    """The agent, with the relevance scorer and the catalogue that ``artefacts`` name. ``settle_s``: the click window, see
+    `Newcomers`.
 
     Raises:
         Unavailable, Incompatible, Corrupt: as the artefacts' loaders.
@@ -36,7 +39,8 @@ def rewarding_agent(connections: Connections, store: Store, artefacts: Artefacts
     folder = settings.relevance.model
     encoder = SentenceEncoder(Path(folder) if folder else None)
     scorer = RelevanceScorer.load(store, artefacts.relevance, catalogue, encoder)
-    later = Newcomers(catalogue, scorer, encoder.encode, ItemLog(connections, NAME, artefacts.identifiers))
+    read = ItemLog(connections, NAME, artefacts.identifiers)
+    later = Newcomers(catalogue, scorer, encoder.encode, read, settle_s * 1_000)
     return agent_of(catalogue, scorer, snapshot_loader(store), settings.posterior, later)
 
 
@@ -45,7 +49,7 @@ def agent_of(
     tiers: Tiers,
     load: Callable[[SnapshotPointer], PosteriorSnapshot],
     settings: PosteriorSettings,
-    later: Callable[[], tuple[Catalogue, Tiers]] | None = None,
+    later: Later | None = None,
 ) -> Agent:
     """The agent over what is loaded already: see `RewardingCore`."""
     return Agent(

@@ -43,6 +43,19 @@ class Tiers(Protocol):
         """(tier, confidence) of catalogue rows."""
 
 
+class Later(Protocol):
+    """What became of the catalogue since: `streams.rewarding.newcomers.Newcomers` is one."""
+
+    def look(self) -> None:
+        """Read on."""
+
+    def knows(self, item: str) -> bool:
+        """Whether an item has ever been there, as far as was read."""
+
+    def at(self, emitted_at: int, items: Sequence[str]) -> tuple[Mapping[str, int], Tiers]:
+        """Rows and scorer for a view of that time that shows these items: the same whenever it is asked."""
+
+
 class _State(msgspec.Struct):
     waiting: list[View] = []
     pointers: list[SnapshotPointer] = []  # ascending; the first one may still be needed
@@ -53,9 +66,9 @@ class _State(msgspec.Struct):
 class RewardingCore:
     """Views and snapshot pointers in, `TrainingExample` out.
 
-    ``load(pointer)`` reads an immutable snapshot file: a pure function of the pointer. ``later()`` gives catalogue and scorer
-    with the items that came since (`streams.item_log` says why that is the same at every replay); it is asked at most once
-    for the records of one `apply`, when one shows an item that is not known.
+    ``load(pointer)`` reads an immutable snapshot file: a pure function of the pointer. ``later`` has what became of the items
+    since (`streams.item_log` says why that is the same at every replay); it is made to look at most once for the records of
+    one `apply`, when one shows an item that is not known.
     """
 
     def __init__(
@@ -65,7 +78,7 @@ class RewardingCore:
         relevance: Tiers,
         load: Callable[[SnapshotPointer], PosteriorSnapshot],
         settings: PosteriorSettings,
-        later: Callable[[], tuple[Catalogue, Tiers]] | None = None,
+        later: Later | None = None,
     ) -> None:
         self._later, self._looked = later, False
         self._partition, self._rows, self._tiers, self._load = partition, catalogue.row, relevance, load
@@ -117,11 +130,12 @@ class RewardingCore:
         self._add_to("views")
 
     def _knows(self, item: str) -> bool:
-        if item not in self._rows and self._later is not None and not self._looked:
+        if item in self._rows or self._later is None:
+            return item in self._rows
+        if not self._later.knows(item) and not self._looked:
             self._looked = True
-            catalogue, self._tiers = self._later()
-            self._rows = catalogue.row
-        return item in self._rows
+            self._later.look()
+        return self._later.knows(item)
 
     def advance(self) -> None:
         """Every view whose snapshot is there becomes an example, in order."""
@@ -145,7 +159,8 @@ class RewardingCore:
     def _emit(self, view: View, pointer: SnapshotPointer | None) -> None:
         snapshot, version = (self._load(pointer), pointer.version) if pointer else (self._prior, 0)
         names = [entry.item for entry in view.items]
-        tier_N, confidence_N = self._tiers.tiers(view.query, np.array([self._rows[name] for name in names], np.int64))
+        rows, tiers = self._later.at(view.emitted_at, names) if self._later else (self._rows, self._tiers)
+        tier_N, confidence_N = tiers.tiers(view.query, np.array([rows[name] for name in names], np.int64))
         ctr = snapshot.ctr(normalise(view.query), names)
         facts = zip(view.items, tier_N.tolist(), confidence_N.tolist(), *(column.tolist() for column in ctr), strict=True)
         example = TrainingExample(
@@ -163,7 +178,7 @@ class RewardingCore:
                 )
                 for e, tier, confidence, mean, variance, ess in facts
             ),
-            relevance_version=self._tiers.version,
+            relevance_version=tiers.version,
             snapshot_version=version,
             recent_queries=view.recent_queries,
             recent_items=view.recent_items,

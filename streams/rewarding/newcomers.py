@@ -1,43 +1,109 @@
-"""Items that came after the run was prepared, so that a page that shows one becomes an example like any other.
+"""Items that came, or got another title, after the run was prepared: as they were when a page was shown.
 
-They get rows behind the catalogue's, in the order of their first records, under the titles of those: what an example says of an
-item does not hang on when the agent looked.
+A view is scored by the catalogue as it was ``settle_ms`` before it was emitted. That is what the log says of the items up to
+then, by the event time of their records: the same whenever it is asked, as a record has come by the time that a page after it
+is emitted. With the click window as settling time it is the catalogue of the moment at which the page was shown.
+Whatever the page shows is in it, be the window ever so short. A removed item keeps its last title: pages have shown it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from bisect import bisect_right
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple, Protocol
 
 import numpy as np
+import structlog
 from numpy.typing import NDArray
 
 from reward.relevance import RelevanceScorer
 from schemas.catalogue import Catalogue
 from schemas.events import ItemAdded
 
+log = structlog.get_logger()
+
+
+class Reader(Protocol):
+    """What is needed of `streams.item_log.ItemLog`."""
+
+    def __call__(self, at_once: bool = False) -> Sequence[ItemAdded]:
+        """Every record so far; ``at_once``: up to the topic's end as it is now."""
+
+
+class _Version(NamedTuple):
+    titles: dict[str, str]  #: by item, where they differ from the run's catalogue
+    catalogue: Catalogue
+    scorer: RelevanceScorer
+
 
 class Newcomers:
-    """The run's catalogue and scorer, grown by what ``read`` knows of now; ``encode`` embeds the new titles."""
+    """The run's catalogue and scorer, and what the records that ``read`` brings make of them; ``encode`` embeds titles."""
 
     def __init__(
         self, catalogue: Catalogue, scorer: RelevanceScorer, encode: Callable[[list[str]], NDArray[np.float32]],
-        read: Callable[[], Sequence[ItemAdded]],
+        read: Reader, settle_ms: int,
     ) -> None:  # fmt: skip
         self._first, self._scorer, self._encode, self._read = catalogue, scorer, encode, read
-        self._now = catalogue, scorer
+        self._settle_ms, self._asked = settle_ms, 0
+        self._records: list[ItemAdded] = []  # those with a title
+        self._times: list[int] = []  # theirs, sorted
+        self._came: dict[str, int] = {}  # new item -> event time of its first record
+        self._seen = 0
+        self._which = 0, 0  # records that are known, and those of them that count
+        self._now = _Version({}, catalogue, scorer)
+        self._other = self._now
 
-    def __call__(self) -> tuple[Catalogue, RelevanceScorer]:
-        """Catalogue and scorer with every item that has a record.
+    def look(self) -> None:
+        """Read on to the topic's end.
 
         Raises:
             Unavailable: the records cannot be read.
         """
-        fresh: dict[str, ItemAdded] = {}
-        for record in self._read():
-            if record.sid and record.item not in self._first.row:
-                fresh.setdefault(record.item, record)
-        if len(self._first) + len(fresh) > len(self._now[0]):
-            came = list(fresh.values())
-            catalogue = self._first.extended([r.item for r in came], [r.title for r in came], [r.ts for r in came])
-            self._now = catalogue, self._scorer.over(catalogue, self._encode)
-        return self._now
+        self._take(self._read(at_once=True))
+
+    def knows(self, item: str) -> bool:
+        """Whether the catalogue or a record read so far has this item."""
+        return item in self._first.row or item in self._came
+
+    def at(self, emitted_at: int, items: Sequence[str]) -> tuple[Mapping[str, int], RelevanceScorer]:
+        """Rows of items, and the scorer over them, for a view emitted at ``emitted_at`` (ms) that shows these items.
+
+        Raises:
+            Unavailable: the records cannot be read.
+        """
+        self._take(self._read())
+        until = max([emitted_at - self._settle_ms, *(self._came[item] for item in items if item in self._came)])
+        self._asked = max(self._asked, until)
+        which = self._seen, bisect_right(self._times, until)
+        if which != self._which:
+            self._which, titles = which, self._titles(until)
+            if titles != self._now.titles:  # partitions differ in how far they are: the version before may be wanted again
+                self._other, self._now = self._now, self._other if titles == self._other.titles else self._made(titles)
+        return self._now.catalogue.row, self._now.scorer
+
+    def _take(self, records: Sequence[ItemAdded]) -> None:
+        late = 0
+        for record in records[self._seen :]:
+            if record.sid:
+                if record.item not in self._first.row:
+                    self._came.setdefault(record.item, record.ts)
+                self._records.append(record)
+                late = max(late, self._asked - record.ts)
+        if len(records) > self._seen:
+            self._seen, self._times = len(records), sorted(record.ts for record in self._records)
+        if late > 0:
+            log.warning("item records came late: views were scored without them", by_ms=late)
+
+    def _titles(self, until: int) -> dict[str, str]:
+        """Item -> its title by ``until``, where it differs from the run's catalogue; new items in the order of their records."""
+        known = self._first.row
+        titles = {record.item: record.title for record in self._records if record.ts <= until}
+        return {i: title for i, title in titles.items() if i not in known or title != self._first.titles[known[i]]}
+
+    def _made(self, titles: dict[str, str]) -> _Version:
+        fresh = {item: title for item, title in titles.items() if item not in self._first.row}
+        old = {self._first.row[item]: title for item, title in titles.items() if item in self._first.row}
+        catalogue = self._first.retitled(old)
+        if fresh:
+            catalogue = catalogue.extended(list(fresh), list(fresh.values()), [self._came[item] for item in fresh])
+        return _Version(titles, catalogue, self._scorer.over(catalogue, self._encode))

@@ -27,7 +27,6 @@ from schemas.events import Click, ItemAdded, Order, Return, Tick
 from schemas.posteriors import SnapshotPointer
 from schemas.topics import CLICKS, ITEMS, ORDERS, PROMOTED, SNAPSHOTS, WEIGHTS, Topic
 from schemas.weights import RewardWeights
-from serving.metrics import Metrics
 from tests.serving.logged import impressions
 from trainers.identifiers.life import Life
 
@@ -70,6 +69,13 @@ def test_page_is_logged_as_it_was_answered(serve: Serve, shop: Shop, prepared: P
         assert ready["checkpoint"] == prepared.artefacts.frozen
         answer = server.search(q="red mug", user="ann", k=5, request_id="r1", ts=ts, items=",".join(only)).json()
         ((partition, logged),) = impressions(fresh_topics)
+        long = " ".join(["purple aquarium"] * 12)
+        whole = [server.search(q=long, user="ann", request_id="r2", ts=ts).json() for _ in range(2)]
+        said = server.http.get("/metrics").text
+        cut = next(i for _, i in impressions(fresh_topics) if i.request_id == "r2")
+    # A query that is longer than the prompt takes: the page says so, once, and the log has all of it.
+    assert [a["query_truncated"] for a in (answer, *whole)] == [False, True, True]
+    assert "headrace_search_query_truncated_total 1.0" in said and cut.query == long
     assert partition == (murmur2(b"ann") & 0x7FFFFFFF) % 2
     assert (logged.request_id, logged.user, logged.query, logged.ts) == ("r1", "ann", "red mug", ts)
     assert logged.candidates == only
@@ -250,35 +256,6 @@ def test_a_new_item_is_found_at_once(serve: Serve, shop: Shop, fresh_topics: Con
     (item,) = answer["items"]
     assert (item["item"], item["title"], tuple(item["sid"])) == ("brand-new", "a brand new lamp", sid)
     assert item["propensity"] == 1.0
-
-
-def test_a_record_of_other_identifiers_is_refused_and_the_rest_of_the_topic_is_served(
-    serve: Serve, shop: Shop, fresh_topics: Connections, send: Sender
-) -> None:
-    """Beside one that cannot be read: both are counted by their reason and named in one line, and what came with them is found."""
-    ts, life = shop.world.end_ms, Life(shop.identifiers, shop.world.catalogue)
-    good = life.put("good", "a purple aquarium", shop.encoder.encode(["a purple aquarium"])[0], ts)
-    foreign = ItemAdded(ts, "foreign", "a purple aquarium", (0,) * 5, "0ther")
-    name = "headrace_refused_item_records_total"
-    counted = {reason: refused("server", reason) for reason in ("other_codebook", "unreadable")}
-    send(ITEMS, foreign, b"{broken", good)
-    with capture_logs() as lines, serve(fresh_topics) as server:
-        server.wait_ready()
-        params = {"q": "aquarium", "user": "ann", "items": "good,foreign", "ts": ts}
-        answer = server.wait(lambda: server.search(**params), lambda r: bool(r.json()["items"])).json()
-        said = server.http.get("/metrics").text
-    assert [item["item"] for item in answer["items"]] == ["good"] and "1 of 2 items" in answer["notes"][0]
-    for reason, before in counted.items():
-        assert f'{name}{{reader="server",reason="{reason}"}} {before + 1}' in said
-    (line,) = [line for line in lines if line["event"] == "item records refused"]
-    assert (line["reader"], line["records"]) == ("server", 2) and "codebook of item foreign" in line["first"][0]
-
-
-def refused(reader: str, reason: str) -> float:
-    """Records of the catalogue that this process has refused so far."""
-    return Metrics().registry.get_sample_value(
-        "headrace_refused_item_records_total", {"reader": reader, "reason": reason}
-    ) or 0.0
 
 
 def test_an_item_moves_and_goes_while_it_is_served(

@@ -12,31 +12,23 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from kafka import KafkaProducer
 from numpy.typing import NDArray
-from prometheus_client import REGISTRY
-from structlog.testing import capture_logs
 
 from reward.calibration import IDENTITY
 from reward.counts import Counts
-from reward.encoder import SentenceEncoder
-from reward.relevance import RelevanceScorer
-from reward.settings import PosteriorSettings, RelevanceSettings
+from reward.settings import PosteriorSettings
 from reward.snapshot import PosteriorSnapshot
 from schemas.catalogue import Catalogue
 from schemas.codec import decode, encode
-from schemas.connections import Connections
-from schemas.events import ItemAdded, Tick
+from schemas.events import Tick
 from schemas.examples import TrainingExample
 from schemas.posteriors import CountDelta, SnapshotPointer
 from schemas.quarantine import Quarantined
 from schemas.store import Store
-from schemas.topics import EXAMPLES, ITEMS, QUARANTINE, SNAPSHOTS, VIEWS
+from schemas.topics import EXAMPLES, QUARANTINE, SNAPSHOTS, VIEWS
 from schemas.views import View, ViewItem, ViewStatus
-from streams.item_log import ItemLog
 from streams.rewarding.agent import snapshot_loader
 from streams.rewarding.core import RewardingCore
-from streams.rewarding.newcomers import Newcomers
 from streams.runtime.core import Record
 
 SETTINGS = PosteriorSettings(snapshot_every_s=10, prior_ctr=0.05)
@@ -198,82 +190,54 @@ def test_the_loader_reads_files_that_pointers_name(tmp_path: Path) -> None:
     assert load(SnapshotPointer(1, 5, "p/1", PosteriorSnapshot(data).sha256, 0, 0)).stamp == 5
 
 
+class Later:
+    """One item, z, that a look finds; from 30,000 ms of emission on, all tiers are 3."""
+
+    def __init__(self) -> None:
+        self.looks = 0
+        self.shop = CATALOGUE.extended(["z"], ["Z"], [4_000])
+
+    def look(self) -> None:
+        self.looks += 1
+
+    def knows(self, item: str) -> bool:
+        return item in (self.shop if self.looks else CATALOGUE).row
+
+    def at(self, emitted_at: int, items: Sequence[str]) -> tuple[dict[str, int], RowTiers]:
+        return self.shop.row, TopTiers() if emitted_at >= 30_000 else RowTiers()
+
+
+class TopTiers(RowTiers):
+    version = "top"
+
+    def tiers(self, query: str, rows: NDArray[np.int64]) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
+        return np.full(len(rows), 3, np.int8), np.ones(len(rows), np.float32)
+
+
 def test_a_page_that_shows_an_item_that_came_since_becomes_an_example() -> None:
-    """The catalogue is asked for once a chunk, and only when it has to be; what it does not know then is refused."""
-    asked: list[int] = []
-
-    def later() -> tuple[Catalogue, RowTiers]:
-        asked.append(len(asked))
-        return CATALOGUE.extended(["z"], ["Z"], [4_000]), RowTiers()
-
+    """The topic is looked at once a chunk, and only when it has to be; what is not known then is refused."""
+    later = Later()
     reward = RewardingCore(0, CATALOGUE, RowTiers(), snapshot_of, SETTINGS, later)
     reward.apply(VIEWS.name, records([view(1, 5_000)]))
-    assert asked == []
+    assert later.looks == 0
     reward.apply(VIEWS.name, records([view(2, 5_000, "y"), view(3, 5_000, "az"), view(4, 5_000, "zy")]))
     reward.apply(VIEWS.name, records([view(5, 5_000, "z")]))
     reward.advance()
-    assert asked == [0]
+    assert later.looks == 1
     found = {example.request_id: [(item.item, item.tier) for item in example.items] for example in drained(reward)}
     assert found == {"r1": [("a", 0), ("b", 1), ("c", 2)], "r3": [("a", 0), ("z", 3)], "r5": [("z", 3)]}
     assert reward.counters["quarantined.unknown_item"] == 2
 
 
-def test_newcomers_stand_behind_the_catalogue_under_their_first_titles(tmp_path: Path, encoder: SentenceEncoder) -> None:
-    """What an example says of an item does not hang on when the topic was read: in one look or in two."""
-    shop = replace(CATALOGUE, titles=("red shoe", "blue lamp", "green rug"))
-    emb_ND = encoder.encode(list(shop.titles))
-    scorer, _ = RelevanceScorer.train([], shop, emb_ND, encoder, RelevanceSettings(), 0)
-    came = [
-        ItemAdded(1, "b", "blue chair", (1,), "v"),  # known, and read as it was
-        ItemAdded(2, "x", "red boot", (2,), "v"),
-        ItemAdded(3, "never", "", (), "v"),
-        ItemAdded(4, "x", "oil lamp", (3,), "v"),
-        ItemAdded(5, "y", "green hat", (4,), "v"),
-    ]
-    seen: list[ItemAdded] = []
-    newcomers = Newcomers(shop, scorer, encoder.encode, lambda: seen)
-    assert newcomers() == (shop, scorer)
-    for known in (2, 5):
-        seen[:] = came[:known]
-        by_two = newcomers()
-    at_once = Newcomers(shop, scorer, encoder.encode, lambda: came)()
-    assert by_two[0].items == at_once[0].items == ("a", "b", "c", "x", "y")
-    assert by_two[0].titles == at_once[0].titles == (*shop.titles, "red boot", "green hat")
-    for ours, theirs in zip(
-        by_two[1].tiers("red boot", np.arange(5)), at_once[1].tiers("red boot", np.arange(5)), strict=True
-    ):
-        np.testing.assert_array_equal(ours, theirs)
-    assert newcomers()[1] is by_two[1]
-
-
-@pytest.fixture(scope="module")
-def encoder() -> SentenceEncoder:
-    """The wheel's model."""
-    return SentenceEncoder()
-
-
-@pytest.mark.services
-def test_the_item_log_reads_on_from_where_it_was(fresh_topics: Connections) -> None:
-    """Every record up to the topic's end; what cannot be read or is of another codebook is left out, counted and told once."""
-    producer = KafkaProducer(bootstrap_servers=fresh_topics.kafka, acks="all")
-    item_log, wanted = ItemLog(fresh_topics, "test", "v"), []
-    assert item_log() == []
-    for n in range(3):
-        wanted.append(ItemAdded(n, f"i{n}", "t", (n,), "v"))
-        producer.send(ITEMS.name, value=encode(wanted[-1]), partition=0)
-        producer.send(ITEMS.name, value=b"{broken", partition=0)
-        producer.send(ITEMS.name, value=encode(ItemAdded(n, f"o{n}", "t", (n,), "other")), partition=0)
-        producer.flush()
-        with capture_logs() as lines:
-            assert item_log() == wanted == item_log()
-        (line,) = lines
-        assert (line["event"], line["reader"], line["records"]) == ("item records refused", "test", 2)
-        assert f"offset {3 * n + 2}: codebook of item o{n}" in line["first"][1]
-    for reason in ("unreadable", "other_codebook"):
-        labels = {"reader": "test", "reason": reason}
-        assert REGISTRY.get_sample_value("headrace_refused_item_records_total", labels) == 3
-    seldom = ItemLog(fresh_topics, "test", "v", every_s=3_600)
-    assert seldom() == wanted
-    producer.send(ITEMS.name, value=encode(ItemAdded(9, "later", "t", (9,), "v")), partition=0)
-    producer.close()
-    assert seldom() == wanted and [record.item for record in item_log()][-1] == "later"
+def test_a_view_is_scored_by_the_catalogue_of_its_time_though_it_waited_and_the_worker_was_restarted() -> None:
+    """Not by that of the moment at which its snapshot came: also the one that shows an item which the new process has not met."""
+    reward = RewardingCore(0, CATALOGUE, RowTiers(), snapshot_of, SETTINGS, Later())
+    reward.apply(VIEWS.name, records([view(1, 29_999, "az"), view(2, 30_000, "az")]))
+    reward.advance()
+    assert drained(reward) == []
+    restarted = RewardingCore(0, CATALOGUE, RowTiers(), snapshot_of, SETTINGS, Later())
+    restarted.load(reward.dump())
+    restarted.apply(SNAPSHOTS.name, records([pointer(stamp) for stamp in (10_000, 20_000, 30_000)]))
+    restarted.advance()
+    found = {e.request_id: (e.relevance_version, [item.tier for item in e.items]) for e in drained(restarted)}
+    assert found == {"r1": ("rows", [0, 3]), "r2": ("top", [3, 3])}

@@ -57,6 +57,21 @@ def test_history_never_pushes_the_query_out_and_no_prompt_is_longer_than_the_mod
     assert batch.tokens_BS.shape[1] == settings.longest(5) == 1 + 5 + 32 + 2 * 9 + 3 * 5 + 1
 
 
+@pytest.mark.parametrize("limit", [4, 32])
+def test_a_query_is_cut_exactly_where_it_has_more_pieces_than_a_prompt_takes(limit: int) -> None:
+    """What is cut changes no token, and the embedding all the same; what just fits is not cut, nor what is cut at a character."""
+    builder = builder_with(toys.HashEncoder(), query_tokens=limit)
+    words = "red lamp blue rug chair " * 40
+    whole = TOKENIZER.text(words, 10_000)
+    texts = {n: TOKENIZER.backend.decode(whole[:n]).strip() for n in (limit - 1, limit, limit + 1)}
+    pieces = {n: len(TOKENIZER.text(text, 10_000)) for n, text in texts.items()}
+    assert pieces[limit - 1] < limit < pieces[limit + 1] and pieces[limit] == limit
+    assert [builder.cuts(text) for text in texts.values()] == [False, False, True]
+    fits, cut = builder.pieces([texts[limit], texts[limit + 1]])
+    assert cut.tokens == fits.tokens and len(cut.tokens) == limit and not np.array_equal(cut.dense_E, fits.dense_E)
+    assert builder.cuts("a" + " " * 64 * limit + "b")
+
+
 def test_the_long_history_is_the_sum_of_residual_centroids_scaled_to_one() -> None:
     """By hand: i1 and i2 clicked, i1 ordered, and related is what shares the query's first code."""
     centroids = toys.toy_centroids()

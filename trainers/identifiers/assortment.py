@@ -6,8 +6,8 @@ row, to which no identifier leads. Letters: N items, L levels.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -53,7 +53,7 @@ class Assortment:
             return self
         gone = (ABSENT,) * self.trie.levels
         trie = self.trie.changed(list(moved), [sid or gone for sid in moved.values()]) if moved else self.trie
-        catalogue = _retitled(self.catalogue, retitled)
+        catalogue = self.catalogue.retitled(retitled)
         if fresh:
             since = [record.ts for record in fresh.values()]
             catalogue = catalogue.extended(list(fresh), [titles[item] for item in fresh], since)
@@ -74,9 +74,3 @@ class Assortment:
         """Empty: none."""
         codes: list[int] = self.trie.sids_of([row])[0].tolist()
         return () if codes[0] == ABSENT else tuple(codes)
-
-
-def _retitled(catalogue: Catalogue, titles: Mapping[int, str]) -> Catalogue:
-    if not titles:
-        return catalogue
-    return replace(catalogue, titles=tuple(titles.get(row, title) for row, title in enumerate(catalogue.titles)))

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import copy
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
@@ -19,6 +19,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from schemas.catalogue import Catalogue
 from schemas.errors import InvalidValue
+from trainers.identifiers.assortment import Assortment
 from trainers.identifiers.build import Identifiers
 from trainers.policies.base import PromptBatch, PromptContext
 from trainers.policies.lexical import LexicalIndex
@@ -42,12 +43,11 @@ class Encoder(Protocol):
 
 @dataclass(frozen=True)
 class QueryPieces:
-    """What a query alone decides."""
+    """What a query alone decides, whatever items there are."""
 
     tokens: tuple[int, ...]  #: its text
     sid: tuple[int, ...]  #: its identifier, as tokens
     dense_E: NDArray[np.float32]
-    lexical: tuple[tuple[str, int], ...]  #: as `LexicalIndex.best` has them
 
 
 class PromptBuilder:
@@ -76,6 +76,7 @@ class PromptBuilder:
         self._history = LongHistory(centroids, sid_of) if settings.long_history else None
         self._known: OrderedDict[str, QueryPieces] = OrderedDict()
         self._recent: OrderedDict[str, tuple[int, ...]] = OrderedDict()
+        self._found: OrderedDict[str, tuple[tuple[str, int], ...]] = OrderedDict()  # as `LexicalIndex.best` has them
 
     @classmethod
     def of(
@@ -97,12 +98,18 @@ class PromptBuilder:
         """Go on with what an earlier builder over the same identifiers remembers of queries, where it is the same here."""
         if self.settings == before.settings and self.tokenizer.same_as(before.tokenizer):
             self._known, self._recent = before._known, before._recent
+            if self.lexical is before.lexical:
+                self._found = before._found
 
-    def over(self, sid_of: SidOf) -> PromptBuilder:
-        """The same builder where items have these identifiers. Both remember what either learns of a query."""
+    def over(self, now: Assortment, items: Iterable[str]) -> PromptBuilder:
+        """The same builder over what there is ``now``; ``items`` are those that may have changed. Both remember what either
+        learns of a query."""
         other = copy.copy(self)
-        other._sid_of = sid_of
-        other._history = None if self._history is None else self._history.over(sid_of)
+        other._sid_of = now.sid_of
+        other._history = None if self._history is None else self._history.over(now.sid_of)
+        if self.lexical is not None:
+            other.lexical = self.lexical.over(now, items)
+            other._found = self._found if other.lexical is self.lexical else OrderedDict()
         return other
 
     def build(self, contexts: Sequence[PromptContext]) -> PromptBatch:
@@ -127,6 +134,10 @@ class PromptBuilder:
             history_BJE = torch.from_numpy(self._history.vectors(contexts, first))
         return PromptBatch(torch.from_numpy(tokens_BS), torch.from_numpy(mask_BS), torch.from_numpy(dense_BE), history_BJE)
 
+    def cuts(self, query: str) -> bool:
+        """Whether a prompt holds only the beginning of this query: it has more than ``query_tokens`` pieces."""
+        return self.tokenizer.cuts(query, self.settings.query_tokens)
+
     def pieces(self, queries: Sequence[str]) -> list[QueryPieces]:
         """What each query alone decides; unknown ones are encoded together."""
         made = {query: self._known[query] for query in queries if query in self._known}
@@ -138,7 +149,7 @@ class PromptBuilder:
                 tokens = self.tokenizer.text(query, self.settings.query_tokens)
                 sid = tuple(self.tokenizer.sid(codes_L.tolist()))
                 dense_E = dense_E.copy() if self.settings.dense_query else np.zeros_like(dense_E)
-                made[query] = QueryPieces(tuple(tokens), sid, dense_E, self._best(query))
+                made[query] = QueryPieces(tuple(tokens), sid, dense_E)
         for query in queries:
             _remember(self._known, query, made[query], self.settings.cache)
         return [made[query] for query in queries]
@@ -147,7 +158,7 @@ class PromptBuilder:
         slots = 1 if self._history is None else 1 + len(KINDS)
         tokens = [*[self.tokenizer.dense] * slots, *piece.sid, *piece.tokens]
         if self.settings.lexical_items:
-            there = [item for item, since in piece.lexical if context.ts == 0 or since <= context.ts]
+            there = [item for item, since in self._best(context.query) if context.ts == 0 or since <= context.ts]
             tokens += [*self._sids(there[: self.settings.lexical_items]), self.tokenizer.sep]
         tokens += self._sids(context.recent_items[: self.settings.recent_items])
         for query in context.recent_queries[: self.settings.recent_queries]:
@@ -160,8 +171,11 @@ class PromptBuilder:
         return [token for codes in known for token in self.tokenizer.sid(codes)]
 
     def _best(self, query: str) -> tuple[tuple[str, int], ...]:
-        limit = self.settings.lexical_items
-        return self.lexical.best(query, limit) if self.lexical is not None and limit else ()
+        found = self._found.get(query)
+        if found is None:
+            found = () if self.lexical is None else self.lexical.best(query, self.settings.lexical_items)
+        _remember(self._found, query, found, self.settings.cache)
+        return found
 
     def _recent_pieces(self, query: str) -> tuple[int, ...]:
         found = self._recent.get(query)

@@ -19,6 +19,8 @@ ROLES = ("bos", "pad", "eos", "sep", "dense")
 #: The tokens of the roles; a pretrained model brings some of its own.
 SPECIAL = {role: f"<{role}>" for role in ROLES}
 LETTERS = "abcdefghijklmnop"
+#: Characters of a text that are looked at for each piece that may be kept of it: bounds the work.
+LONGEST = 64
 
 
 class PromptTokenizer:
@@ -90,8 +92,11 @@ class PromptTokenizer:
 
     def text(self, text: str, limit: int) -> list[int]:
         """The first ``limit`` pieces. Text that spells a special or identifier token is read as plain text."""
-        pieces = self.backend.encode(_plain(text[: 64 * limit]), add_special_tokens=False).ids
-        return list(pieces[:limit])
+        return self._pieces(text[: LONGEST * limit])[:limit]
+
+    def cuts(self, text: str, limit: int) -> bool:
+        """Whether `text` of this limit leaves out the end of it."""
+        return len(text) > LONGEST * limit or len(self._pieces(text)) > limit
 
     def sid(self, codes: Sequence[int]) -> list[int]:
         """One token per level."""
@@ -130,6 +135,9 @@ class PromptTokenizer:
             raise Corrupt(str(config), "level_sizes is missing", "use a folder that a policy was saved into")
         names = {role: data.get(f"{role}_token", token) for role, token in SPECIAL.items()}
         return cls(Tokenizer.from_file(str(folder / "tokenizer.json")), sizes, names)
+
+    def _pieces(self, text: str) -> list[int]:
+        return list(self.backend.encode(_plain(text), add_special_tokens=False).ids)
 
     def _id(self, token: str) -> int:
         found = self.backend.token_to_id(token)

@@ -1,0 +1,41 @@
+"""The log of the items, as agents read it: on from where they were, and what they refuse of it."""
+
+from __future__ import annotations
+
+import pytest
+from kafka import KafkaProducer
+from prometheus_client import REGISTRY
+from structlog.testing import capture_logs
+
+from schemas.codec import encode
+from schemas.connections import Connections
+from schemas.events import ItemAdded
+from schemas.topics import ITEMS
+from streams.item_log import ItemLog
+
+
+@pytest.mark.services
+def test_the_item_log_reads_on_from_where_it_was(fresh_topics: Connections) -> None:
+    """Every record up to the topic's end; what cannot be read or is of another codebook is left out, counted and told once."""
+    producer = KafkaProducer(bootstrap_servers=fresh_topics.kafka, acks="all")
+    item_log, wanted = ItemLog(fresh_topics, "test", "v"), []
+    assert item_log() == []
+    for n in range(3):
+        wanted.append(ItemAdded(n, f"i{n}", "t", (n,), "v"))
+        producer.send(ITEMS.name, value=encode(wanted[-1]), partition=0)
+        producer.send(ITEMS.name, value=b"{broken", partition=0)
+        producer.send(ITEMS.name, value=encode(ItemAdded(n, f"o{n}", "t", (n,), "other")), partition=0)
+        producer.flush()
+        with capture_logs() as lines:
+            assert item_log(at_once=True) == wanted == item_log()
+        (line,) = lines
+        assert (line["event"], line["reader"], line["records"]) == ("item records refused", "test", 2)
+        assert f"offset {3 * n + 2}: codebook of item o{n}" in line["first"][1]
+    for reason in ("unreadable", "other_codebook"):
+        labels = {"reader": "test", "reason": reason}
+        assert REGISTRY.get_sample_value("headrace_refused_item_records_total", labels) == 3
+    seldom = ItemLog(fresh_topics, "test", "v", every_s=3_600)
+    assert seldom() == wanted
+    producer.send(ITEMS.name, value=encode(ItemAdded(9, "later", "t", (9,), "v")), partition=0)
+    producer.close()
+    assert seldom() == wanted and [record.item for record in item_log(at_once=True)][-1] == "later"
