@@ -79,7 +79,7 @@ class SearchAnswer(msgspec.Struct, frozen=True):
     notes: tuple[str, ...] = ()
     took_ms: float = 0.0
     campaigns: tuple[str, ...] = ()  #: ids of those that applied to what was found, the winner first
-    query_truncated: bool = False  #: the prompt holds only the beginning of the query; all else goes by the whole of it
+    query_truncated: bool = False  #: the prompt, and it alone, holds only the beginning of the query
 
 
 def impression(request: SearchRequest, answer: SearchAnswer) -> Impression:
