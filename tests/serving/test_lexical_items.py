@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from itertools import product
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from itertools import islice, product
 from typing import Any
 
 import pytest
 
 from reward.snapshot import PosteriorSnapshot
+from reward.text import stems
 from schemas.events import ItemAdded
 from schemas.examples import TrainingExample
 from schemas.views import ViewStatus
@@ -29,10 +31,15 @@ def longest(shop: Shop) -> str:
     return max((query.text for query in shop.world.queries), key=len)
 
 
+def unused(shop: Shop) -> Iterator[tuple[int, ...]]:
+    """Identifiers that no item has."""
+    taken = set(map(tuple, shop.identifiers.sids_NL.tolist()))
+    return (sid for sid in product(*map(range, shop.identifiers.level_sizes)) if sid not in taken)
+
+
 def records(shop: Shop) -> list[ItemAdded]:
     """One comes and gets another title, one of the run's is called like it, another is gone, and a third is as it was."""
-    taken, version, ts = set(map(tuple, shop.identifiers.sids_NL.tolist())), shop.identifiers.version, shop.world.live_ms
-    free = (sid for sid in product(*map(range, shop.identifiers.level_sizes)) if sid not in taken)
+    free, version, ts = unused(shop), shop.identifiers.version, shop.world.live_ms
     items, titles = shop.world.catalogue.items, shop.world.catalogue.titles
     own, query = tuple(shop.identifiers.sids_NL[2].tolist()), longest(shop)
     return [
@@ -91,9 +98,18 @@ def test_server_and_learner_write_the_same_prompt_of_what_there_is_now(shop: Sho
 
 @pytest.mark.parametrize("late", [False, True])
 def test_a_checkpoint_with_lexical_items_meets_the_index_that_the_learner_has(shop: Shop, late: bool) -> None:
-    """Whether the checkpoint before it had them or not: words are as rare as in the catalogue of the preparation."""
-    known, server = records(shop), engine(shop, **({} if late else PROMPT))
+    """Whether the checkpoint before it had them or not: words are as rare as in the catalogue of the preparation, though since
+    then the rarer of two became the more frequent one."""
+    titles = Counter(word for title in shop.world.catalogue.titles for word in set(stems(title)))
+    (rare, _), (common, _) = min(titles.items(), key=lambda t: (t[1], t[0])), titles.most_common(1)[0]
+    free, known = unused(shop), records(shop)
+    came = [rare] * len(titles) + [common]
+    known += [
+        ItemAdded(shop.world.live_ms, f"n{n}", title, sid, shop.identifiers.version)
+        for n, (title, sid) in enumerate(zip(came, islice(free, 5, None), strict=False))
+    ]
+    server = engine(shop, **({} if late else PROMPT))
     server = server.with_items(known, shop.truth).with_policy(shop.policy(1, **PROMPT), "next")
-    for query in (longest(shop), "red lamp", "thing"):
+    for query in (longest(shop), f"{rare} {common}"):
         context = context_of(asked(shop, query))
         assert server.prompts([context]).tokens_BS.tolist() == learner(shop, known).build([context]).tokens_BS.tolist()
