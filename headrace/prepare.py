@@ -156,7 +156,7 @@ def _warm_start(
     asked = {pair.context.query for pairs in sources.values() for pair in pairs}
     cut = sum(map(builder.cuts, asked))
     metrics = {
-        "steps": float(report.steps), "loss": report.loss, "clicks": float(len(sources["clicks"])), "queries_truncated": float(cut)
+        "steps": float(report.steps), "loss": report.loss, "clicks": float(len(sources["clicks"])), "texts_truncated": float(cut)
     }  # fmt: skip
     manifest = save_warm_start(store, policy, settings.seed, Versions(relevance, identifiers.version), metrics)
     long = f", {cut} of {len(asked)} texts longer than a prompt takes" if cut else ""
