@@ -60,7 +60,7 @@ class Line:
             random = draws(self._settings.seed, number)
             views = random.choice(len(self._shop.examples), self._settings.prompts, replace=False)
             batch = Batch(tuple(self._shop.examples[n] for n in views), self._settings.prompts, 0, 0)
-            take_step(self.tools, self.state, batch, StepIntent(number, {}, weights, None, 0, number, 0), random)
+            take_step(self.tools, self.state, batch, StepIntent(number, {}, weights, None, 0, number, 0))
             self.state.step = number
 
 

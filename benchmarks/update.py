@@ -33,6 +33,7 @@ from benchmarks.trl_peer.process import Process
 from benchmarks.trl_peer.work import Arrays, Work, reward
 from trainers.identifiers.settings import adapted_sizes
 from trainers.identifiers.trie import Trie
+from trainers.noise import Noise
 from trainers.objective import group_loss
 from trainers.policies.base import EncoderState, Policy, PromptBatch
 from trainers.policies.tokenizer import SPECIAL
@@ -79,8 +80,8 @@ class Ours:
         given = np.random.default_rng(2).integers(len(SPECIAL), case.text, (case.prompts, case.tokens))
         mask = torch.ones(given.shape, dtype=torch.bool)
         self.prompts = PromptBatch(torch.from_numpy(given), mask, torch.zeros(case.prompts, 8))
-        self.generator = torch.Generator().manual_seed(3)
-        self.given_BGL = sample(self.policy, self.prompts, self.trie, case.group, 1.0, self.generator).sids_BGL
+        self.noise = Noise(3, 0, range(case.prompts))
+        self.given_BGL = sample(self.policy, self.prompts, self.trie, case.group, 1.0, self.noise).sids_BGL
         self._none = Targets(torch.zeros(case.prompts, 1, self.trie.levels, dtype=torch.int64), torch.zeros(case.prompts, 1, dtype=torch.bool))  # fmt: skip
         # TRL adds 1e-4 to a deviation that divides by G - 1: the same share of ours.
         self.factor = (case.group / (case.group - 1)) ** 0.5
@@ -119,7 +120,7 @@ class Ours:
         """Rollouts, rewards, update."""
         self.policy.module.zero_grad(set_to_none=True)
         encoder = self.policy.encode(self.prompts)
-        rollouts = sample(self.policy, encoder, self.trie, self.case.group, 1.0, self.generator)
+        rollouts = sample(self.policy, encoder, self.trie, self.case.group, 1.0, self.noise)
         _, loss = self._forward(encoder, rollouts.sids_BGL)
         loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(self.policy.module.parameters(), MAX_NORM)

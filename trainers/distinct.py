@@ -19,6 +19,7 @@ from torch import Tensor
 from schemas.errors import InvalidValue
 from trainers.frontier import Frontier, PolicyDescent
 from trainers.identifiers.trie import Trie
+from trainers.noise import Noise
 from trainers.policies.base import DecodeState, EncoderState, Policy, PromptBatch
 from trainers.policies.restricted import TrieTables, check_levels, check_temperature
 from trainers.rollout import Rollouts, entropy
@@ -50,9 +51,9 @@ def sample_distinct(
     trie: Trie,
     rollouts: int,
     temperature: float = 1.0,
-    generator: torch.Generator | None = None,
+    noise: Noise | None = None,
 ) -> DistinctRollouts:
-    """Draw G different identifiers per prompt from the policy that `trainers.rollout.sample` draws from.
+    """Draw G different identifiers per prompt from the policy that `trainers.rollout.sample` draws from. ``noise``: as there.
 
     Raises:
         InvalidValue: ``rollouts`` below 1 or above the number of identifiers, a temperature that is not positive, or a
@@ -67,10 +68,11 @@ def sample_distinct(
         bound = f"1 to {leaves}, the identifiers of the catalogue"
         raise InvalidValue("rollouts per prompt", rollouts, bound, "draw fewer, or independently")
     width = min(rollouts + 1, leaves)  # one more, whose key is the threshold
-    beams = _root(tables, len(encoder), generator)
+    noise = Noise.of(noise, len(encoder))
+    beams = _root(tables, noise)
     descent = PolicyDescent(policy, tables, DecodeState(encoder, 0), temperature)
     for level in range(trie.levels):
-        beams = _grown(beams, level, width, tables, descent, generator)
+        beams = _grown(beams, level, width, tables, descent, noise)
     threshold_B = beams.key_BW[:, -1] if width > rollouts else beams.key_BW.new_full((len(encoder),), -torch.inf)
     logp_BGL = beams.logp_BWL[:, :rollouts]
     rate_BG = (logp_BGL.double().sum(dim=-1) - threshold_B[:, None]).exp()
@@ -96,20 +98,18 @@ class _Beams(NamedTuple):
     parent_BW: Tensor | None  #: position, one level up, of the prefix that each continues
 
 
-def _root(tables: TrieTables, prompts: int, generator: torch.Generator | None) -> _Beams:
-    nodes_B1 = torch.zeros(prompts, 1, dtype=torch.int64, device=tables.device)
-    sids_B1L = nodes_B1.new_zeros(prompts, 1, len(tables.level_sizes))
+def _root(tables: TrieTables, noise: Noise) -> _Beams:
+    nodes_B1 = torch.zeros(len(noise), 1, dtype=torch.int64, device=tables.device)
+    sids_B1L = nodes_B1.new_zeros(len(noise), 1, len(tables.level_sizes))
     logp_B1L = torch.zeros(sids_B1L.shape, device=tables.device)
-    return _Beams(nodes_B1, _gumbel(nodes_B1.shape, tables.device, generator), sids_B1L, logp_B1L, logp_B1L, None)
+    return _Beams(nodes_B1, noise.gumbel(1).to(tables.device), sids_B1L, logp_B1L, logp_B1L, None)
 
 
-def _grown(
-    beams: _Beams, level: int, width: int, tables: TrieTables, descent: PolicyDescent, generator: torch.Generator | None
-) -> _Beams:
+def _grown(beams: _Beams, level: int, width: int, tables: TrieTables, descent: PolicyDescent, noise: Noise) -> _Beams:
     """The ``width`` largest keys among the children, each child's drawn given that its parent's is the largest of them."""
     logp_BWK, entropy_BW = _children(beams, level, tables, descent)
     phi_BWK = beams.logp_BWL.double().sum(dim=-1)[..., None] + logp_BWK
-    key_BWK = _below(phi_BWK + _gumbel(phi_BWK.shape, tables.device, generator), beams.key_BW[..., None])
+    key_BWK = _below(phi_BWK + noise.gumbel(*phi_BWK.shape[1:]).to(tables.device), beams.key_BW[..., None])
     key_BX, at_BX = key_BWK.flatten(1).topk(min(width, key_BWK[0].numel()), dim=1)
     parent_BX, code_BX = at_BX // tables.level_sizes[level], at_BX % tables.level_sizes[level]
     child_BX, _ = tables.find(level, beams.nodes_BW.gather(1, parent_BX), code_BX)
@@ -150,8 +150,3 @@ def _below(key_BWK: Tensor, top_BW1: Tensor) -> Tensor:
     v_BWK = top_BW1 - key_BWK + torch.log(-torch.expm1(gap_BWK))
     moved_BWK = top_BW1 - v_BWK.clamp_min(0) - torch.log1p(torch.exp(-v_BWK.abs()))
     return torch.where(key_BWK > -torch.inf, torch.where(gap_BWK == 0, top_BW1, moved_BWK), -torch.inf)
-
-
-def _gumbel(shape: torch.Size, device: torch.device, generator: torch.Generator | None) -> Tensor:
-    """Standard Gumbel noise, float64."""
-    return -torch.empty(shape, dtype=torch.float64, device=device).exponential_(generator=generator).log()

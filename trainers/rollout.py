@@ -7,9 +7,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from schemas.errors import InvalidValue
+from schemas.errors import InvalidValue, NotFinite
 from trainers.frontier import Frontier, PolicyDescent
 from trainers.identifiers.trie import Trie
+from trainers.noise import Noise
 from trainers.policies.base import DecodeState, EncoderState, Policy, PromptBatch
 from trainers.policies.restricted import TrieTables, check_levels, check_temperature
 
@@ -41,15 +42,17 @@ def sample(
     trie: Trie,
     rollouts: int,
     temperature: float = 1.0,
-    generator: torch.Generator | None = None,
+    noise: Noise | None = None,
 ) -> Rollouts:
     """Draw G identifiers per prompt from softmax(logits / temperature) over the trie's allowed children (EQUATIONS 4).
 
     ``prompts`` may be an `EncoderState` that also serves the training pass. With the policy in training mode and dropout
-    above 0 the recomputed log-probabilities differ: sample in evaluation mode.
+    above 0 the recomputed log-probabilities differ: sample in evaluation mode. ``noise``: None draws what never comes again.
 
     Raises:
-        InvalidValue: ``rollouts`` below 1, a temperature that is not positive, or a trie of other level sizes.
+        InvalidValue: ``rollouts`` below 1, a temperature that is not positive, a trie of other level sizes, or noise for
+            another number of prompts.
+        NotFinite: the policy's probabilities.
     """
     if rollouts < 1:
         raise InvalidValue("rollouts per prompt", rollouts, "at least 1", "set it higher")
@@ -57,6 +60,7 @@ def sample(
     check_levels(policy.tokenizer.level_sizes, trie)
     encoder = prompts if isinstance(prompts, EncoderState) else policy.encode(prompts)
     tables = TrieTables.of(trie, encoder.bias_B11S.device)
+    uniform_BGL = Noise.of(noise, len(encoder)).uniform(rollouts, trie.levels).to(tables.device)
     nodes_BG = torch.zeros(len(encoder), rollouts, dtype=torch.int64, device=tables.device)
     sids_BGL = nodes_BG.new_zeros(*nodes_BG.shape, trie.levels)
     logp_BGL = torch.zeros(sids_BGL.shape, device=tables.device)
@@ -68,14 +72,26 @@ def sample(
         if now.width:
             logp_BRK = descent.logp(level, now, nodes_BG, sids_BGL[..., level - 1])
             prompt_P, at_P = now.open_BG.nonzero(as_tuple=True)
-            logp_PK = logp_BRK[prompt_P, now.row_BG[prompt_P, at_P]]
-            code_P = torch.multinomial(logp_PK.exp(), 1, generator=generator)[:, 0]
+            row_P = now.row_BG[prompt_P, at_P]
+            code_P = _chosen(logp_BRK, prompt_P, row_P, uniform_BGL[prompt_P, at_P, level])
             code_BG[prompt_P, at_P] = code_P
             child_BG[prompt_P, at_P] = tables.child(level, nodes_BG[prompt_P, at_P], code_P)
-            logp_BGL[prompt_P, at_P, level] = logp_PK.gather(1, code_P[:, None])[:, 0]
-            entropy_BGL[prompt_P, at_P, level] = entropy(logp_BRK)[prompt_P, now.row_BG[prompt_P, at_P]]
+            logp_BGL[prompt_P, at_P, level] = logp_BRK[prompt_P, row_P, code_P]
+            entropy_BGL[prompt_P, at_P, level] = entropy(logp_BRK)[prompt_P, row_P]
         sids_BGL[..., level], nodes_BG = code_BG, child_BG
     return Rollouts(sids_BGL, logp_BGL, entropy_BGL, nodes_BG)
+
+
+def _chosen(logp_BRK: Tensor, prompt_P: Tensor, row_P: Tensor, uniform_P: Tensor) -> Tensor:
+    """code_P by the inverse of the distribution function: the first code at which it reaches ``uniform_P`` of the whole.
+
+    The sums are float64: in float32 the last codes of a long level would lose digits.
+    """
+    sum_PK = logp_BRK.exp().cumsum(dim=-1, dtype=torch.float64)[prompt_P, row_P]
+    whole_P = sum_PK[:, -1]
+    if not bool(torch.isfinite(whole_P).all()):
+        raise NotFinite("a probability of the policy is not finite", "lower the learning rate, or resume from a checkpoint")
+    return torch.searchsorted(sum_PK, (uniform_P * whole_P)[:, None])[:, 0]
 
 
 def entropy(logp: Tensor) -> Tensor:

@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-import numpy as np
 import structlog
 import torch
 from torch import Tensor
@@ -23,6 +22,7 @@ from trainers.distinct import sample_distinct
 from trainers.follow import Arrival
 from trainers.identifiers.trie import Trie
 from trainers.losses import sft_loss
+from trainers.noise import Noise
 from trainers.objective import group_loss
 from trainers.pairs import PairSampler
 from trainers.policies.base import EncoderState, Policy, PromptBatch, context_of
@@ -66,7 +66,7 @@ def advance(
     batch = compose(records, state.window, state.held_out, settings, random, intent.aside)
     metrics: dict[str, float] = {}
     try:
-        metrics = take_step(tools, state, batch, intent, random) if batch.views else {}
+        metrics = take_step(tools, state, batch, intent) if batch.views else {}
     except NotFinite as error:
         log.error("step left out", step=intent.step, error=str(error))
         metrics = {"not_finite": 1.0}
@@ -74,9 +74,7 @@ def advance(
     return batch, metrics
 
 
-def take_step(
-    tools: Tools, state: LearnerState, batch: Batch, intent: StepIntent, random: np.random.Generator
-) -> dict[str, float]:
+def take_step(tools: Tools, state: LearnerState, batch: Batch, intent: StepIntent) -> dict[str, float]:
     """Update the policy by one batch; returns the metrics of the step.
 
     Raises:
@@ -93,7 +91,7 @@ def take_step(
     if settings.loss.learner == "sft":
         loss = supervised
     else:
-        loss, values, facts = _explore(tools, state.policy, prompts, encoder, targets, batch, intent, random)
+        loss, values, facts = _explore(tools, state.policy, prompts, encoder, targets, batch, intent)
         metrics |= {**values, **facts}
         loss = loss + settings.loss.beta_sft * supervised
     if tools.pairs is not None and settings.warm_start_weight > 0:
@@ -132,13 +130,13 @@ def look_up(builder: PromptBuilder, queries: Sequence[str]) -> None:
 
 def _explore(
     tools: Tools, policy: Policy, prompts: PromptBatch, encoder: EncoderState, targets: Targets, batch: Batch,
-    intent: StepIntent, random: np.random.Generator,
+    intent: StepIntent,
 ) -> tuple[Tensor, dict[str, Tensor], dict[str, float]]:  # fmt: skip
     """Sample groups from the present policy, reward them, and form the group loss."""
     settings = tools.settings
-    generator = torch.Generator().manual_seed(int(random.integers(2**62)))
+    noise = Noise(settings.seed, intent.random_counter, range(len(batch.views)))
     draw = sample_distinct if settings.sampling == "without_replacement" else sample
-    rollouts = draw(policy, encoder, tools.trie, settings.group, settings.temperature, generator)
+    rollouts = draw(policy, encoder, tools.trie, settings.group, settings.temperature, noise)
     rewards = tools.rewards.score(batch.views, rollouts.leaf_BG.numpy(), intent.weights, tools.rates(intent.snapshot))
     logp_BGL = policy.logprobs(encoder, rollouts.sids_BGL, tools.trie, settings.temperature)
     reference_BG = _reference(tools, prompts, rollouts.sids_BGL)

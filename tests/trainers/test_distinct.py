@@ -15,6 +15,7 @@ from schemas.errors import InvalidValue
 from tests.trainers import policy_toys as toys
 from trainers.distinct import DistinctRollouts, sample_distinct
 from trainers.identifiers.trie import Trie
+from trainers.noise import Noise
 from trainers.objective import group_loss
 from trainers.policies.bart import BartPolicy
 from trainers.policies.base import EncoderState, PromptBatch
@@ -60,7 +61,7 @@ def probabilities(policy: BartPolicy) -> Tensor:
 
 def draw(policy: BartPolicy, trie: Trie, group: int, draws: int = DRAWS, seed: int = 11) -> DistinctRollouts:
     prompts = same_prompt(policy, draws)
-    return sample_distinct(policy, prompts, trie, group, generator=torch.Generator().manual_seed(seed))
+    return sample_distinct(policy, prompts, trie, group, noise=Noise(seed, 0, range(draws)))
 
 
 def test_order_is_plackett_luce(policy: BartPolicy, trie: Trie) -> None:
@@ -114,7 +115,7 @@ def test_a_group_of_the_whole_catalogue_is_the_exact_expectation(policy: BartPol
 @pytest.mark.parametrize("temperature", [1.0, 3.0])
 def test_log_probs_are_those_that_are_trained(policy: BartPolicy, temperature: float) -> None:
     prompts, trie = toys.toy_prompts(policy), toys.toy_trie()
-    drawn = sample_distinct(policy, prompts, trie, 9, temperature, torch.Generator().manual_seed(1))
+    drawn = sample_distinct(policy, prompts, trie, 9, temperature, Noise(1, 0, range(3)))
     again = policy.logprobs(prompts, drawn.sids_BGL, trie, temperature).detach()
     torch.testing.assert_close(drawn.logp_BGL, again, rtol=1e-5, atol=1e-5)
     assert drawn.distinct().tolist() == [9, 9, 9]
@@ -127,7 +128,7 @@ def test_log_probs_are_those_that_are_trained(policy: BartPolicy, temperature: f
 def test_entropy_is_that_of_the_distribution_drawn_from(policy: BartPolicy) -> None:
     """At a very high temperature: log(number of children)."""
     catalogue, trie = toys.toy_sids().tolist(), toys.toy_trie()
-    drawn = sample_distinct(policy, toys.toy_prompts(policy), trie, 6, 1e7, torch.Generator().manual_seed(2))
+    drawn = sample_distinct(policy, toys.toy_prompts(policy), trie, 6, 1e7, Noise(2, 0, range(3)))
     for row, rollout, level in itertools.product(range(3), range(6), range(5)):
         allowed = toys.children(catalogue, drawn.sids_BGL[row, rollout, :level].tolist())
         assert float(drawn.entropy_BGL[row, rollout, level]) == pytest.approx(math.log(len(allowed)), abs=1e-5)

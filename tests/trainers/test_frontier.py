@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from tests.trainers import policy_toys as toys
 from trainers.frontier import TOGETHER, Frontier
 from trainers.identifiers.trie import Trie
+from trainers.noise import Noise
 from trainers.policies.restricted import TrieTables
 from trainers.rollout import sample
 
@@ -56,7 +57,7 @@ def test_the_decoder_sees_no_prefix_twice_and_nothing_that_is_certain() -> None:
     """A group of 200 over 24 identifiers: each level's rows are at most its prefixes with more than one identifier below."""
     policy, trie = toys.toy_policy(), toys.toy_trie()
     rows = toys.decoder_rows(policy)
-    sample(policy, toys.toy_prompts(policy), trie, 200, 50.0, torch.Generator().manual_seed(1))
+    sample(policy, toys.toy_prompts(policy), trie, 200, 50.0, Noise(1, 0, range(3)))
     assert rows == [n for n in toys.open_prefixes(trie) if n]  # at so high a temperature every identifier is drawn
     assert rows[0] == 1 and max(rows) < 24
 
@@ -64,6 +65,6 @@ def test_the_decoder_sees_no_prefix_twice_and_nothing_that_is_certain() -> None:
 def test_one_identifier_needs_no_decoder() -> None:
     """Its codes are certain: log-probability and entropy 0 at every level."""
     policy, trie = toys.toy_policy(), Trie.build([[1, 2, 0, 1, 0]], toys.SIZES)
-    drawn = sample(policy, toys.toy_prompts(policy), trie, 4, 1.0, torch.Generator().manual_seed(1))
+    drawn = sample(policy, toys.toy_prompts(policy), trie, 4, 1.0, Noise(1, 0, range(3)))
     assert drawn.sids_BGL.tolist() == [[[1, 2, 0, 1, 0]] * 4] * 3
     assert not drawn.logp_BGL.any() and not drawn.entropy_BGL.any()

@@ -14,9 +14,9 @@ from tests.trainers.learner_toys import tools
 from tests.trainers.test_beam import WIDE, found
 from tests.trainers.test_step import SETTINGS, VERSIONS, batch, intent, start
 from tests.trainers.test_warm_start import PAIRS, SHOP
-from trainers.batches import draws
 from trainers.beam import beam_search
 from trainers.identifiers.trie import Trie
+from trainers.noise import Noise
 from trainers.pairs import PairSampler
 from trainers.policies.settings import WarmStartSettings
 from trainers.rollout import sample
@@ -45,7 +45,7 @@ def test_it_learns_twelve_queries(name: str) -> None:
 def test_rollouts_carry_the_log_probs_that_are_trained(name: str) -> None:
     policy = toys.toy_policy(name=name)
     state = policy.encode(toys.toy_prompts(policy))
-    drawn = sample(policy, state, toys.toy_trie(), 16, 3.0, torch.Generator().manual_seed(0))
+    drawn = sample(policy, state, toys.toy_trie(), 16, 3.0, Noise(0, 0, range(len(state))))
     again = policy.logprobs(state, drawn.sids_BGL, toys.toy_trie(), 3.0)
     torch.testing.assert_close(again.detach(), drawn.logp_BGL, rtol=1e-5, atol=1e-5)
 
@@ -88,7 +88,7 @@ def test_a_learner_steps_saves_and_goes_on_to_the_last_bit(name: str, tmp_path: 
 
     def step(state: LearnerState, number: int) -> None:
         parts = tools(state.policy, SETTINGS)
-        metrics = take_step(parts, state, batch(number), intent(number), draws(SETTINGS.seed, number))
+        metrics = take_step(parts, state, batch(number), intent(number))
         assert metrics["logp_gap"] < 1e-4
         state.step = number
 

@@ -13,6 +13,7 @@ from scipy import stats
 from schemas.errors import InvalidValue
 from tests.trainers import policy_toys as toys
 from trainers.identifiers.trie import Trie
+from trainers.noise import Noise
 from trainers.policies.bart import BartPolicy
 from trainers.rollout import Rollouts, sample
 
@@ -25,8 +26,7 @@ def policy() -> BartPolicy:
 
 
 def draw(policy: BartPolicy, seed: int, rollouts: int = 16, temperature: float = 1.0) -> Rollouts:
-    generator = torch.Generator().manual_seed(seed)
-    return sample(policy, toys.toy_prompts(policy), toys.toy_trie(), rollouts, temperature, generator)
+    return sample(policy, toys.toy_prompts(policy), toys.toy_trie(), rollouts, temperature, Noise(seed, 0, range(3)))
 
 
 @pytest.mark.parametrize("temperature", [0.5, 1.0, 3.0])
@@ -38,7 +38,7 @@ def test_the_log_prob_recomputed_for_training_is_the_sampled_one(policy: BartPol
 
 def test_one_encoding_serves_the_rollouts_and_the_gradient(policy: BartPolicy) -> None:
     state = policy.encode(toys.toy_prompts(policy))
-    drawn = sample(policy, state, toys.toy_trie(), 16, 1.0, torch.Generator().manual_seed(0))
+    drawn = sample(policy, state, toys.toy_trie(), 16, 1.0, Noise(0, 0, range(3)))
     assert torch.equal(drawn.sids_BGL, draw(policy, 0).sids_BGL)
     assert not drawn.logp_BGL.requires_grad
     logp = policy.logprobs(state, drawn.sids_BGL, toys.toy_trie())
@@ -85,7 +85,7 @@ def test_every_rollout_is_an_identifier_of_the_catalogue_and_knows_its_leaf(poli
     assert path[:, -1].tolist() == drawn.leaf_BG.flatten().tolist()
 
 
-def test_the_same_generator_gives_the_same_rollouts(policy: BartPolicy) -> None:
+def test_the_same_noise_gives_the_same_rollouts(policy: BartPolicy) -> None:
     assert torch.equal(draw(policy, 3).sids_BGL, draw(policy, 3).sids_BGL)
     assert not torch.equal(draw(policy, 3).sids_BGL, draw(policy, 4).sids_BGL)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 import torch
@@ -18,7 +19,7 @@ from schemas.weights import RewardWeights
 from tests.trainers import policy_toys
 from tests.trainers.learner_toys import PRIOR, tools, view
 from trainers import checkpoints
-from trainers.batches import Batch, draws
+from trainers.batches import Batch
 from trainers.gate import list_rewards
 from trainers.pair_file import load_sampler, save_pairs
 from trainers.pairs import Pair
@@ -64,7 +65,7 @@ def walk(state: LearnerState, first: int, last: int, settings: LearnerSettings =
     for step in range(first, last + 1):
         sale = Campaign("sale", step // 2, "sale", "me", click=5, multipliers=Multipliers(new_items=1.5))
         weights = RewardWeights(version=step // 2, relevance=1 + step // 2, campaigns=(sale,) if step > 2 else ())
-        found.append(take_step(parts, state, batch(step), intent(step, weights), draws(settings.seed, step)))
+        found.append(take_step(parts, state, batch(step), intent(step, weights)))
         state.step = step
         state.window.insert(view(step))
     return found
@@ -102,7 +103,8 @@ def test_the_counter_makes_the_draws(store: Store) -> None:
     results = []
     for counter in (1, 1, 2):
         state = start(store)
-        take_step(tools(state.policy, SETTINGS), state, batch(1), intent(1), draws(0, counter))
+        decided = msgspec.structs.replace(intent(1), random_counter=counter)
+        take_step(tools(state.policy, SETTINGS), state, batch(1), decided)
         results.append(weights_of(state))
     assert all(torch.equal(results[0][name], results[1][name]) for name in results[0])
     assert not all(torch.equal(results[0][name], results[2][name]) for name in results[0])
@@ -143,7 +145,7 @@ def test_learning_raises_the_reward_of_what_is_retrieved(store: Store, learner: 
     before, late = value(), []
     for step in range(1, 61):
         chosen = tuple(views[(6 * step + n) % 12] for n in range(6))
-        take_step(parts, state, Batch(chosen, 6, 0, 0), intent(step), draws(0, step))
+        take_step(parts, state, Batch(chosen, 6, 0, 0), intent(step))
         if step >= 30 and step % 6 == 0:
             late.append(value())
     assert np.mean(late) > before + 0.2
@@ -157,7 +159,7 @@ def test_kl_keeps_the_policy_near_its_warm_start(store: Store) -> None:
         settings = SETTINGS.model_copy(update={"loss": loss, "warm_start_weight": 0.0})
         state = start(store, settings)
         parts = replace(tools(state.policy, settings), reference=policy_toys.toy_policy())
-        metrics = [take_step(parts, state, batch(n), intent(n), draws(0, n)) for n in range(1, 31)]
+        metrics = [take_step(parts, state, batch(n), intent(n)) for n in range(1, 31)]
         assert abs(metrics[0]["kl_warm_start"]) < 1e-6
         moved[kl] = np.mean([one["kl_warm_start"] for one in metrics[-6:]])
     assert 0 <= moved[20.0] < 0.3 * moved[1e-9]
@@ -169,7 +171,7 @@ def test_dpo_learns_what_is_worth_more(store: Store) -> None:
     settings = SETTINGS.model_copy(update={"loss": loss, "warm_start_weight": 0.0})
     state = start(store, settings)
     parts = replace(tools(state.policy, settings), reference=policy_toys.toy_policy())
-    rewards = [take_step(parts, state, batch(n % 3), intent(n), draws(0, n))["reward"] for n in range(1, 41)]
+    rewards = [take_step(parts, state, batch(n % 3), intent(n))["reward"] for n in range(1, 41)]
     assert np.mean(rewards[-8:]) > np.mean(rewards[:8]) + 0.2
 
 
@@ -178,7 +180,7 @@ def test_sft_learns_the_targets_and_takes_no_rollouts(store: Store) -> None:
     settings = SETTINGS.model_copy(update={"loss": LossSettings(learner="sft"), "warm_start_weight": 0.0})
     state = start(store, settings)
     parts = tools(state.policy, settings)
-    metrics = [take_step(parts, state, batch(0), intent(n), draws(0, n)) for n in range(1, 31)]
+    metrics = [take_step(parts, state, batch(0), intent(n)) for n in range(1, 31)]
     assert metrics[-1]["sft_ce"] < 0.7 * metrics[0]["sft_ce"]
     assert "reward" not in metrics[0]
     assert metrics[0]["rollouts_per_s"] == 0
@@ -187,7 +189,7 @@ def test_sft_learns_the_targets_and_takes_no_rollouts(store: Store) -> None:
 def test_metrics_of_a_step(store: Store) -> None:
     """Everything the journal promises is there; on-policy, the recomputed log-probs are the sampled ones."""
     state = start(store)
-    metrics = take_step(tools(state.policy, SETTINGS), state, batch(1), intent(1), draws(0, 1))
+    metrics = take_step(tools(state.policy, SETTINGS), state, batch(1), intent(1))
     named = {
         "loss", "reward", "reward.relevance", "reward.ctr", "reward.interaction", "variance_share.ctr", "advantage_spread",
         "constant_groups", "entropy.1", "entropy.5", "unique_sids", "logp_gap", "gradient_norm", "sft_ce", "target_share",
@@ -206,7 +208,7 @@ def test_weights_of_the_intent_are_the_weights_of_the_step(store: Store) -> None
     """Relevance 0 and click 0: only the CTR term is left."""
     state = start(store)
     weights = RewardWeights(version=2, relevance=0, click=0, order=0)
-    metrics = take_step(tools(state.policy, SETTINGS), state, batch(1), intent(1, weights), draws(0, 1))
+    metrics = take_step(tools(state.policy, SETTINGS), state, batch(1), intent(1, weights))
     assert metrics["reward"] == pytest.approx(metrics["reward.ctr"])
     assert metrics["reward.relevance"] == metrics["reward.interaction"] == 0
 
@@ -218,7 +220,7 @@ def test_a_step_that_is_not_finite_changes_nothing(store: Store) -> None:
         next(state.policy.module.parameters()).fill_(float("nan"))
     before = weights_of(state)
     with pytest.raises((LearningError, RuntimeError)):
-        take_step(tools(state.policy, SETTINGS), state, batch(1), intent(1), draws(0, 1))
+        take_step(tools(state.policy, SETTINGS), state, batch(1), intent(1))
     after = state.policy.module.state_dict()
     assert all(torch.equal(before[name], after[name]) for name in before if not before[name].isnan().any())
 
@@ -251,7 +253,7 @@ def test_a_step_absorbs_the_weights_it_used(store: Store) -> None:
     settings = SETTINGS.model_copy(update={"absorb_half_life": 2.0})
     state, wish = start(store, settings), RewardWeights(version=2, relevance=2)
     parts = tools(state.policy, settings)
-    metrics = take_step(parts, state, batch(1), intent(1, wish), draws(0, 1))
+    metrics = take_step(parts, state, batch(1), intent(1, wish))
     assert [entry.weights for entry in state.absorbed] == [RewardWeights(), wish]
     assert metrics["absorbed"] == state.absorbed[1].share == pytest.approx(1 - 0.5**0.5)
     state.step, state.clock_ms = 1, 77
@@ -260,5 +262,5 @@ def test_a_step_absorbs_the_weights_it_used(store: Store) -> None:
     assert (again.absorbed, again.clock_ms) == (state.absorbed, 77)
     alone = settings.model_copy(update={"loss": LossSettings(learner="sft")})
     before = again.absorbed
-    take_step(tools(again.policy, alone), again, batch(2), intent(2, RewardWeights(version=3, ctr=9)), draws(0, 2))
+    take_step(tools(again.policy, alone), again, batch(2), intent(2, RewardWeights(version=3, ctr=9)))
     assert again.absorbed == before

@@ -18,7 +18,7 @@ from schemas.weights import RewardWeights
 from tests.trainers import policy_toys as toys
 from tests.trainers.learner_toys import tools, view
 from trainers import checkpoints
-from trainers.batches import Batch, draws
+from trainers.batches import Batch
 from trainers.policies.packing import PrefixTree
 from trainers.settings import LearnerSettings
 from trainers.state import Versions, load_state, save_warm_start
@@ -54,7 +54,7 @@ def test_no_tensor_holds_the_vocabulary_for_every_rollout(tmp_path: Path) -> Non
     assert state.policy.settings.d_model < 64
     batch = Batch(tuple(view(n, clicked=[1]) for n in range(4)), 4, 0, 0)
     with Largest() as seen:
-        take_step(parts, state, batch, StepIntent(1, {}, RewardWeights(), None, 0, 1, 1), draws(0, 1))
+        take_step(parts, state, batch, StepIntent(1, {}, RewardWeights(), None, 0, 1, 1))
     assert 4 * 5 * vocabulary <= seen.numbers < 64 * vocabulary
 
 

@@ -15,6 +15,7 @@ from schemas.weights import RewardWeights
 from tests.trainers import policy_toys
 from tests.trainers.learner_toys import ITEMS, PRIOR, RuleTiers, catalogue, tools, trie, view
 from trainers.identifiers.assortment import Assortment
+from trainers.noise import Noise
 from trainers.pairs import Pair, PairSampler
 from trainers.policies.base import PromptContext
 from trainers.rollout import sample
@@ -106,7 +107,7 @@ def test_rollouts_follow_what_is_there(changed: tuple[Tools, Tools]) -> None:
     policy, seen = policy_toys.toy_policy(), []
     for made in changed:
         prompts = policy.encode(policy_toys.toy_prompts(policy))
-        drawn = sample(policy, prompts, made.trie, 2_000, 4.0, torch.Generator().manual_seed(1))
+        drawn = sample(policy, prompts, made.trie, 2_000, 4.0, Noise(1, 0, range(len(prompts))))
         seen.append({tuple(sid) for sid in drawn.sids_BGL.reshape(-1, 5).tolist()})
     before, after = seen
     assert {SIDS[0], SIDS[1]} <= before and not {FREE[0], FREE[1]} & before
