@@ -28,10 +28,11 @@ from schemas.weights import RewardWeights
 from trainers import checkpoints
 from trainers.batches import Batch, draws
 from trainers.beam import beam_search
+from trainers.passes import prompts_of
 from trainers.settings import LearnerSettings
 from trainers.state import LearnerState, Versions, load_state
-from trainers.step import Tools, prompts_of, take_step
-from trainers.tools import open_tools
+from trainers.step import take_step
+from trainers.tools import Tools, open_tools
 
 Floats = NDArray[np.float64]
 

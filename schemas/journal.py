@@ -30,6 +30,7 @@ class StepIntent(msgspec.Struct, frozen=True, tag_field="type", tag="intent"):
     #: Stretches ``[start, end)`` of event time (ms) in which the log was broken: examples of pages shown in them are put aside.
     aside: tuple[tuple[int, int], ...] = ()
     relevance_version: str = ""  #: scorer of the rollouts' tiers; empty: the one that the checkpoint before it names
+    ranks: int = 1  #: shares that the step was cut into: in their sum the gradient's last digits hang on it
     v: int = 1
 
 

@@ -26,11 +26,11 @@ from schemas.weights import RewardWeights
 from trainers.beam import beam_search
 from trainers.evaluation import paired_bootstrap
 from trainers.identifiers.trie import Trie
+from trainers.passes import prompts_of
 from trainers.policies.base import Policy
 from trainers.policies.prompts import PromptBuilder
 from trainers.rewards import ClickRates, RewardModel, asked_of
 from trainers.settings import GateSettings
-from trainers.step import prompts_of
 
 
 def list_rewards(

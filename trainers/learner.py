@@ -43,9 +43,9 @@ from trainers.policies.base import Policy
 from trainers.promotion import Present, Publisher
 from trainers.settings import LearnerSettings, TrainerSettings
 from trainers.state import Versions, adopt, load_state, restore, save_state
-from trainers.step import Tools, advance
+from trainers.step import advance
 from trainers.stock import Stock
-from trainers.tools import open_tools
+from trainers.tools import Tools, open_tools
 from trainers.watch import Watch
 
 log = structlog.get_logger()

@@ -24,7 +24,7 @@ from trainers.policies import load_policy
 from trainers.policies.base import Policy
 from trainers.settings import GateSettings
 from trainers.state import LearnerState
-from trainers.step import Tools
+from trainers.tools import Tools
 
 log = structlog.get_logger()
 

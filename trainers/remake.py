@@ -17,8 +17,9 @@ from trainers.journal import check_scorer, intents_after, read_topic, restored_a
 from trainers.policies.base import Policy
 from trainers.settings import LearnerSettings
 from trainers.state import Versions, adopt, libraries, load_state, restore, save_state
-from trainers.step import Tools, advance
+from trainers.step import advance
 from trainers.stock import Stock
+from trainers.tools import Tools
 
 
 class Remade(NamedTuple):

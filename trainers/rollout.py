@@ -76,8 +76,8 @@ def sample(
             code_P = _chosen(logp_BRK, prompt_P, row_P, uniform_BGL[prompt_P, at_P, level])
             code_BG[prompt_P, at_P] = code_P
             child_BG[prompt_P, at_P] = tables.child(level, nodes_BG[prompt_P, at_P], code_P)
-            logp_BGL[prompt_P, at_P, level] = logp_BRK[prompt_P, row_P, code_P]
-            entropy_BGL[prompt_P, at_P, level] = entropy(logp_BRK)[prompt_P, row_P]
+            logp_BGL[prompt_P, at_P, level] = logp_BRK[prompt_P, row_P, code_P].float()
+            entropy_BGL[prompt_P, at_P, level] = entropy(logp_BRK).float()[prompt_P, row_P]
         sids_BGL[..., level], nodes_BG = code_BG, child_BG
     return Rollouts(sids_BGL, logp_BGL, entropy_BGL, nodes_BG)
 

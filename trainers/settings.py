@@ -117,6 +117,9 @@ class LearnerSettings(BaseModel):
         description="of a group's rollouts; without_replacement: G different ones, each counted by its chance to be drawn",
     )
     prompts: int = Field(16, ge=1, le=4096, description="page views per step, B")
+    micro_batch: int = Field(
+        0, ge=0, le=4096, description="prompts of a forward and backward pass, whose gradients add up; 0: all of the step's"
+    )
     fresh_share: float = Field(
         0.25, gt=0, le=1, description="share of a step's prompts that are new views; the rest: window"
     )
@@ -153,6 +156,9 @@ class LearnerSettings(BaseModel):
     threads: int = Field(1, ge=1, le=256, description="torch threads; resuming bit-identically needs the same number")
     breaker: BreakerSettings = Field(BreakerSettings(), description="when the log is broken")
     guards: GuardSettings = Field(GuardSettings(), description="when the learner itself is not well")
+    ranks_timeout_s: float = Field(
+        600.0, gt=0, le=86_400, description="longest that a rank waits for another; longer than the gate takes"
+    )
     metrics_port: int = Field(0, ge=0, le=65_535, description="Prometheus port, 0 for none")
     metrics_host: str = Field(
         "127.0.0.1", min_length=1, description="address that port listens on; 0.0.0.0 for every interface"

@@ -1,63 +1,38 @@
-"""One step: prompts, rollouts of the present weights, rewards, loss, update. Deterministic given state, batch and intent."""
+"""One step: prompts, rollouts of the present weights, rewards, loss, update. Deterministic given state, batch and intent.
+
+The gradient is made share by share, as many as the step's intent says, and added up in their order. Ranks take a share each; a
+process that is alone, or one of another number of ranks, takes them one after the other and gets the same bits.
+"""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import structlog
 import torch
 from torch import Tensor
 
 from reward.campaigns.relative import absorb
-from reward.settings import ServingScoreSettings
-from schemas.catalogue import Catalogue
 from schemas.errors import NotFinite
-from schemas.examples import TrainingExample
 from schemas.journal import StepIntent
-from schemas.posteriors import SnapshotPointer
 from trainers.batches import Batch, compose, draws
-from trainers.distinct import sample_distinct
 from trainers.follow import Arrival
-from trainers.identifiers.trie import Trie
-from trainers.losses import sft_loss
-from trainers.noise import Noise
-from trainers.objective import group_loss
-from trainers.pairs import PairSampler
-from trainers.policies.base import EncoderState, Policy, PromptBatch, context_of
-from trainers.policies.prompts import PromptBuilder
-from trainers.rewards import ClickRates, RewardModel
-from trainers.rollout import Rollouts, sample
-from trainers.settings import LearnerSettings
+from trainers.passes import Groups, Share, Work, loss_of, together
+from trainers.ranks import ALONE, Ranks, flat_of
 from trainers.state import LearnerState
-from trainers.targets import Targets, targets_of
-from trainers.warm_start import supervised_loss
+from trainers.targets import targets_of
+from trainers.tools import Tools
 
 log = structlog.get_logger()
 
 
-@dataclass(frozen=True)
-class Tools:
-    """What a step uses and never changes."""
-
-    catalogue: Catalogue
-    trie: Trie
-    builder: PromptBuilder
-    rewards: RewardModel
-    rates: Callable[[SnapshotPointer | None], ClickRates]
-    pairs: PairSampler | None  #: warm-start pairs, None where there are none to mix in
-    settings: LearnerSettings
-    order: ServingScoreSettings = field(
-        default_factory=ServingScoreSettings
-    )  #: the server's, by which the gate orders a page
-    reference: Policy | None = None  #: the warm start, where the objective holds on to it
-
-
 def advance(
-    tools: Tools, state: LearnerState, records: Sequence[Arrival], intent: StepIntent
+    tools: Tools, state: LearnerState, records: Sequence[Arrival], intent: StepIntent, ranks: Ranks = ALONE
 ) -> tuple[Batch, dict[str, float]]:
-    """The step that an intent and its records make, windows included; equal however often it is taken from one state.
+    """The step that an intent and its records make, windows included; equal however often it is taken from one state, and on
+    every rank.
 
     A step whose loss or gradient is not finite changes no weight, and says so in its metrics (`trainers.guards`).
     """
@@ -66,7 +41,7 @@ def advance(
     batch = compose(records, state.window, state.held_out, settings, random, intent.aside)
     metrics: dict[str, float] = {}
     try:
-        metrics = take_step(tools, state, batch, intent) if batch.views else {}
+        metrics = take_step(tools, state, batch, intent, ranks) if batch.views else {}
     except NotFinite as error:
         log.error("step left out", step=intent.step, error=str(error))
         metrics = {"not_finite": 1.0}
@@ -74,7 +49,7 @@ def advance(
     return batch, metrics
 
 
-def take_step(tools: Tools, state: LearnerState, batch: Batch, intent: StepIntent) -> dict[str, float]:
+def take_step(tools: Tools, state: LearnerState, batch: Batch, intent: StepIntent, ranks: Ranks = ALONE) -> dict[str, float]:
     """Update the policy by one batch; returns the metrics of the step.
 
     Raises:
@@ -82,98 +57,114 @@ def take_step(tools: Tools, state: LearnerState, batch: Batch, intent: StepInten
     """
     started, settings = time.perf_counter(), tools.settings
     state.policy.module.eval()  # dropout off: what is sampled is what is trained
-    prompts = prompts_of(tools.builder, batch.views)
-    encoder = state.policy.encode(prompts)
+    mixed = tools.pairs is not None and settings.warm_start_weight > 0
+    pairs = tools.pairs.batch(intent.random_counter, settings.warm_start_batch) if mixed and tools.pairs else []
     targets = targets_of(batch.views, tools.catalogue.row, tools.trie.sids_NL)
-    ce_BL = state.policy.full_ce(encoder, targets.first_BL)
-    supervised, supervised_metrics = sft_loss(ce_BL, targets.any_B, settings.loss.sft)
-    metrics: dict[str, Tensor | float] = {**supervised_metrics}
-    if settings.loss.learner == "sft":
-        loss = supervised
-    else:
-        loss, values, facts = _explore(tools, state.policy, prompts, encoder, targets, batch, intent)
-        metrics |= {**values, **facts}
-        loss = loss + settings.loss.beta_sft * supervised
-    if tools.pairs is not None and settings.warm_start_weight > 0:
-        pairs = tools.pairs.batch(intent.random_counter, settings.warm_start_batch)
-        if pairs:
-            look_up(tools.builder, [pair.context.query for pair in pairs])
-            mixed = supervised_loss(state.policy, pairs, tools.builder)
-            metrics["warm_start_ce"], loss = mixed.detach(), loss + settings.warm_start_weight * mixed
-    norm = _update(state, loss, settings.max_grad_norm)
+    work = Work(tools, state.policy, batch.views, targets, pairs, intent)
+    shares = _gradient(work, ranks)
+    metrics = _measured(work, shares)
+    metrics["gradient_norm"] = _update(state, settings.max_grad_norm)
     if settings.loss.learner != "sft":  # which no weight shapes
         state.absorbed = absorb(state.absorbed, intent.weights, settings.absorb_half_life)
         metrics["absorbed"] = state.absorbed[-1].share
     seconds = time.perf_counter() - started
     samples = 0 if settings.loss.learner == "sft" else settings.group * len(batch.views)
     return {
-        **{name: float(value) for name, value in metrics.items()},
-        "loss": float(loss.detach()),
-        "gradient_norm": norm,
+        **metrics,
         "step_s": seconds,
         "prompts_per_s": len(batch.views) / seconds,
         "rollouts_per_s": samples / seconds,
     }
 
 
-def prompts_of(builder: PromptBuilder, views: Sequence[TrainingExample]) -> PromptBatch:
-    """The prompts of page views."""
-    look_up(builder, [view.query for view in views])
-    return builder.build([context_of(view) for view in views])
+class _Outcome(NamedTuple):
+    """What a rank tells the others of its share."""
+
+    share: Share | None  #: None: something in it was not finite
+    error: tuple[str, str]  #: what, and the remedy
+    touched: tuple[bool, ...]  #: which parameters have a gradient
 
 
-def look_up(builder: PromptBuilder, queries: Sequence[str]) -> None:
-    """Have the builder remember each query by itself: embedded in a batch, its last digits hang on its neighbours."""
-    for query in dict.fromkeys(queries):
-        builder.pieces([query])
+def _gradient(work: Work, ranks: Ranks) -> list[Share]:
+    """Leave the gradient of the whole step with the weights; what every share saw.
+
+    Raises:
+        NotFinite: a share's loss, on every rank.
+    """
+    count = work.intent.ranks
+    parameters = list(work.policy.module.parameters())
+    if ranks.size == count:
+        outcome = _taken(work, ranks.rank, parameters)
+        outcomes = ranks.exchange(outcome)
+        _check(outcomes)
+        if count > 1:
+            _spread(ranks.sum(flat_of([p.grad for p in parameters], parameters)), outcomes, parameters)
+    else:
+        outcomes, total = [], None
+        for share in range(count):
+            outcomes.append(_taken(work, share, parameters))
+            _check(outcomes)
+            flat = flat_of([p.grad for p in parameters], parameters)
+            total = flat if total is None else total.add_(flat)
+        assert total is not None
+        _spread(total, outcomes, parameters)
+    return [outcome.share for outcome in outcomes if outcome.share is not None]
 
 
-def _explore(
-    tools: Tools, policy: Policy, prompts: PromptBatch, encoder: EncoderState, targets: Targets, batch: Batch,
-    intent: StepIntent,
-) -> tuple[Tensor, dict[str, Tensor], dict[str, float]]:  # fmt: skip
-    """Sample groups from the present policy, reward them, and form the group loss."""
-    settings = tools.settings
-    noise = Noise(settings.seed, intent.random_counter, range(len(batch.views)))
-    draw = sample_distinct if settings.sampling == "without_replacement" else sample
-    rollouts = draw(policy, encoder, tools.trie, settings.group, settings.temperature, noise)
-    rewards = tools.rewards.score(batch.views, rollouts.leaf_BG.numpy(), intent.weights, tools.rates(intent.snapshot))
-    logp_BGL = policy.logprobs(encoder, rollouts.sids_BGL, tools.trie, settings.temperature)
-    reference_BG = _reference(tools, prompts, rollouts.sids_BGL)
-    reward_BG = torch.from_numpy(rewards.reward_BG)
-    loss, values = group_loss(
-        logp_BGL, rollouts.sids_BGL, reward_BG, targets, settings.loss, reference_BG, rollouts.weight_BG
-    )
-    facts = {**rewards.metrics(), **_health(rollouts, logp_BGL.detach())}
-    if reference_BG is not None:
-        facts["kl_warm_start"] = float((logp_BGL.detach().sum(dim=-1) - reference_BG).mean())
-    return loss, values, facts
+def _taken(work: Work, share: int, parameters: Sequence[torch.nn.Parameter]) -> _Outcome:
+    for parameter in parameters:
+        parameter.grad = None
+    try:
+        seen = work.learn(share, work.intent.ranks)
+    except NotFinite as error:
+        return _Outcome(None, (error.what, error.remedy), ())
+    return _Outcome(seen, ("", ""), tuple(p.grad is not None for p in parameters))
 
 
-@torch.no_grad()
-def _reference(tools: Tools, prompts: PromptBatch, sids_BGL: Tensor) -> Tensor | None:
-    """Log-probability [B, G] of the rollouts under the warm start, where the objective needs it."""
-    if tools.reference is None or not tools.settings.loss.needs_reference:
-        return None
-    encoder = tools.reference.encode(prompts)
-    return tools.reference.logprobs(encoder, sids_BGL, tools.trie, tools.settings.temperature).sum(dim=-1)
+def _check(outcomes: Sequence[_Outcome]) -> None:
+    for outcome in outcomes:
+        if outcome.share is None:
+            raise NotFinite(*outcome.error)
 
 
-def _health(rollouts: Rollouts, logp_BGL: Tensor) -> dict[str, float]:
+def _spread(flat: Tensor, outcomes: Sequence[_Outcome], parameters: Sequence[torch.nn.Parameter]) -> None:
+    """Hand each parameter its part; one that no share touched has no gradient, as in a step of one share."""
+    touched = [any(one) for one in zip(*(outcome.touched for outcome in outcomes), strict=True)]
+    parts = torch.split(flat, [p.numel() for p in parameters])
+    for parameter, part, has in zip(parameters, parts, touched, strict=True):
+        parameter.grad = torch.empty_like(parameter).copy_(part.view(parameter.shape)) if has else None
+
+
+def _measured(work: Work, shares: Sequence[Share]) -> dict[str, float]:
+    """The metrics of the whole step, whoever took its parts."""
+    settings = work.tools.settings
+    seen = together([part for share in shares for part in share.prompts])
+    loss, values = loss_of(seen, work.targets, settings.loss)
+    metrics: dict[str, Tensor | float] = {**values}
+    if seen.groups is not None:
+        metrics |= {**seen.groups.rewards.metrics(), **_health(seen.groups)}
+    if work.pairs:
+        metrics["warm_start_ce"] = mixed = together([part for share in shares for part in share.pairs]).mean()
+        loss = loss + settings.warm_start_weight * mixed
+    return {**{name: float(value) for name, value in metrics.items()}, "loss": float(loss)}
+
+
+def _health(groups: Groups) -> dict[str, float]:
     """How varied the rollouts are, and how far the sampled log-probabilities are from the recomputed ones."""
-    entropy_BGL, weight_BG = rollouts.entropy_BGL, rollouts.weight_BG
+    entropy_BGL, weight_BG = groups.rollouts.entropy_BGL, groups.rollouts.weight_BG
     entropy_BL = entropy_BGL.mean(dim=1) if weight_BG is None else (weight_BG[..., None] * entropy_BGL).sum(dim=1)
-    return {
+    found = {
         **{f"entropy.{level + 1}": float(value) for level, value in enumerate(entropy_BL.mean(dim=0))},
-        "unique_sids": float(rollouts.distinct().double().mean()),
-        "logp_gap": float((rollouts.logp_BGL - logp_BGL).abs().max()),
+        "unique_sids": float(groups.rollouts.distinct().double().mean()),
+        "logp_gap": float((groups.rollouts.logp_BGL - groups.logp_BGL).abs().max()),
     }
+    if groups.reference_BG is not None:
+        found["kl_warm_start"] = float((groups.logp_BGL.sum(dim=-1) - groups.reference_BG).mean())
+    return found
 
 
-def _update(state: LearnerState, loss: Tensor, max_norm: float) -> float:
-    """Backward, bound the gradient's norm, step. Returns the norm before it was bounded."""
-    state.optimiser.zero_grad(set_to_none=True)
-    loss.backward()  # type: ignore[no-untyped-call]
+def _update(state: LearnerState, max_norm: float) -> float:
+    """Bound the gradient's norm, step. Returns the norm before it was bounded."""
     norm = torch.nn.utils.clip_grad_norm_(state.policy.module.parameters(), max_norm)
     if not torch.isfinite(norm):
         raise NotFinite(f"the gradient's norm is {norm.item()}", "lower the learning rate, or resume from a checkpoint")

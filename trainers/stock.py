@@ -15,7 +15,7 @@ import structlog
 from schemas.events import ItemAdded
 from trainers.follow import Feed
 from trainers.identifiers.assortment import Assortment
-from trainers.step import Tools
+from trainers.tools import Tools
 
 log = structlog.get_logger()
 

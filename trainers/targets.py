@@ -25,6 +25,11 @@ class Targets(NamedTuple):
         """The first target of each view; zeros where there is none."""
         return self.sids_BTL[:, 0]
 
+    def rows(self, rows: Sequence[int]) -> Targets:
+        """Those of the views at these places."""
+        at = list(rows)
+        return Targets(self.sids_BTL[at], self.has_BT[at])
+
     @property
     def any_B(self) -> Tensor:
         """Whether a view has a target."""

@@ -1,12 +1,14 @@
-"""Opens what a learner needs from the store, by the versions that the run uses."""
+"""What a learner uses and never changes, opened from the store by the versions that the run uses."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from reward.encoder import SentenceEncoder
 from reward.relevance import RelevanceScorer
-from reward.settings import PosteriorSettings, RewardSettings
+from reward.settings import PosteriorSettings, RewardSettings, ServingScoreSettings
 from reward.snapshot import PosteriorSnapshot
 from schemas.artefacts import Artefacts
 from schemas.catalogue import Catalogue
@@ -14,14 +16,32 @@ from schemas.posteriors import SnapshotPointer
 from schemas.store import Store
 from trainers import checkpoints
 from trainers.identifiers.build import Identifiers
+from trainers.identifiers.trie import Trie
 from trainers.pair_file import load_sampler
+from trainers.pairs import PairSampler
 from trainers.policies import load_policy
 from trainers.policies.base import Policy
 from trainers.policies.prompts import Encoder, PromptBuilder
-from trainers.rewards import RewardModel, Tiers
+from trainers.rewards import ClickRates, RewardModel, Tiers
 from trainers.settings import LearnerSettings
 from trainers.state import own_weights
-from trainers.step import Tools
+
+
+@dataclass(frozen=True)
+class Tools:
+    """What a step uses and never changes."""
+
+    catalogue: Catalogue
+    trie: Trie
+    builder: PromptBuilder
+    rewards: RewardModel
+    rates: Callable[[SnapshotPointer | None], ClickRates]
+    pairs: PairSampler | None  #: warm-start pairs, None where there are none to mix in
+    settings: LearnerSettings
+    order: ServingScoreSettings = field(
+        default_factory=ServingScoreSettings
+    )  #: the server's, by which the gate orders a page
+    reference: Policy | None = None  #: the warm start, where the objective holds on to it
 
 
 class Snapshots:

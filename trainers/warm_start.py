@@ -89,9 +89,14 @@ def warm_start(
 
 
 def supervised_loss(policy: Policy, pairs: Sequence[Pair], builder: PromptBuilder, label_smoothing: float = 0.0) -> Tensor:
-    """Mean cross-entropy in nats per code over the whole vocabulary, with gradient. Also the learner's mixed-in batches."""
-    sids_BL = torch.tensor([pair.sid for pair in pairs], dtype=torch.int64)
-    return policy.full_ce(builder.build([pair.context for pair in pairs]), sids_BL, label_smoothing).mean()
+    """Mean cross-entropy in nats per code over the whole vocabulary, with gradient."""
+    return supervised_ce(policy, pairs, builder, label_smoothing).mean()
+
+
+def supervised_ce(policy: Policy, pairs: Sequence[Pair], builder: PromptBuilder, label_smoothing: float = 0.0) -> Tensor:
+    """ce_NL of N pairs. Also the learner's mixed-in batches."""
+    sids_NL = torch.tensor([pair.sid for pair in pairs], dtype=torch.int64)
+    return policy.full_ce(builder.build([pair.context for pair in pairs]), sids_NL, label_smoothing)
 
 
 def rate_factor(share: float, warm_up: float) -> float:

@@ -22,8 +22,8 @@ from trainers.follow import Arrival
 from trainers.gate import decide, list_rewards
 from trainers.policies.base import Policy
 from trainers.state import Versions, load_state
-from trainers.step import Tools, advance
-from trainers.tools import open_tools
+from trainers.step import advance
+from trainers.tools import Tools, open_tools
 
 #: Points of a curve, at most: each is the mean over a stretch of steps.
 POINTS = 50

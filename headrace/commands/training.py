@@ -59,8 +59,7 @@ def replay_training(
     from trainers.policies.base import Policy
     from trainers.remake import parent_of, remake
     from trainers.settings import LearnerSettings
-    from trainers.step import Tools
-    from trainers.tools import open_tools
+    from trainers.tools import Tools, open_tools
 
     _, settings = open_live_run(run)
     store = Store(settings.store)

@@ -19,7 +19,7 @@ from trainers.pairs import Pair, PairSampler
 from trainers.policies.base import Policy, PromptContext
 from trainers.rewards import RewardModel
 from trainers.settings import LearnerSettings
-from trainers.step import Tools
+from trainers.tools import Tools
 
 ITEMS = 24
 QUERIES = tuple(dict.fromkeys(policy_toys.TEXTS))

@@ -12,8 +12,8 @@ from schemas.weights import RewardWeights
 from tests.trainers import policy_toys
 from tests.trainers.learner_toys import ITEMS, PRIOR, RuleTiers, tools, view
 from trainers.gate import decide, list_rewards
+from trainers.passes import prompts_of
 from trainers.settings import GateSettings, LearnerSettings
-from trainers.step import prompts_of
 
 SETTINGS = GateSettings(views=40, min_views=10, k=3, beam=1, batch=7, repeats=200)
 POLICY_ALONE = ServingScoreSettings(relevance_scale=0, ctr_scale=0)

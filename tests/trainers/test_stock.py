@@ -20,9 +20,9 @@ from trainers.pairs import Pair, PairSampler
 from trainers.policies.base import PromptContext
 from trainers.rollout import sample
 from trainers.settings import LearnerSettings
-from trainers.step import Tools
 from trainers.stock import stocked
 from trainers.targets import targets_of
+from trainers.tools import Tools
 
 torch.set_num_threads(1)
 SIDS = [tuple(row) for row in trie().sids_NL.tolist()]
