@@ -86,7 +86,8 @@ class Work:
         for rows in self._parts(len(self.pairs), first, every):
             pairs = [self.pairs[row] for row in rows]
             look_up(self.tools.builder, [pair.context.query for pair in pairs])
-            ce_NL = supervised_ce(self.policy, pairs, self.tools.builder)
+            with self._computing():
+                ce_NL = supervised_ce(self.policy, pairs, self.tools.builder)
             (ce_NL.mean() * (settings.warm_start_weight * len(rows) / len(self.pairs))).backward()  # type: ignore[no-untyped-call]
             share.pairs.append((rows, ce_NL.detach()))
         return share
@@ -99,8 +100,9 @@ class Work:
     def _see(self, rows: Rows) -> Seen:
         views = [self.views[row] for row in rows]
         prompts = prompts_of(self.tools.builder, views)
-        encoder = self.policy.encode(prompts)
-        ce_BL = self.policy.full_ce(encoder, self.targets.rows(rows).first_BL)
+        with self._computing():
+            encoder = self.policy.encode(prompts)
+            ce_BL = self.policy.full_ce(encoder, self.targets.rows(rows).first_BL)
         if self.tools.settings.loss.learner == "sft":
             return Seen(ce_BL, None)
         return Seen(ce_BL, self._explore(rows, views, prompts, encoder))
@@ -111,9 +113,11 @@ class Work:
         settings, trie = tools.settings, tools.trie
         draw = sample_distinct if settings.sampling == "without_replacement" else sample
         noise = Noise(settings.seed, intent.random_counter, rows)
-        rollouts = draw(self.policy, encoder, trie, settings.group, settings.temperature, noise)
+        with self._computing():
+            rollouts = draw(self.policy, encoder, trie, settings.group, settings.temperature, noise)
         rewards = tools.rewards.score(views, rollouts.leaf_BG.numpy(), intent.weights, tools.rates(intent.snapshot))
-        logp_BGL = self.policy.logprobs(encoder, rollouts.sids_BGL, trie, settings.temperature)
+        with self._computing():
+            logp_BGL = self.policy.logprobs(encoder, rollouts.sids_BGL, trie, settings.temperature)
         return Groups(rollouts, rewards, logp_BGL, self._reference(prompts, rollouts.sids_BGL))
 
     @torch.no_grad()
@@ -122,7 +126,15 @@ class Work:
         reference, settings = self.tools.reference, self.tools.settings
         if reference is None or not settings.loss.needs_reference:
             return None
-        return reference.logprobs(prompts, sids_BGL, self.tools.trie, settings.temperature).sum(dim=-1)
+        with self._computing():
+            return reference.logprobs(prompts, sids_BGL, self.tools.trie, settings.temperature).sum(dim=-1)
+
+    def _computing(self) -> torch.autocast:
+        """The precision of what is computed inside. [trap] Autocast keeps its copies of the weights until it is left: those of a
+        pass without gradient would be met again by the next one, which would then give the weights none. So none is shared.
+        """
+        device = next(self.policy.module.parameters()).device.type
+        return torch.autocast(device, torch.bfloat16, enabled=self.tools.settings.precision == "bf16")
 
 
 def loss_of(seen: Seen, targets: Targets, settings: LossSettings) -> tuple[Tensor, Metrics]:

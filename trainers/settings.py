@@ -156,6 +156,10 @@ class LearnerSettings(BaseModel):
     threads: int = Field(1, ge=1, le=256, description="torch threads; resuming bit-identically needs the same number")
     breaker: BreakerSettings = Field(BreakerSettings(), description="when the log is broken")
     guards: GuardSettings = Field(GuardSettings(), description="when the learner itself is not well")
+    precision: Literal["fp32", "bf16"] = Field(
+        "fp32",
+        description="of the products in rollouts and passes; bf16: by autocast; weights, optimiser, losses stay float32",
+    )
     ranks_timeout_s: float = Field(
         600.0, gt=0, le=86_400, description="longest that a rank waits for another; longer than the gate takes"
     )

@@ -25,7 +25,7 @@ from trainers.policies.base import DecodeState, EncoderState, PromptBatch
 from trainers.policies.geometry import fresh_projection, identifiers_at_centroids
 from trainers.policies.linear import linear
 from trainers.policies.packing import PrefixTree, pack
-from trainers.policies.restricted import TrieTables, check_levels, check_temperature, restricted_logp
+from trainers.policies.restricted import TrieTables, check_levels, check_temperature, in_float32, restricted_logp
 from trainers.policies.settings import PolicySettings
 from trainers.policies.slots import Slots
 from trainers.policies.tokenizer import PromptTokenizer
@@ -173,7 +173,7 @@ class LevelPolicy(nn.Module, ABC):
     def full_ce(self, prompts: PromptBatch | EncoderState, sids_BL: Tensor, label_smoothing: float = 0.0) -> Tensor:
         """ce_BL in nats: cross-entropy of each code over the whole vocabulary, with gradient (the SFT term)."""
         state = prompts if isinstance(prompts, EncoderState) else self.encode(prompts)
-        logits_BLV = self.vocabulary_logits(self.teacher_forced(state, sids_BL[:, None])[:, 0])
+        logits_BLV = in_float32(self.vocabulary_logits(self.teacher_forced(state, sids_BL[:, None])[:, 0]))
         tokens_BL = sids_BL + torch.tensor(self.tokenizer.level_start, device=sids_BL.device)
         ce = functional.cross_entropy(
             logits_BLV.flatten(0, 1), tokens_BL.reshape(-1), reduction="none", label_smoothing=label_smoothing
@@ -208,7 +208,7 @@ class LevelPolicy(nn.Module, ABC):
         logit_A = (hidden_PD.index_select(0, owner_A) * functional.embedding(token_A, weight_VD)).sum(dim=-1)
         if bias_V is not None:
             logit_A = logit_A + bias_V[token_A]
-        logit_A = logit_A.to(torch.promote_types(logit_A.dtype, torch.float32)) / temperature
+        logit_A = in_float32(logit_A) / temperature
         top_P = logit_A.new_full((len(hidden_PD),), -torch.inf).scatter_reduce(0, owner_A, logit_A.detach(), "amax")
         mass_P = torch.zeros_like(top_P).index_add(0, owner_A, (logit_A - top_P[owner_A]).exp())
         return logit_A - (top_P + mass_P.log())[owner_A]

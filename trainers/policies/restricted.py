@@ -193,8 +193,13 @@ def _among(ascending: Tensor, values: Tensor) -> Tensor:
 def restricted_logp(logits: Tensor, bias: Tensor, temperature: float) -> Tensor:
     """log softmax(logits / temperature) over the allowed codes: [..., K]; -inf on codes that are not allowed."""
     if temperature != 1.0:
-        logits = logits / temperature
+        logits = in_float32(logits) / temperature
     return torch.log_softmax(logits + bias, dim=-1)
+
+
+def in_float32(logits: Tensor) -> Tensor:
+    """At least so precise: what follows takes differences of them."""
+    return logits.to(torch.promote_types(logits.dtype, torch.float32))
 
 
 def check_temperature(temperature: float) -> None:
