@@ -30,8 +30,11 @@ def run_worker(names: Sequence[str], folder: RunFolder, settings: Settings, inst
 
 
 def run_learner(folder: RunFolder, settings: Settings) -> None:
-    """Run the learner until SIGTERM or Ctrl-C."""
-    from trainers.learner import run
+    """Run the learner, or a rank of it, until SIGTERM or Ctrl-C."""
+    from headrace.ranks import end_with_rank_0
+
+    end_with_rank_0()
+    from trainers.running import run  # takes seconds, in which rank 0 may end
 
     store = Store(settings.store)
     run(settings.connections, store, _artefacts(store), settings.trainers, until_stopped(), settings.reward)

@@ -2,18 +2,17 @@
 
 A step is decided first (its intent goes to the journal), then taken, then reported. So after a kill the steps since the
 last checkpoint are taken again from their intents, exactly, and the weights are those of a run that was never killed.
+Several processes may take the steps together (`trainers.ranks`); this one is rank 0, which decides and writes.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from threading import Event
 
 import structlog
 
 from reward.campaigns.force import in_force
-from reward.settings import RewardSettings
 from schemas.artefacts import Artefacts
 from schemas.checkpoints import Manifest
 from schemas.connections import Connections
@@ -27,6 +26,7 @@ from trainers.batches import choose, fresh_quota
 from trainers.breaker import Breaker
 from trainers.exposition import Exposition
 from trainers.follow import Feed
+from trainers.follower import OpenTools
 from trainers.holding import Holding, quarantined
 from trainers.journal import (
     Journal,
@@ -39,50 +39,26 @@ from trainers.journal import (
     settings_at,
     settings_before,
 )
-from trainers.policies.base import Policy
+from trainers.orders import Begin, GoBack, Lead, Stop, Take
 from trainers.promotion import Present, Publisher
+from trainers.ranks import ALONE, Ranks
 from trainers.settings import LearnerSettings, TrainerSettings
 from trainers.state import Versions, adopt, load_state, restore, save_state
 from trainers.step import advance
 from trainers.stock import Stock
-from trainers.tools import Tools, open_tools
 from trainers.watch import Watch
 
 log = structlog.get_logger()
-
-OpenTools = Callable[[Policy, LearnerSettings], Tools]
 
 #: Longest second look for news before a step (s).
 NEWS_S = 0.005
 
 
-def run(
-    connections: Connections,
-    store: Store,
-    artefacts: Artefacts,
-    settings: TrainerSettings,
-    stop: Event,
-    reward: RewardSettings | None = None,
-) -> None:
-    """Learn until ``stop`` is set; then write a last checkpoint and return.
-
-    Raises:
-        Unavailable: no checkpoint to start from, an artefact is missing, or the broker stays away.
-        Corrupt, Incompatible: what is stored does not fit together.
-        LearningError: a step is not finite.
-    """
-
-    def tools(policy: Policy, chosen: LearnerSettings) -> Tools:
-        return open_tools(store, artefacts, policy, chosen, reward or RewardSettings())
-
-    learn(Learner(connections, store, artefacts, settings, tools), stop)
-
-
 def learn(learner: Learner, stop: Event) -> None:
-    """The loop of `run`."""
+    """Learn until ``stop`` is set, on any rank; then write a last checkpoint and tell the others that it is over."""
     try:
         learner.resume()
-        while not stop.is_set():
+        while not (stop.is_set() or learner.called_off):
             if learner.wait_for_step():
                 learner.step(learner.intend())
                 learner.judge()
@@ -90,16 +66,18 @@ def learn(learner: Learner, stop: Event) -> None:
                     learner.publish(learner.checkpoint())
         if learner.unsaved():
             learner.checkpoint()
+        learner.dismiss()
     finally:
         learner.close()
 
 
 class Learner:
-    """One line of training. Methods are called in the order of `run`."""
+    """One line of training. Methods are called in the order of `learn`."""
 
     def __init__(
-        self, connections: Connections, store: Store, artefacts: Artefacts, settings: TrainerSettings, open_tools: OpenTools
-    ) -> None:
+        self, connections: Connections, store: Store, artefacts: Artefacts, settings: TrainerSettings, open_tools: OpenTools,
+        ranks: Ranks = ALONE,
+    ) -> None:  # fmt: skip
         """``open_tools`` gives what a step uses, for the policy that is loaded and for settings of the learner."""
         self._store, self._wanted, self._open_tools = store, settings.learner, open_tools
         self._versions = Versions(artefacts.relevance, artefacts.identifiers)
@@ -109,6 +87,8 @@ class Learner:
         self._settings = self._wanted
         if self._pending:
             self._settings = settings_at(self._records, self._pending[0].step, self._manifest.settings, self._wanted)
+        self._lead = Lead(ranks)
+        self._lead.tell(Begin(self._manifest.checkpoint, self._settings))
         self.state = load_state(store, self._manifest, self._settings, self._versions)
         self._connections, self._journal = connections, Journal(connections)
         self._breaker = Breaker(settings.learner.breaker)
@@ -123,7 +103,7 @@ class Learner:
         self._stock = Stock(open_tools(self.state.policy, self._settings), self._feed)
         self._publisher = Publisher(connections, store, artefacts, self._journal, settings.gate)
         self._exposition = Exposition(settings.learner.metrics_host, settings.learner.metrics_port)
-        self._watch = Watch(settings.learner.guards, store, self._journal, self._exposition)
+        self._watch = Watch(settings.learner.guards, self._restore, self._journal, self._exposition)
         self._holding = Holding(self._breaker, self._journal, self._exposition)
         self._intent: StepIntent | None = None
         self._metrics: dict[str, float] = {}
@@ -157,6 +137,7 @@ class Learner:
 
         None is while the log is broken (`trainers.breaker`); what comes then waits.
         """
+        self._lead.beat()
         self._feed.poll(0.0 if self._enough() else 0.05)
         self._exposition.lag(self._feed.lag())
         if self._holding.on(self.state.step):
@@ -183,6 +164,7 @@ class Learner:
             created_ms=int(time.time() * 1000),
             aside=self._breaker.aside,
             relevance_version=self._versions.relevance,
+            ranks=self._lead.ranks.size,
         )
         self._journal.append(intent)
         return intent
@@ -195,8 +177,9 @@ class Learner:
 
     def step(self, intent: StepIntent, report: bool = True) -> None:
         """Take a step as intended; deterministic, so it is the same when it is taken again after a kill."""
+        self._lead.tell(Take(intent, self._settings))
         tools = self._stock.at(intent.catalogue_offset)
-        batch, metrics = advance(tools, self.state, self._feed.take(intent.offsets), intent)
+        batch, metrics = advance(tools, self.state, self._feed.take(intent.offsets), intent, self._lead.ranks)
         self.state.offsets = dict(self._feed.taken)
         metrics |= {
             "lag": float(self._feed.lag()), "window": float(len(self.state.window)), "revised": float(batch.revised),
@@ -217,7 +200,16 @@ class Learner:
 
     def judge(self) -> None:
         """Let the guards look at the step just taken; they may send training back to the checkpoint promoted last."""
-        self._watch.judge(self.state, self._publisher.line[-1])
+        self._watch.judge(self.state.step, self._publisher.line[-1])
+
+    @property
+    def called_off(self) -> bool:
+        """Whether another rank was asked to stop."""
+        return self._lead.called_off
+
+    def dismiss(self) -> None:
+        """Tell the other ranks that it is over."""
+        self._lead.tell(Stop())
 
     def unsaved(self) -> bool:
         """Whether there are steps that no checkpoint holds."""
@@ -229,7 +221,12 @@ class Learner:
         return by_steps or time.monotonic() - self._saved_at >= self._settings.checkpoint_every_s
 
     def checkpoint(self) -> Manifest:
-        """Write the state into the store."""
+        """Write the state into the store.
+
+        Raises:
+            LearningError: another rank has other weights.
+        """
+        self._lead.compare(self.state.policy)
         self.state.clock_ms = self._feed.clock_ms
         manifest = save_state(self._store, self.state, self._intent, self._settings, self._versions, self._metrics)
         self._saved_step, self._saved_at = self.state.step, time.monotonic()
@@ -250,11 +247,17 @@ class Learner:
         self._feed.close()
         self._journal.close()
         self._exposition.close()
+        self._lead.ranks.close()
 
     def _go_back(self) -> None:
         """Where a guard sent training back after the present step, do so; a checkpoint of that step has done it."""
         if self.state.step > self._manifest.step and (checkpoint := restored_after(self._records, self.state.step)):
-            restore(self.state, self._store, checkpoint)
+            self._restore(checkpoint)
+
+    def _restore(self, checkpoint: str) -> None:
+        """Go on from the weights of a checkpoint, on every rank."""
+        self._lead.tell(GoBack(checkpoint))
+        restore(self.state, self._store, checkpoint)
 
     def _adopt(self, settings: LearnerSettings) -> None:
         """Take steps under these settings from now on."""

@@ -19,6 +19,7 @@ from schemas.errors import NotFinite
 from schemas.journal import StepIntent
 from trainers.batches import Batch, compose, draws
 from trainers.follow import Arrival
+from trainers.pairs import Pair
 from trainers.passes import Groups, Share, Work, loss_of, together
 from trainers.ranks import ALONE, Ranks, flat_of
 from trainers.state import LearnerState
@@ -57,8 +58,9 @@ def take_step(tools: Tools, state: LearnerState, batch: Batch, intent: StepInten
     """
     started, settings = time.perf_counter(), tools.settings
     state.policy.module.eval()  # dropout off: what is sampled is what is trained
-    mixed = tools.pairs is not None and settings.warm_start_weight > 0
-    pairs = tools.pairs.batch(intent.random_counter, settings.warm_start_batch) if mixed and tools.pairs else []
+    pairs: list[Pair] = []
+    if tools.pairs is not None and settings.warm_start_weight > 0:
+        pairs = tools.pairs.batch(intent.random_counter, settings.warm_start_batch)
     targets = targets_of(batch.views, tools.catalogue.row, tools.trie.sids_NL)
     work = Work(tools, state.policy, batch.views, targets, pairs, intent)
     shares = _gradient(work, ranks)

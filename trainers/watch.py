@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import structlog
 
 from schemas.errors import LearningError
 from schemas.journal import GuardAlarm
-from schemas.store import Store
 from trainers.exposition import Exposition
 from trainers.guards import OF_WEIGHTS, Alarm, Guards
 from trainers.journal import Journal
 from trainers.settings import GuardSettings
-from trainers.state import LearnerState, restore
 
 log = structlog.get_logger()
 
@@ -22,8 +20,11 @@ log = structlog.get_logger()
 class Watch:
     """The guards of one learner and what is done about them."""
 
-    def __init__(self, settings: GuardSettings, store: Store, journal: Journal, exposition: Exposition) -> None:
-        self._settings, self._store, self._journal, self._exposition = settings, store, journal, exposition
+    def __init__(
+        self, settings: GuardSettings, restore: Callable[[str], None], journal: Journal, exposition: Exposition
+    ) -> None:
+        """``restore`` goes back to a checkpoint's weights."""
+        self._settings, self._restore, self._journal, self._exposition = settings, restore, journal, exposition
         self._guards = Guards(settings)
         self._ringing: dict[str, Alarm] = {}
         self._since: dict[str, float] = {}
@@ -53,7 +54,7 @@ class Watch:
                 "lower trainers.learner.learning_rate, or set trainers.learner.guards.on_alarm to roll_back",
             )
 
-    def judge(self, state: LearnerState, fallback: str) -> None:
+    def judge(self, step: int, fallback: str) -> None:
         """Tell what has changed since the last step, and go back to the checkpoint ``fallback`` where that is the setting."""
         found = {alarm.guard: alarm for alarm in self._guards.alarms()}
         back = self._settings.on_alarm == "roll_back" and any(
@@ -62,12 +63,12 @@ class Watch:
         for guard in sorted(found.keys() ^ self._ringing.keys()):
             alarm, on = (found[guard], True) if guard in found else (self._ringing[guard], False)
             self._since[guard] = time.monotonic()
-            self._tell(alarm, on, state.step, fallback if on and back else "")
+            self._tell(alarm, on, step, fallback if on and back else "")
         self._ringing = found
         for guard, since in self._since.items():
             self._exposition.alarm(guard, time.monotonic() - since if guard in found else 0.0)
         if back:
-            restore(state, self._store, fallback)
+            self._restore(fallback)
             self._guards.forget()
 
     def _tell(self, alarm: Alarm, on: bool, step: int, restored: str) -> None:

@@ -31,8 +31,7 @@ from trainers import checkpoints
 from trainers.learner import Learner
 from trainers.policies.base import Policy
 from trainers.settings import GateSettings, LearnerSettings
-from trainers.step import Tools
-from trainers.tools import open_tools
+from trainers.tools import Tools, open_tools
 
 ROOT = Path(__file__).parents[2]
 #: Small steps and a checkpoint after a few: more moments to be hit in. Old ones are pruned in between.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -70,11 +71,22 @@ def worker(
     run_worker(names, *open_run(run), instance)
 
 
-def learn(run: RunOption = None) -> None:
-    """Run the learner: training examples in, checkpoints out."""
-    from headrace.processes import run_learner
+def learn(
+    run: RunOption = None,
+    ranks: Annotated[
+        int, typer.Option("--ranks", min=1, max=256, help="Processes of this machine that take each step together.")
+    ] = 1,
+) -> None:
+    """Run the learner: training examples in, checkpoints out.
 
-    run_learner(*open_run(run))
+    Over several machines torchrun starts the ranks: `torchrun --nnodes 2 ... -m headrace.cli learn --run FOLDER`.
+    """
+    from headrace.processes import run_learner
+    from headrace.ranks import others
+
+    again = ("learn", *(("--run", str(run)) if run else ()))
+    with others(ranks, (sys.executable, "-m", "headrace.cli", *again)):
+        run_learner(*open_run(run))
 
 
 def serve(run: RunOption = None) -> None:

@@ -1,0 +1,89 @@
+"""A rank other than 0: reads the same topics, keeps the same windows and weights, and takes its share of each step.
+
+It decides, publishes and writes nothing; `trainers.orders` has what it is told.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from threading import Event
+
+import structlog
+
+from schemas.artefacts import Artefacts
+from schemas.connections import Connections
+from schemas.store import Store
+from trainers import checkpoints
+from trainers.follow import Feed
+from trainers.orders import Begin, Compare, GoBack, Order, Stop, Take, digest
+from trainers.policies.base import Policy
+from trainers.ranks import Ranks
+from trainers.settings import LearnerSettings
+from trainers.state import Versions, adopt, load_state, restore
+from trainers.step import advance
+from trainers.stock import Stock
+from trainers.tools import Tools
+
+log = structlog.get_logger()
+
+OpenTools = Callable[[Policy, LearnerSettings], Tools]
+
+
+def follow(
+    connections: Connections, store: Store, artefacts: Artefacts, open_tools: OpenTools, ranks: Ranks, stop: Event
+) -> None:
+    """Do as rank 0 says until it says that it is over; ``stop`` asks it to say so.
+
+    Raises:
+        Unavailable: another rank has ended, an artefact is missing, or the broker stays away.
+        Corrupt, Incompatible: what is stored does not fit together.
+    """
+    follower: Follower | None = None
+    try:
+        while not isinstance(order := ranks.exchange(stop.is_set())[0], Stop):
+            if isinstance(order, Begin):
+                follower = Follower(connections, store, artefacts, open_tools, ranks, order)
+            elif follower is not None:
+                follower.obey(order)
+    finally:
+        if follower is not None:
+            follower.close()
+        ranks.close()
+
+
+class Follower:
+    """The state of one rank."""
+
+    def __init__(
+        self, connections: Connections, store: Store, artefacts: Artefacts, open_tools: OpenTools, ranks: Ranks, begin: Begin
+    ) -> None:
+        versions = Versions(artefacts.relevance, artefacts.identifiers)
+        self._store, self._open_tools, self._ranks, self._settings = store, open_tools, ranks, begin.settings
+        self.state = load_state(store, checkpoints.verify(store, begin.checkpoint), begin.settings, versions)
+        # Rank 0 puts what cannot be read into quarantine, and what verdicts make of a step stands in its intent.
+        self._feed = Feed(
+            connections, self.state.offsets, artefacts.identifiers, lambda _: None, lambda _: None, self.state.clock_ms
+        )
+        self._stock = Stock(open_tools(self.state.policy, begin.settings), self._feed)
+        log.info("follows", checkpoint=begin.checkpoint, step=self.state.step)
+
+    def obey(self, order: Order) -> None:
+        """Carry out one order."""
+        if isinstance(order, Take):
+            self._take(order)
+        elif isinstance(order, GoBack):
+            restore(self.state, self._store, order.checkpoint)
+        elif isinstance(order, Compare):
+            self._ranks.exchange(digest(self.state.policy))
+
+    def close(self) -> None:
+        """Let go of the broker."""
+        self._feed.close()
+
+    def _take(self, order: Take) -> None:
+        if order.settings != self._settings:
+            self._settings = order.settings
+            adopt(self.state, order.settings)
+            self._stock.use(self._open_tools(self.state.policy, order.settings))
+        tools = self._stock.at(order.intent.catalogue_offset)
+        advance(tools, self.state, self._feed.take(order.intent.offsets), order.intent, self._ranks)
