@@ -22,7 +22,7 @@ from trainers.losses import Metrics, sft_loss
 from trainers.noise import Noise
 from trainers.objective import group_loss
 from trainers.pairs import Pair
-from trainers.policies.base import EncoderState, Policy, PromptBatch, context_of
+from trainers.policies.base import Policy, PromptBatch, context_of
 from trainers.policies.prompts import PromptBuilder
 from trainers.rewards import GroupRewards
 from trainers.rollout import Rollouts, sample
@@ -98,27 +98,23 @@ class Work:
         return (rows[start : start + size] for start in range(0, len(rows), size))
 
     def _see(self, rows: Rows) -> Seen:
+        """Sample groups from the present policy, score what the loss needs of them, and reward them."""
+        tools, settings = self.tools, self.tools.settings
         views = [self.views[row] for row in rows]
-        prompts = prompts_of(self.tools.builder, views)
+        prompts = prompts_of(tools.builder, views)
         with self._computing():
             encoder = self.policy.encode(prompts)
             ce_BL = self.policy.full_ce(encoder, self.targets.rows(rows).first_BL)
-        if self.tools.settings.loss.learner == "sft":
-            return Seen(ce_BL, None)
-        return Seen(ce_BL, self._explore(rows, views, prompts, encoder))
-
-    def _explore(self, rows: Rows, views: Sequence[TrainingExample], prompts: PromptBatch, encoder: EncoderState) -> Groups:
-        """Sample groups from the present policy, and reward them."""
-        tools, intent = self.tools, self.intent
-        settings, trie = tools.settings, tools.trie
-        draw = sample_distinct if settings.sampling == "without_replacement" else sample
-        noise = Noise(settings.seed, intent.random_counter, rows)
-        with self._computing():
-            rollouts = draw(self.policy, encoder, trie, settings.group, settings.temperature, noise)
-        rewards = tools.rewards.score(views, rollouts.leaf_BG.numpy(), intent.weights, tools.rates(intent.snapshot))
-        with self._computing():
-            logp_BGL = self.policy.logprobs(encoder, rollouts.sids_BGL, trie, settings.temperature)
-        return Groups(rollouts, rewards, logp_BGL, self._reference(prompts, rollouts.sids_BGL))
+            if settings.loss.learner == "sft":
+                return Seen(ce_BL, None)
+            draw = sample_distinct if settings.sampling == "without_replacement" else sample
+            noise = Noise(settings.seed, self.intent.random_counter, rows)
+            rollouts = draw(self.policy, encoder, tools.trie, settings.group, settings.temperature, noise)
+            logp_BGL = self.policy.logprobs(encoder, rollouts.sids_BGL, tools.trie, settings.temperature)
+            reference_BG = self._reference(prompts, rollouts.sids_BGL)
+        rates = tools.rates(self.intent.snapshot)
+        rewards = tools.rewards.score(views, rollouts.leaf_BG.numpy(), self.intent.weights, rates)
+        return Seen(ce_BL, Groups(rollouts, rewards, logp_BGL, reference_BG))
 
     @torch.no_grad()
     def _reference(self, prompts: PromptBatch, sids_BGL: Tensor) -> Tensor | None:
@@ -126,13 +122,10 @@ class Work:
         reference, settings = self.tools.reference, self.tools.settings
         if reference is None or not settings.loss.needs_reference:
             return None
-        with self._computing():
-            return reference.logprobs(prompts, sids_BGL, self.tools.trie, settings.temperature).sum(dim=-1)
+        return reference.logprobs(prompts, sids_BGL, self.tools.trie, settings.temperature).sum(dim=-1)
 
     def _computing(self) -> torch.autocast:
-        """The precision of what is computed inside. [trap] Autocast keeps its copies of the weights until it is left: those of a
-        pass without gradient would be met again by the next one, which would then give the weights none. So none is shared.
-        """
+        """The precision of the policy's products inside. Until it is left each weight is cast once, for rollouts too."""
         device = next(self.policy.module.parameters()).device.type
         return torch.autocast(device, torch.bfloat16, enabled=self.tools.settings.precision == "bf16")
 

@@ -161,7 +161,7 @@ def test_bf16_is_float32_to_its_digits(name: str) -> None:
 @pytest.mark.parametrize("sampling", ["independent", "without_replacement"])
 def test_in_bf16_what_is_sampled_is_what_is_trained(sampling: Any) -> None:
     """Rollouts are bf16's too, so recomputed log-probabilities differ by rounding alone; every weight that float32 moves has a
-    gradient, which rollouts under autocast could have taken; the same step again has the same bits."""
+    gradient, though rollouts without one have cast it before; the same step again has the same bits."""
     settings = LearnerSettings(group=6, prompts=7, warm_start_weight=0, sampling=sampling, loss=LossSettings(beta_sft=0))
     found = []
     for precision in ("fp32", "bf16", "bf16"):
