@@ -3,12 +3,29 @@
 from __future__ import annotations
 
 import math
-from typing import Literal
+from datetime import UTC, datetime
+from typing import Final, Literal
 
 import msgspec
 
 #: Facts come from the join and from the joined page views.
 Stage = Literal["join", "views"]
+
+
+#: End of the year 9999 (ms).
+LAST_MOMENT: Final = 253_402_300_799_999
+
+
+def moment(at_ms: int) -> str:
+    """Event time as windows are named by people: `2026-03-01T13:00:00`, UTC; in ms where no calendar has it."""
+    if not 0 <= at_ms <= LAST_MOMENT:
+        return f"{at_ms} ms"
+    return datetime.fromtimestamp(at_ms / 1_000, UTC).strftime("%Y-%m-%dT%H:%M:%S")
+
+
+def window(start: int) -> str:
+    """A window as messages name it, by its start: as people type it, and in ms as records have it."""
+    return f"window {moment(start)} ({start} ms)"
 
 
 class Sample(msgspec.Struct, frozen=True):
@@ -89,12 +106,17 @@ class Verdict(msgspec.Struct, frozen=True, tag_field="type", tag="verdict"):
 
 
 class Release(msgspec.Struct, frozen=True, tag_field="type", tag="release"):
-    """A person lets a broken window pass: its values are how things are from now on."""
+    """A person lets a broken window pass: its examples are learned.
+
+    ``new_normal``: besides, what broke in it is how things are from now on, and the healthy past of those checks is thrown
+    away. The default is what records without the field meant; `streams.integrity.releasing` always writes it.
+    """
 
     start: int  #: of the window (event time, ms)
     author: str
     reason: str
     created_ms: int
+    new_normal: bool = True
     v: int = 1
 
 

@@ -14,6 +14,7 @@ from console.api.described import Reason, answer, body_of, described
 from console.api.office import Office
 from schemas.decisions import Role
 from schemas.integrity import Verdict
+from streams.integrity.aside import SentAgain
 from streams.integrity.reading import verdicts
 
 #: Event time (ms).
@@ -21,17 +22,20 @@ Moment = Annotated[int, Meta(ge=0, le=2**53)]
 
 
 class ReleaseBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The window by its start, as `GET /api/integrity` has it."""
+    """The window by its start, as `GET /api/integrity` has it. Its examples are learned; with ``new_normal`` later windows are
+    besides judged against this one alone, for what broke in it: how it was before may then be judged broken, and the same fault
+    is not found again."""
 
     window: Moment
     why: Reason
+    new_normal: bool = False
 
 
-class Released(msgspec.Struct, frozen=True):
-    """``sent_again``: examples that had been put aside and were sent to the learner once more."""
+class Released(SentAgain, frozen=True, kw_only=True):
+    """The window, and what became of the examples that had been put aside: sent to the learner once more, or kept by windows
+    that are still broken."""
 
     window: int
-    sent_again: int
 
 
 def routes(office: Office) -> APIRouter:
@@ -46,6 +50,7 @@ def routes(office: Office) -> APIRouter:
         "/api/integrity/release", summary="Let a broken window pass", **described(Role.EDITOR, Released, ReleaseBody)
     )
     def release(actor: Editor, asked: Annotated[ReleaseBody, Depends(body_of(ReleaseBody))]) -> Response:
-        return answer(Released(asked.window, office.release(asked.window, actor, asked.why)))
+        done = office.release(asked.window, actor, asked.why, asked.new_normal)
+        return answer(Released(**msgspec.structs.asdict(done), window=asked.window))
 
     return router

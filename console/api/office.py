@@ -16,6 +16,7 @@ from reward.settings import DeskSettings
 from schemas.connections import Connections
 from schemas.decisions import Actor
 from schemas.errors import HeadraceError
+from streams.integrity.aside import SentAgain
 from streams.integrity.releasing import release
 
 log = structlog.get_logger()
@@ -46,9 +47,9 @@ class Office:
             return f"saved, not yet published: {error}"
         return ""
 
-    def release(self, window: int, actor: Actor, why: str) -> int:
+    def release(self, window: int, actor: Actor, why: str, new_normal: bool) -> SentAgain:
         """Let a broken window of the log pass; see `streams.integrity.releasing.release`."""
-        return release(self._engine, self.connections, window, actor, why)
+        return release(self._engine, self.connections, [window], actor, why, new_normal)
 
     def sweep(self, stop: threading.Event, every_s: float) -> None:
         """Until ``stop``: send what others left in the outbox, and see that the topic ends with the newest version."""

@@ -1,7 +1,8 @@
 """Facts of all partitions added up, and a verdict on each window once every source has told it.
 
 A check with too little to judge keeps what it has for the next window; one that broke stays broken until it has judged again.
-Only healthy windows enter the past that later ones are held against; a released one becomes that past for what had broken.
+Only healthy windows enter the past that later ones are held against. A released window leaves that past as it is, unless
+it is released as the new normal: then it takes the place of the past, for what had broken in it.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import msgspec
 
 from schemas.codec import decode, encode
 from schemas.errors import InvalidEvent
-from schemas.integrity import SAMPLES, Check, Facts, Release, Sample, Verdict
+from schemas.integrity import SAMPLES, Check, Facts, Release, Sample, Verdict, window
 from schemas.quarantine import Reason
 from schemas.topics import FACTS, VERDICTS
 from streams.integrity.checks import Vector, checks
@@ -142,16 +143,18 @@ class JudgeCore:
         self._add_to("broken" if broken else "healthy")
 
     def _release(self, release: Release) -> None:
-        """How it was in that window is how it is: the past of what broke starts anew from there."""
+        """Let the window pass. As the new normal it becomes the past of what broke in it, which starts anew from there."""
         state = self._state
         found = state.broken.pop(release.start, None)
         if found is None:
-            raise InvalidEvent(Reason.INVALID, "window to release", release.start, "the start of a broken one")
-        for check in self._checks:
-            if check.name in found.sums:
-                state.past[check.name] = check.learn((), found.sums[check.name])
+            raise InvalidEvent(Reason.INVALID, "window to release", window(release.start), "a broken one")
+        if release.new_normal:
+            for check in self._checks:
+                if check.name in found.sums:
+                    state.past[check.name] = check.learn((), found.sums[check.name])
         for failed in found.verdict.failed:
-            state.standing.pop(failed.name, None)
+            if release.new_normal or state.standing.get(failed.name) == failed:  # a later window's finding stays
+                state.standing.pop(failed.name, None)
         self._say(msgspec.structs.replace(found.verdict, released_by=release.author, reason=release.reason))
         self._add_to("released")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from schemas.codec import decode
 from schemas.connections import Connections
 from schemas.errors import InvalidRequest
-from schemas.integrity import Verdict
+from schemas.integrity import Verdict, window
 from schemas.posteriors import SnapshotPointer
 from schemas.topics import SNAPSHOTS, VERDICTS
 from streams.runtime.log import LogReader
@@ -36,7 +36,7 @@ def find(connections: Connections, start: int) -> Verdict:
     for verdict in verdicts(connections):
         if verdict.start == start:
             return verdict
-    raise InvalidRequest("window", start, "the start of a judged one", "see `headrace integrity status`")
+    raise InvalidRequest(window(start), "not there", "the start of a judged one", "see `headrace integrity status`")
 
 
 def counted_from(connections: Connections, start: int, timeout_s: float = 30.0) -> int | None:

@@ -27,26 +27,28 @@ from schemas.decisions import INTEGRITY, Actor, Change, Role
 from schemas.errors import Forbidden, InvalidRequest
 from schemas.events import Click, Impression, Order, Tick
 from schemas.examples import TrainingExample
-from schemas.integrity import Verdict
+from schemas.integrity import Release, Verdict, moment
 from schemas.posteriors import SnapshotPointer
 from schemas.quarantine import Quarantined
-from schemas.topics import EXAMPLES, INPUTS, QUARANTINE, SNAPSHOTS
+from schemas.topics import EXAMPLES, FACTS, INPUTS, QUARANTINE, SNAPSHOTS
 from schemas.views import ViewStatus
 from streams.integrity.reading import find, verdicts
-from streams.integrity.releasing import release
 from streams.quarantine import Wanted, listing
+from streams.runtime.log import LogReader
 from tests.console.served import listening
 from tests.streams.conftest import Worker, committed, feeder
 from tests.streams.integrity_feed import HOUR, PARTITIONS, START, judged, sent, shop
 
 pytestmark = pytest.mark.services
-HOURS, BROKEN = 5, START + 4 * HOUR
+HOURS, BROKEN = 7, START + 4 * HOUR
+#: Three hours; the pages of the last go out half an hour later.
+WINDOWS = [BROKEN + n * HOUR for n in range(4)]
 
 
 def events() -> list[Impression | Click | Order]:
-    """Four healthy hours, one in which a robot clicks on all that is shown."""
+    """Four healthy hours, three in which a robot clicks on all that is shown."""
     found: list[Impression | Click | Order] = []
-    for event in shop(HOURS, 150):
+    for event in shop(HOURS, 110):
         found.append(event)
         if isinstance(event, Impression) and event.ts >= BROKEN:
             found += [Click(event.ts + 500, event.user, item.item, event.request_id) for item in event.items]
@@ -68,14 +70,11 @@ def command(monkeypatch: pytest.MonkeyPatch, connections: Connections, *words: s
 def test_a_broken_window_is_named_shown_and_released(
     fresh_topics: Connections, unique: Callable[[str], str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The workers, killed once on the way, say what the cores say in one process. Of two examples put aside the one that the
-    window touches is sent again when it is released; it cannot be released twice."""
+    """The workers, killed once on the way, say what the cores say in one process. Of the examples put aside those
+    that no other broken window touches are sent again when one is released; it cannot be released twice."""
     log = [sent(event) for event in events()]
     want = judged(log).verdicts
-    assert [verdict.start for verdict in want if verdict.broken] == [
-        BROKEN,
-        BROKEN + HOUR,
-    ]  # its last pages go out half an hour later
+    assert [verdict.start for verdict in want if verdict.broken] == WINDOWS
 
     def start() -> Worker:
         return Worker(fresh_topics, unique("integrity"), tmp_path / "log", {"INSTANCE": "one"}, "integrity_worker.py")
@@ -129,13 +128,13 @@ def told(verdict: Verdict) -> Verdict:
 def look(connections: Connections, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     said = command(monkeypatch, connections, "status", "--json", str(tmp_path / "status.json"))
     assert "The log is broken" in said and "ctr" in said
-    assert "counts what 2 broken windows told, from the next snapshot on" in " ".join(said.split())
+    assert "counts what 4 broken windows told, from the next snapshot on" in " ".join(said.split())
     with feeder(connections) as send:
         for version, stamp in ((1, BROKEN - HOUR), (2, BROKEN + HOUR), (3, BROKEN + 9 * HOUR)):
             send(SNAPSHOTS.name, 0, encode(SnapshotPointer(version, stamp, "p", "", 0, 1)))
     again = command(monkeypatch, connections, "status")
     assert "from snapshot 2 on; it weighs half after 7 days" in " ".join(again.split())
-    assert [v["broken"] for v in json.loads((tmp_path / "status.json").read_text())].count(True) == 2
+    assert [v["broken"] for v in json.loads((tmp_path / "status.json").read_text())].count(True) == 4
     said = command(monkeypatch, connections, "show", str(BROKEN))
     ctr = next(check for check in find(connections, BROKEN).failed if check.name == "ctr")
     assert len(ctr.samples) == 5 and all(sample.id in said for sample in ctr.samples) and ctr.remedy.split()[0] in said
@@ -144,46 +143,90 @@ def look(connections: Connections, tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 
 def let_pass(connections: Connections, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    inside, before = example(1, BROKEN + 5), example(2, BROKEN - 2 * HOUR)
+    """Put aside are an example of the first window alone, one of none, and two of two neighbours each, which wait for both."""
+    ages = (BROKEN + 5, BROKEN - 2 * HOUR, WINDOWS[1] - 5, WINDOWS[3] - 5)
+    inside, _, early, late = aside = [example(number, ts) for number, ts in enumerate(ages)]
     with feeder(connections) as send:
-        for offset, one in enumerate((inside, before)):
+        for offset, one in enumerate(aside):
             send(EXAMPLES.name, 1, encode(one))
             kept = Quarantined("learner", EXAMPLES.name, 1, offset, "broken_window", "", b"", 0, 1)
             send(QUARANTINE.name, 0, encode(kept))
-    said = command(
-        monkeypatch, connections, "release", "--why", "a sale", str(BROKEN), "--json", str(tmp_path / "released.json")
-    )
-    assert "1 examples" in said
-    assert json.loads((tmp_path / "released.json").read_text()) == {"window": BROKEN, "sent_again": 1}
-    kept = [decode(TrainingExample, value) for _, value in committed(connections, EXAMPLES.name)[1]]
-    assert [one.example_id for one in kept] == [inside.example_id, before.example_id, inside.example_id]
+    file = tmp_path / "released.json"
+    said = command(monkeypatch, connections, "release", "--why", "a sale", str(BROKEN), "--json", str(file))
+    assert "1 of 4 examples" in said and "3 stay aside for these windows, still broken:" in said
+    assert all(f"{moment(start)} 1 examples" in " ".join(said.split()) for start in WINDOWS[1:])
+    assert "1 are of no window that is broken" in said
+    assert json.loads(file.read_text()) == {
+        "windows": [BROKEN], "new_normal": False, "sent_again": 1, "stay_aside": 3, "of_none": 1,
+        "kept_by": [{"window": start, "examples": 1} for start in WINDOWS[1:]],
+    }  # fmt: skip
     marked = {entry.record.offset: entry.replayed_ms > 0 for entry in listing(connections, 10, Wanted("broken_window"))}
-    assert marked == {0: True, 1: False}  # quarantine's own replay would not send it a third time
+    assert marked == {0: True, 1: False, 2: False, 3: False}  # quarantine's own replay would not send it a third time
     assert find(connections, BROKEN).reason == "a sale"
     over_http(connections)
+    refuse_some(connections, monkeypatch)
+    new_normal(connections, file, monkeypatch)
+    kept = [decode(TrainingExample, value).example_id for _, value in committed(connections, EXAMPLES.name)[1]]
+    assert kept == [one.example_id for one in (*aside, inside, early, late)]
+    reader = LogReader(connections, 20)
+    batches = reader.read(FACTS.name, 0, *reader.bounds(FACTS.name, 0))
+    facts = [decode(FACTS.kind, record.value) for batch in batches for record in batch]
+    releases = [(one.start, one.new_normal) for one in facts if isinstance(one, Release)]
+    assert releases == list(zip(WINDOWS, (False, False, True, True), strict=True))
     engine = open_database(connections)
-    with pytest.raises(InvalidRequest, match="released by"):
-        release(engine, connections, BROKEN, Actor("ann", Role.EDITOR), "again")
-    other, line = Desk(engine).audit((INTEGRITY,))
+    both, other, line = Desk(engine).audit((INTEGRITY,))
     engine.dispose()
+    state = ("broken", "released as the new normal")
+    assert both.changes == tuple(Change(f"window {shown(start)}", *state) for start in WINDOWS[2:])
     assert (other.who, other.why) == ("zoe", "the same sale")
     assert (line.who, line.action, line.why) == (getpass.getuser(), "release window", "a sale")
     assert line.changes == (Change(f"window {shown(BROKEN)}", "broken", "released"),)
     for group in ("weights", "campaigns"):
         file = tmp_path / f"{group}.json"
         CliRunner().invoke(app, [group, "audit", "--json", str(file)], catch_exceptions=False)
-        assert [one["who"] for one in json.loads(file.read_text())] == [other.who, line.who]
+        assert [one["who"] for one in json.loads(file.read_text())] == [both.who, other.who, line.who]
+
+
+def refuse_some(connections: Connections, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of several windows, one of them released already, none is released; the message has its time as typed, and its ms."""
+    named = rf"window {moment(BROKEN)} \({BROKEN} ms\) is 'released by {getpass.getuser()}', but must be broken"
+    with pytest.raises(InvalidRequest, match=named):
+        command(monkeypatch, connections, "release", "--why", "again", moment(WINDOWS[2]), moment(BROKEN))
+    assert find(connections, WINDOWS[2]).stands
+    with pytest.raises(InvalidRequest, match="none begins from"):
+        command(monkeypatch, connections, "release", "--why", "again", "--to", moment(WINDOWS[1]))
+    for words in ((), (str(BROKEN), "--from", str(BROKEN))):
+        with pytest.raises(InvalidRequest, match="exactly one of windows and times"):
+            command(monkeypatch, connections, "release", "--why", "again", *words)
+
+
+def new_normal(connections: Connections, file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What it means is said and asked first; who does not agree has released nothing."""
+    words = ("release", "--why", "a new page", "--new-normal", "--from", moment(WINDOWS[1]), "--json", str(file))
+    asked = CliRunner().invoke(app, ["integrity", *words], input="n\n")
+    ctr = next(check for check in find(connections, WINDOWS[3]).failed if check.name == "ctr")
+    said = " ".join(asked.output.split())
+    assert f"ctr: {ctr.value:.4g} as in {moment(WINDOWS[3])}, no longer {ctr.expected:.4g}" in said
+    assert "a fault like this one is not found again" in said and "Make it the new normal?" in said
+    assert asked.exit_code == 1 and find(connections, WINDOWS[2]).stands
+    command(monkeypatch, connections, *words, "--yes")
+    assert json.loads(file.read_text()) == {
+        "windows": WINDOWS[2:], "new_normal": True, "sent_again": 1, "stay_aside": 1, "of_none": 1, "kept_by": [],
+    }  # fmt: skip
 
 
 def over_http(connections: Connections) -> None:
-    """The other broken window, by somebody at the console; without a reason, or twice, it is refused."""
+    """The second broken window, by somebody at the console; without a reason, or twice, it is refused."""
     app = create_app(connections, ConsoleSettings(access="open"))
     with listening(app, "off") as url, httpx.Client(base_url=url, timeout=60.0, trust_env=False) as http:
         broken = [one["start"] for one in http.get("/api/integrity").json() if one["broken"] and not one["released_by"]]
-        assert broken == [BROKEN + HOUR]
-        headers, body = {"Headrace-Name": "zoe"}, {"window": BROKEN + HOUR, "why": "the same sale"}
+        assert broken == WINDOWS[1:]
+        headers, body = {"Headrace-Name": "zoe"}, {"window": WINDOWS[1], "why": "the same sale"}
         assert http.post("/api/integrity/release", json=body | {"why": "  "}, headers=headers).status_code == 422
         done = http.post("/api/integrity/release", json=body, headers=headers)
-        assert done.json() == {"window": BROKEN + HOUR, "sent_again": 0}
+        assert done.json() == {
+            "window": WINDOWS[1], "sent_again": 1, "stay_aside": 2, "of_none": 1,
+            "kept_by": [{"window": start, "examples": 1} for start in WINDOWS[2:]],
+        }  # fmt: skip
         again = http.post("/api/integrity/release", json=body, headers=headers)
         assert again.status_code == 422 and "released by zoe" in again.json()["error"]

@@ -87,19 +87,46 @@ def test_what_broke_stays_broken_until_it_has_judged_again() -> None:
     assert small.failed == broken.failed
 
 
-def test_a_released_window_is_told_again_and_is_how_things_are() -> None:
-    """30 % was a sale: released, it is the past; the next 30 % is healthy, and 7 % no longer is."""
+def test_a_release_leaves_the_past_and_so_every_later_verdict_as_it_is() -> None:
+    """30 % was a fault, and is released: 7 % stays healthy, the same fault is found again, with the same bounds as by a judge
+    that was told of no release."""
+    core, other = judge(), judge()
+    later = [ctr(7, 70), ctr(8, 300), ctr(9, 70), ctr(10, 60)]
+    for one in (core, other):
+        healthy(one)
+        feed(one, ctr(6, 300))
+    (released,) = feed(core, [Release(50_000, "ann", "only the examples", 1, new_normal=False)])
+    assert released.broken and not released.stands
+    found = feed(core, *later)
+    assert [verdict.broken for verdict in found] == [False, True, False, False]
+    assert found == feed(other, *later)
+
+
+def test_a_released_finding_breaks_no_later_window_but_a_later_finding_does() -> None:
+    """40 items are too few to judge: after the sixth window is released they are healthy, unless the seventh broke as well."""
+    for between, broken in (((), False), (ctr(7, 300), True)):
+        core = judge()
+        healthy(core)
+        feed(core, ctr(6, 300), between, [Release(50_000, "ann", "only the examples", 1, new_normal=False)])
+        (verdict,) = feed(core, ctr(8, 3, 40))
+        assert verdict.broken is broken
+
+
+@pytest.mark.parametrize("field", ["", ',"new_normal":true'])
+def test_a_window_released_as_the_new_normal_is_told_again_and_is_how_things_are(field: str) -> None:
+    """30 % was a sale: it is the past; the next 30 % is healthy, and 7 % no longer is. Records from before the field mean that."""
     core = judge()
     healthy(core)
     feed(core, ctr(6, 300))
-    (released,) = feed(core, [Release(50_000, "ann", "a sale", 1)])
+    raw = f'{{"type":"release","start":50000,"author":"ann","reason":"a sale","created_ms":1{field},"v":1}}'
+    (released,) = feed(core, [decode(FACTS.kind, raw.encode())])
     assert (released.start, released.released_by, released.reason) == (50_000, "ann", "a sale")
     assert released.broken and not released.stands
     assert not feed(core, ctr(7, 300))[0].broken
     assert feed(core, ctr(8, 70))[0].broken
 
 
-@pytest.mark.parametrize("start", [0, 50_000])
+@pytest.mark.parametrize("start", [0, 50_000, 2**60])
 def test_a_release_of_a_window_that_is_not_broken_goes_to_quarantine(start: int) -> None:
     core = judge()
     healthy(core, 6)
