@@ -7,10 +7,15 @@ different things do not hide each other.
 
 from __future__ import annotations
 
+from typing import Final
+
 import msgspec
 
 from schemas.campaigns import Campaign
 from schemas.weights import RewardWeights
+
+#: How `precedence` is told to people.
+RULE: Final = "higher priority, then narrower scope, then later start, then id"
 
 
 def precedence(campaign: Campaign) -> tuple[int, int, int, str]:

@@ -22,7 +22,8 @@ from reward.preview.pools import Pools
 from reward.preview.rates import Rates
 from reward.preview.results import Expected, Move, Preview, Support, Touched
 from reward.preview.shifts import item_rewards, ranking, reward_terms, shares_of
-from reward.preview.touched import THROUGH_LEARNING, none_met, not_estimated, touched
+from reward.preview.touched import THROUGH_LEARNING, not_estimated, pooled_alone, touched
+from reward.preview.unmet import none_met
 from reward.settings import PreviewSettings, RewardSettings
 from schemas.decisions import Overlap
 from schemas.examples import TrainingExample
@@ -63,7 +64,11 @@ def preview(
     served = Weighing(current, all_facts)
     support, expected = expected_effect(pages, drawn, scores, served, rewards[1], settings)
     met, same = touched(pages, drawn, before, after), _content(before) == _content(after)
-    why = not_estimated(met, scores, len(pages), same)
+    meetings, unmet = _meetings(current, draft, facts, at_ms), ""
+    if not same and not met.pages:
+        pooled = bool(met.pools)
+        unmet = pooled_alone(met, len(pages)) if pooled else none_met(pages, current, draft, at_ms, meetings, all_facts)
+    why = not_estimated(met, scores, unmet, same)
     count, unknown = settings.preview.moves, int((pages.row_P == len(row)).sum())
     return Preview(
         current=current.version,
@@ -84,12 +89,12 @@ def preview(
         categories=largest(by_category, lambda move: move.gain, count),
         categories_by_places=None if first is None else largest(by_category, lambda move: move.places_gain, count),
         by_query=largest(by_query, lambda move: move.gain, count),
-        overlaps=_meetings(current, draft, facts, at_ms),
+        overlaps=meetings,
         support=support,
         touched=met,
         expected=() if why else expected,
         not_estimated=why,
-        warnings=tuple(_warnings(support, expected, met, bool(why), same, unknown, settings.preview)),
+        warnings=tuple(_warnings(support, expected, met, unmet, bool(why), same, unknown, settings.preview)),
     )
 
 
@@ -119,13 +124,13 @@ def _content(book: Weighing) -> RewardWeights:
 
 
 def _warnings(
-    support: Support, expected: Sequence[Expected], met: Touched, untold: bool, same: bool, unknown: int,
+    support: Support, expected: Sequence[Expected], met: Touched, unmet: str, untold: bool, same: bool, unknown: int,
     settings: PreviewSettings,
 ) -> Iterator[str]:  # fmt: skip
     if same:
         yield "nothing that is in force at this time changes: the same weights, or a campaign whose period is another"
-    elif told := none_met(met, support.pages):
-        yield told
+    elif unmet:
+        yield unmet
     if unknown:
         yield f"{unknown:,} shown items are not in the catalogue: campaigns on categories, brands or margin pass them by"
     for count, why in (

@@ -7,6 +7,7 @@ from typing import Final
 
 import msgspec
 
+from reward.campaigns.force import RULE
 from reward.preview.effect import Effect
 from reward.preview.results import Expected, Moves, Preview
 
@@ -48,8 +49,7 @@ def _preview(found: Preview) -> Iterator[TextTable]:
     yield from _moves("Queries that gain and lose", found.by_query)
     if found.overlaps:
         rows = tuple((one.first, one.second, ", ".join(sorted(one.wins)), f"{one.items:,}") for one in found.overlaps)
-        caption = "higher priority, then narrower scope, then later start, then id"
-        yield TextTable("Campaigns that meet", ("", "wins over", "in", "items"), rows, caption)
+        yield TextTable("Campaigns that meet", ("", "wins over", "in", "items"), rows, RULE)
     yield from (_expected(one, found) for one in found.expected)
     if found.not_estimated:
         yield TextTable("Expected clicks, orders, revenue", caption=f"not estimated: {found.not_estimated}")
