@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
 from typing import Annotated, Any, Final, TypeVar
 
-import jiter
 import msgspec
 from fastapi import FastAPI, Request
 from fastapi.responses import Response
 from msgspec import Meta
 
+from console.api.reading import plain
 from reward.desk.shapes import taken
 from schemas.decisions import Change, Role
-from schemas.errors import InvalidRequest, InvalidWeight
+from schemas.errors import InvalidRequest
 
 #: Larger bodies are refused (bytes).
 LARGEST = 1_000_000
@@ -73,6 +71,7 @@ def body_of(kind: type[T]) -> Callable[[Request], Awaitable[T]]:
     """A dependency: the request's body as a struct.
 
     Raises:
+        InvalidWeight: a number that is not finite.
         InvalidRequest: too large, not JSON, a key twice in an object, an unknown field, a wrong type, or the character zero
             in a text.
     """
@@ -86,35 +85,9 @@ def body_of(kind: type[T]) -> Callable[[Request], Awaitable[T]]:
             raw += chunk
             if len(raw) > LARGEST:
                 raise InvalidRequest("the body", f"more than {LARGEST} bytes", f"at most {LARGEST} bytes", "send less")
-        try:
-            fields = msgspec.json.decode(raw)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            _check_constants(raw)
-            raise InvalidRequest("the body", bytes(raw[:80]), f"JSON: {error}", "correct it") from error
-        try:
-            jiter.from_json(bytes(raw), catch_duplicate_keys=True)
-        except ValueError as error:
-            bound = f"JSON whose keys are unique: {error}"
-            raise InvalidRequest("the body", bytes(raw[:80]), bound, "leave one of them out") from error
-        if "\\u0000" in json.dumps(fields):
-            raise InvalidRequest("the body", "a text with the character zero", "text without it", "take it out")
-        return taken(fields, kind)
+        return taken(plain(bytes(raw)), kind)
 
     return read
-
-
-def _check_constants(raw: bytearray) -> None:
-    """JSON has no NaN and no infinity, yet some clients write them.
-
-    Raises:
-        InvalidWeight: one of them is there, in what would be JSON otherwise.
-    """
-
-    def refuse(name: str) -> float:
-        raise InvalidWeight("a number of the body", name, "finite", "choose one within its bounds")
-
-    with suppress(json.JSONDecodeError, UnicodeDecodeError, RecursionError):
-        json.loads(raw, parse_constant=refuse)
 
 
 def complete(app: FastAPI) -> None:

@@ -32,7 +32,7 @@ def demo(
 
     Starts a real Kafka, Redis and database, prepares a shop (or your data), warm-starts a model, lets people shop through the
     search server while the learner learns, changes the reward weights half-way, and compares what was served with the frozen
-    warm start. Exit status 0: the loop closed and no event was lost.
+    warm start. Exit status 0: the loop closed, with the change of weights in it, and no event was lost.
     """
     from headrace.demo.run import run_demo
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from headrace.demo.closing import missing
 from headrace.report.decisions import weights_story
 from headrace.report.events import account
 from headrace.report.latency import Clock, Served, event_to_served, weights_to_gradient
@@ -79,14 +80,17 @@ def collect(
     window_ms = (attribution.click_window_s + attribution.lateness_s) * 1000
     examples = list(log.scan(settings.connections, EXAMPLES))
     served_latency = event_to_served(examples, served, clock, window_ms, driver.world.live_ms)
-    missing = _missing(served, settings, counted["events"]["lost"], journal.gate)
+    frozen = Artefacts.load(Store(settings.store)).frozen
+    wanting = missing(
+        [s.manifest.checkpoint for s in served], frozen, counted["events"]["lost"], journal.gate, change, reached
+    )
     progress = quality.pop("progress")
     return {
         "data": settings.data,
         "seed": settings.seed,
         "started": time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(started)),
-        "closed": not missing,
-        "why": "; ".join(missing),
+        "closed": not wanting,
+        "why": "; ".join(wanting),
         "versions": {name: importlib.metadata.version(name) for name in LIBRARIES} | _artefacts(settings),
         **counted,
         "learner": _learner(settings, journal, promoted),
@@ -120,21 +124,6 @@ def _served(settings: Settings, live: LiveLog, promoted: Sequence[Promotion]) ->
     return [Served(checkpoints.read(store, name), wall) for name, wall in first.items()]
 
 
-def _missing(served: Sequence[Served], settings: Settings, lost: int, gate: Sequence[GateDecision]) -> list[str]:
-    frozen = Artefacts.load(Store(settings.store)).frozen
-    missing = []
-    if not any(s.manifest.checkpoint != frozen for s in served):
-        last = f"the gate's last word: {_said(gate[-1])}" if gate else "the gate saw none"
-        missing.append(f"no checkpoint of the learner was promoted and served a search ({last})")
-    if lost:
-        missing.append(f"{lost} events are lost")
-    return missing
-
-
-def _said(decision: GateDecision) -> str:
-    return f"{'promoted' if decision.promoted else 'kept the served one'}, {decision.reason}"
-
-
 def _learner(settings: Settings, journal: Journal, promoted: Sequence[Promotion]) -> dict[str, Any]:
     results = journal.results
     prompts = sum(r.prompts for r in results)
@@ -163,11 +152,12 @@ def _keywords(settings: Settings, live: LiveLog) -> dict[str, float]:
 def _marks(live: LiveLog, driver: Driver) -> list[dict[str, Any]]:
     """Positions on the axis of searches."""
     times = [search.request.ts for search in live.searches]
-    half = (driver.world.live_ms + driver.world.end_ms) // 2
-    marks = [("weights changed", half)]
+    marks: list[dict[str, Any]] = []
+    if live.half_at is not None:
+        marks.append({"label": "weights changed", "at": live.half_at})
     if driver.world.drift_ms < driver.world.end_ms:
-        marks.append(("taste changed", driver.world.drift_ms))
-    return [{"label": label, "at": int(np.searchsorted(times, at))} for label, at in marks]
+        marks.append({"label": "taste changed", "at": int(np.searchsorted(times, driver.world.drift_ms))})
+    return marks
 
 
 def _curves(journal: Journal, change: RewardWeights | None) -> dict[str, Any]:

@@ -87,7 +87,7 @@ def run_demo(
             result.ok, result.why = result.report["closed"], result.report["why"]
             write_report(result.report, target)
         story.console.print(quality_table(quality))
-        story.say(_verdict(result))
+        story.say(verdict(result))
         story.say(coloured((str(target / "report.html"), "bold")))
         if keep:
             stack.start_console()
@@ -95,7 +95,8 @@ def run_demo(
     return result
 
 
-def _verdict(result: DemoResult) -> Text:
+def verdict(result: DemoResult) -> Text:
+    """The summary on the terminal."""
     report = result.report
     closed = ("The loop closed", "green") if result.ok else ("The loop did not close", "red")
     learner, events = report["learner"], report["events"]

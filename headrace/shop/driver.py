@@ -10,6 +10,7 @@ import asyncio
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Final
 
 import msgspec
 
@@ -20,6 +21,9 @@ from headrace.shop.settings import DeliverySettings
 from headrace.world import Event, Request, World
 from schemas.events import ItemAdded
 
+#: Share of the live part, by either clock, at which ``on_half`` is due.
+HALF: Final = 0.5
+
 
 @dataclass
 class LiveLog:
@@ -29,6 +33,7 @@ class LiveLog:
     clock: list[tuple[int, float]] = field(default_factory=list)
     retries: int = 0  #: attempts that were not answered
     not_asked: int = 0  #: requests left when the time was over
+    half_at: int | None = None  #: searches answered when ``on_half`` was called; None: there was none
     wall_s: float = 0.0
 
     @property
@@ -91,31 +96,39 @@ class Driver:
         """Ask the live requests at ``server`` within about ``minutes`` of wall time.
 
         Args:
-            on_half: called once, in a thread, when half of the live part's event time is over.
+            on_half: called once, in a thread, when half of the live part's event time or half of ``minutes`` is over,
+                whichever is first, and at the latest when nothing more is asked.
 
         Raises:
             Unavailable: the server did not answer a search for ``server_patience_s``, or Kafka did not take records.
         """
-        log, begin, half = LiveLog(), time.monotonic(), (self.world.live_ms + self.world.end_ms) // 2
+        log, begin = LiveLog(), time.monotonic()
         span_ms = max(1, self.world.end_ms - self.world.live_ms)
+
+        async def half_way() -> None:
+            if on_half is not None and log.half_at is None:
+                log.half_at = len(log.searches)
+                await asyncio.to_thread(on_half)
+
         async with SearchClient(server, self.settings) as client:
             groups = rounds(self.world.requests(), self.settings.concurrency, self.settings.round_span_s * 1000)
             for group in groups:
                 clock_ms = group[0].ts
                 share = (clock_ms - self.world.live_ms) / span_ms
-                ahead_s = share * minutes * 60 - (time.monotonic() - begin)
+                spent_s = time.monotonic() - begin
+                ahead_s = share * minutes * 60 - spent_s
                 if ahead_s < -(self.settings.overrun - share) * minutes * 60:
                     log.not_asked = len(group) + sum(len(rest) for rest in groups)
                     break
                 await asyncio.sleep(max(0.0, ahead_s))
                 await asyncio.to_thread(self._advance, clock_ms)
                 log.clock.append((clock_ms, time.time()))
-                if on_half is not None and clock_ms >= half:
-                    await asyncio.to_thread(on_half)
-                    on_half = None
+                if max(share, spent_s / (minutes * 60)) >= HALF:
+                    await half_way()
                 await self._round(client, group, log)
                 if on_round is not None:
                     on_round(Progress(len(log.searches), clock_ms, share, max(0.0, -ahead_s)))
+            await half_way()
         log.wall_s = time.monotonic() - begin
         return log
 

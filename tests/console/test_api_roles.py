@@ -165,7 +165,8 @@ def test_what_no_endpoint_takes_is_refused_in_the_same_form(client: httpx.Client
     assert wrong.headers["allow"] and wrong.json()["bound"] == f"with {wrong.headers['allow']}"
     assert ask(client, tokens["editor"], "GET", "/api/nowhere").json()["remedy"] == "look at /openapi.json"
     about = {"Authorization": f"Bearer {tokens['editor']}", "Content-Type": "application/json"}
-    for number in ("NaN", "-Infinity"):
+    for number in ("NaN", "-Infinity", "1e999", "-1e999"):
         raw = f'{{"changes": {{"order": {number}}}, "why": "why"}}'
         said = client.post("/api/weights", content=raw, headers=about)
         assert (said.status_code, said.json()["kind"], said.json()["value"]) == (422, "InvalidWeight", number)
+        assert said.json()["what"] == "changes.order" and said.json()["bound"] == "a finite number"

@@ -195,8 +195,10 @@ def test_an_answer_that_says_the_request_is_wrong_is_not_asked_again(world, sink
 
 def test_a_live_part_far_behind_its_time_is_cut_and_says_by_how_much(world, sink):
     with _serving(world.catalogue.items[:10]) as server:
-        log = asyncio.run(_driver(world, sink).shop(server.url, 1e-9))
+        halves: list[int] = []
+        log = asyncio.run(_driver(world, sink).shop(server.url, 1e-9, on_half=lambda: halves.append(1)))
     assert log.not_asked > 0
+    assert halves == [1] and log.half_at == len(log.searches)  # cut before either half: done at the end
     assert log.not_asked + len(log.searches) == 120
 
 
@@ -217,3 +219,12 @@ def test_candidates_travel_as_the_filter_and_the_users_groups_beside_them(world,
     sent = {"q": request.query, "user": request.user, "k": "10", "items": "i0000001,i0000002"}
     groups = {"segment": request.segment, "market": request.market}
     assert server.seen == [(request.request_id, request.ts, sent | groups)] and all(groups.values())
+
+
+def test_half_of_the_time_counts_where_the_searches_are_behind(world, sink):
+    """Half of the wall's time is over before the second round of sixty and more: what is due half-way is done then, not later."""
+    halves: list[int] = []
+    settings = SETTINGS.model_copy(update={"concurrency": 8})
+    with _serving(world.catalogue.items[:10]) as server:
+        log = asyncio.run(_driver(world, sink, settings).shop(server.url, 1e-4, on_half=lambda: halves.append(1)))
+    assert halves == [1] and log.half_at is not None and log.half_at <= 16
