@@ -71,10 +71,15 @@ def create_app(
     return app
 
 
-def _add_page(app: FastAPI, settings: ConsoleSettings) -> None:
+def page_of(settings: ConsoleSettings) -> str:
+    """The page as it is sent."""
     page = files("console").joinpath("page.html").read_text("utf-8")
     page = page.replace("__REFRESH_MS__", str(int(settings.refresh_s * 1000))).replace("__LAST__", str(settings.last_steps))
-    page = page.replace("__ACCESS__", settings.access)
+    return page.replace("__ACCESS__", settings.access)
+
+
+def _add_page(app: FastAPI, settings: ConsoleSettings) -> None:
+    page = page_of(settings)
 
     @app.get("/", include_in_schema=False)
     def index() -> HTMLResponse:
