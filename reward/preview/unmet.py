@@ -27,7 +27,7 @@ MOST: Final = 3
 def none_met(
     pages: Pages, current: RewardWeights, draft: RewardWeights, at_ms: int, overlaps: Sequence[Overlap], facts: ItemFacts
 ) -> str:
-    """One sentence: nothing shown is in its scope, or others win wherever it is, or what it sets there holds already.
+    """One sentence: nothing shown is in its scope, or others win wherever it is, or it gives nothing there another weight.
 
     The last two are told apart by both books without those who win: does the draft change a page then?
 
@@ -57,7 +57,7 @@ def none_met(
     freed = (Weighing(in_force(_without(book, winners), at_ms), facts) for book in (current, draft))
     told = f"{told} change: {count:,} show an item in its scope, but"
     if not touched(pages, None, *freed).pages:
-        return f"{told} what it sets there holds already"
+        return f"{told} it gives those no other weight or multiplier than they have"
     why = "campaigns lie over the defaults" if everything else f"by {RULE}"
     return f"{told} {', '.join(_named(winners))} {'wins' if len(winners) == 1 else 'win'} there ({why})"
 

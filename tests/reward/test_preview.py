@@ -322,11 +322,11 @@ def test_a_draft_that_sets_what_holds_already_says_so() -> None:
     """It wins, by its priority or alone, and the weight is the one that was there: nobody else is to blame."""
     toys = preview_toys.make(12)
     lamps = sum(any(int(item.item[1:]) % 3 == 0 for item in e.items) for e in toys.examples)
-    scope = Scope(categories=("lamps",))
+    scope, same = Scope(categories=("lamps",)), "it gives those no other weight or multiplier than they have"
     first, other = campaign("bb", scope, order=100.0), campaign("other", scope, ctr=2.0, priority=900)
     for rest, draft in (
         ((first, other), campaign("bb2", scope, order=100.0, priority=500)),
         ((other,), campaign("bb2", scope, order=TODAY.order)),
     ):
         (told,) = (w for w in run(toys, book(*rest, draft), book(*rest)).warnings if w.startswith("0 of 12"))
-        assert told == f"0 of 12 pages change: {lamps} show an item in its scope, but what it sets there holds already"
+        assert told == f"0 of 12 pages change: {lamps} show an item in its scope, but {same}"
