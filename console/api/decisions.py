@@ -40,10 +40,11 @@ class ActBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class EndBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What ends a decision."""
+    """What ends a decision; an approver may ``override`` the bound on relevance."""
 
     why: Reason
     expected_revision: Number | None = None
+    override: bool = False
 
 
 class SetBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -154,7 +155,7 @@ def _add_verbs(
 
     @router.post(f"{prefix}/end", summary="End it now", tags=tags, **described(Role.EDITOR, Done, EndBody))
     def end(actor: Editor, asked: Annotated[EndBody, Depends(body_of(EndBody))], subject: str = whose) -> Response:
-        return _done(office, office.desk.end(subject, actor, asked.why, asked.expected_revision))
+        return _done(office, office.desk.end(subject, actor, asked.why, asked.expected_revision, asked.override))
 
 
 def decided(office: Office, saved: RewardWeights, undone: Undone | None = None) -> Decided:

@@ -134,11 +134,12 @@ def end(
     campaign: Id,
     why: WhyOption = "ended from the command line",
     expect: ExpectOption = None,
+    override: OverrideOption = False,
     run: RunOption = None,
     json: JsonOption = None,
 ) -> None:
     """End a campaign now, or take it out of the schedule; what it lay over holds again."""
-    deciding.act(at(run, live=True), "end", campaign, why, expect, json)
+    deciding.act(at(run, live=True), "end", campaign, why, expect, json, override=override)
 
 
 @app.command()

@@ -126,11 +126,12 @@ def schedule(
 def end(
     why: WhyOption = "ended from the command line",
     expect: ExpectOption = None,
+    override: OverrideOption = False,
     run: RunOption = None,
     json: JsonOption = None,
 ) -> None:
     """End weights that have a period: what they lie over holds again."""
-    deciding.act(at(run, live=True), "end", DEFAULTS, why, expect, json)
+    deciding.act(at(run, live=True), "end", DEFAULTS, why, expect, json, override=override)
 
 
 @app.command()

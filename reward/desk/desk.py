@@ -82,15 +82,18 @@ class Desk(Looks):
             lambda session: self._go_live(session, "schedule", subject, actor, why, expected_revision, override)
         )
 
-    def end(self, subject: str, actor: Actor, why: str, expected_revision: int | None = None) -> Acted:
+    def end(
+        self, subject: str, actor: Actor, why: str, expected_revision: int | None = None, override: bool = False
+    ) -> Acted:
         """Take a campaign out of force, or out of the schedule. What it lay over holds again.
 
         Raises:
             WrongState: it is not in force, or these are the standing defaults.
+            WorthlessRelevance: what then holds breaks the bound, and ``override`` is not given, or not an approver's.
             Forbidden, Superseded: as for `draft`.
         """
-        gates.need(actor, Role.EDITOR, "end")
-        return self._write(lambda session: self._end(session, subject, actor, why, expected_revision))
+        gates.may_end(actor, override)
+        return self._write(lambda session: self._end(session, subject, actor, why, expected_revision, override))
 
     def set(
         self, changes: dict[str, float], actor: Actor, why: str, expected_version: int | None = None, override: bool = False
@@ -184,7 +187,7 @@ class Desk(Looks):
         self._store(session, action, made, book, changes := steps.changes_of(old, book, subject))
         return Acted(made, changes, self._meets(book, subject, now_ms), book, warnings=oddities(book, made.body))
 
-    def _end(self, session: Session, subject: str, actor: Actor, why: str, expected: int | None) -> Acted:
+    def _end(self, session: Session, subject: str, actor: Actor, why: str, expected: int | None, override: bool) -> Acted:
         now_ms = self._clock()
         rows = found_in(records.decisions(session, subject), subject)
         gates.expect(rows, expected)
@@ -197,7 +200,7 @@ class Desk(Looks):
         book = next_version(old, without(old, subject), actor.name, why, now_ms)
         body = msgspec.structs.replace(live.body, ends_ms=now_ms)
         made = steps.revision(subject, rows, live, State.ENDED, body, actor, why, now_ms)
-        made = msgspec.structs.replace(made, book_version=book.version)
+        made = msgspec.structs.replace(made, book_version=book.version, override=self._worth(old, book, override, now_ms))
         self._store(session, "end", made, book, changes := steps.changes_of(old, book, subject))
         return Acted(made, changes, (), book)
 

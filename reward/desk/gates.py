@@ -50,6 +50,15 @@ def may_go_live(actor: Actor, verb: str, source: Decision, override: bool, setti
         raise two_people(actor, f"{verb} their own draft")
 
 
+def may_end(actor: Actor, override: bool) -> None:
+    """Let through who may take a campaign out: any editor, with four eyes too.
+
+    Raises:
+        Forbidden: the role is not enough.
+    """
+    need(actor, Role.APPROVER if override else Role.EDITOR, "end with override" if override else "end")
+
+
 def may_roll_back(actor: Actor, active: RewardWeights, session: Session, override: bool, settings: DeskSettings) -> None:
     """Let through who may undo the active version.
 

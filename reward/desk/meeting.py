@@ -61,10 +61,13 @@ def effective(book: RewardWeights, facts: ItemFacts | None, now_ms: int = 0) -> 
 
 
 def stacks(campaigns: Sequence[Campaign], masks: Sequence[Bools], now_ms: int) -> set[int]:
-    """Every set of campaigns that meets at some point; ``masks`` [C] of bool [N] are their items."""
+    """Every set of campaigns that meets at some point from ``now_ms`` on; ``masks`` [C] of bool [N] are their items.
+
+    What holds together changes at a start and at an end, at which a campaign no longer runs: these instants and now are all.
+    """
     if not campaigns:
         return {0}
-    moments = {max(now_ms, c.starts_ms) for c in campaigns} | {now_ms}
+    moments = {now_ms} | {at for c in campaigns for at in (c.starts_ms, c.ends_ms) if at > now_ms}
     found = {_together(c.runs(at) for c in campaigns) for at in moments}
     for dimension in ("queries", "segments", "markets"):
         limits = [frozenset(getattr(c.scope, dimension)) for c in campaigns]

@@ -18,7 +18,7 @@ from schemas.weights import RewardWeights
 from tests.reward.desk_toys import ITEMS, facts
 
 FACTS: ItemFacts = facts()
-TIMES = range(8)
+TIMES = range(9)
 QUERIES, SEGMENTS, MARKETS = ("red", "blue", "other"), ("vip", "none"), ("de", "none")
 
 
@@ -75,12 +75,12 @@ def test_overlaps_are_what_a_walk_through_the_world_finds(book: RewardWeights, n
     assert not found
 
 
-@given(books())
-def test_what_holds_somewhere_is_what_the_weighing_says_there(book: RewardWeights) -> None:
-    """Every point's weights are those of the set of campaigns that hold there, and its multiplier lies in their bounds."""
-    known, weighing, seen = effective(book, FACTS), Weighing(book, FACTS), {()}
+@given(books(), st.integers(0, 6))
+def test_what_holds_somewhere_is_what_the_weighing_says_there(book: RewardWeights, now: int) -> None:
+    """From now on: every point's weights are those of the set of campaigns that hold there, and its multiplier lies in their bounds."""
+    known, weighing, seen = effective(book, FACTS, now), Weighing(book, FACTS), {()}
     order = sorted(book.campaigns, key=precedence)
-    for at, query, segment, market in product(TIMES, QUERIES, SEGMENTS, MARKETS):
+    for at, query, segment, market in product(TIMES[now:], QUERIES, SEGMENTS, MARKETS):
         got = weighing.of(Asked(query, segment, market), np.arange(len(ITEMS)), at)
         for item in range(len(ITEMS)):
             ids = tuple(c.id for c in order if holds(c, at, query, segment, market, item))
