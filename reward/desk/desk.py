@@ -15,7 +15,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from reward.campaigns.weighing import NAMES
-from reward.desk import diffs, gates, records, refusals, steps
+from reward.desk import contributors, diffs, gates, records, refusals, steps
 from reward.desk.books import bodies, next_version, over, touched, with_decision, without
 from reward.desk.looks import Looks, found_in
 from reward.desk.meeting import overlaps
@@ -175,11 +175,14 @@ class Desk(Looks):
         now_ms = self._clock()
         rows = found_in(records.decisions(session, subject), subject)
         gates.expect(rows, expected)
-        source = steps.source(standing(rows, now_ms), action)
-        gates.may_go_live(actor, action, source, override, self.settings)
+        source, old = steps.source(standing(rows, now_ms), action), records.newest_book(session)
+        gates.may_go_live(actor, action, override, self.settings)
         body = refusals.started(source.body, action, self._facts, self.settings, now_ms)
+        if self.settings.four_eyes:
+            gates.not_theirs(
+                actor, contributors.of_step(session, rows, source, body, old, now_ms), f"{action} their own draft"
+            )
         state = State.ACTIVE if action == "activate" else State.SCHEDULED
-        old = records.newest_book(session)
         made = steps.revision(subject, rows, source, state, body, actor, why, now_ms)
         made = msgspec.structs.replace(made, approved_by=actor.name if self.settings.four_eyes else "")
         book = next_version(old, with_decision(old, made.body), actor.name, why, now_ms)
@@ -210,7 +213,9 @@ class Desk(Looks):
         now_ms = self._clock()
         self._expect_version(session, expected)
         old, target = records.newest_book(session), records.book(session, version)
-        gates.may_roll_back(actor, old, session, override, self.settings)
+        gates.may_go_live(actor, "roll back", override, self.settings)
+        if self.settings.four_eyes:
+            gates.not_theirs(actor, contributors.of_rollback(session, old, target, now_ms), "roll back what they drafted")
         book = next_version(old, target, actor.name, why, now_ms)
         overridden = self._worth(old, book, override, now_ms)
         records.add_book(session, book)

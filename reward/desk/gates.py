@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
-from sqlalchemy.orm import Session
-
-from reward.desk import diffs, records
+from reward.desk import diffs
 from reward.desk.periods import shown
 from reward.settings import DeskSettings
-from schemas.decisions import DEFAULTS, Actor, Change, Decision, Role, State
+from schemas.decisions import DEFAULTS, Actor, Change, Decision, Role
 from schemas.errors import Forbidden, FourEyes, InvalidRequest, NotFound, Superseded
 from schemas.weights import RewardWeights
 
@@ -35,19 +33,24 @@ def reason(why: str) -> str:
     return why.strip()
 
 
-def may_go_live(actor: Actor, verb: str, source: Decision, override: bool, settings: DeskSettings) -> None:
-    """Let through who may bring a draft into force.
+def may_go_live(actor: Actor, verb: str, override: bool, settings: DeskSettings) -> None:
+    """Let through who may bring a draft, or a whole version, into force; whose it is `not_theirs` asks.
 
     Raises:
-        Forbidden: the role is not enough. FourEyes: it is their own draft.
+        Forbidden: the role is not enough.
     """
-    need(
-        actor,
-        Role.APPROVER if settings.four_eyes or override else Role.EDITOR,
-        f"{verb} with override" if override else verb,
-    )
-    if settings.four_eyes and source.state == State.DRAFT and source.who == actor.name:
-        raise two_people(actor, f"{verb} their own draft")
+    approves = settings.four_eyes or override
+    need(actor, Role.APPROVER if approves else Role.EDITOR, f"{verb} with override" if override else verb)
+
+
+def not_theirs(actor: Actor, contributors: Collection[str], may_not: str) -> None:
+    """Four eyes: let through who had no part in what a step makes act or stops (`reward.desk.contributors`).
+
+    Raises:
+        FourEyes: somebody who had.
+    """
+    if actor.name in contributors:
+        raise two_people(actor, may_not)
 
 
 def may_end(actor: Actor, override: bool) -> None:
@@ -57,17 +60,6 @@ def may_end(actor: Actor, override: bool) -> None:
         Forbidden: the role is not enough.
     """
     need(actor, Role.APPROVER if override else Role.EDITOR, "end with override" if override else "end")
-
-
-def may_roll_back(actor: Actor, active: RewardWeights, session: Session, override: bool, settings: DeskSettings) -> None:
-    """Let through who may undo the active version.
-
-    Raises:
-        Forbidden: the role is not enough. FourEyes: what is undone was their own draft.
-    """
-    need(actor, Role.APPROVER if settings.four_eyes or override else Role.EDITOR, "roll back")
-    if settings.four_eyes and actor.name in _drafters(session, active.version):
-        raise two_people(actor, "roll back what they drafted")
 
 
 def two_people(actor: Actor, verb: str) -> FourEyes:
@@ -102,13 +94,3 @@ def superseded_book(active: RewardWeights, seen: RewardWeights) -> Superseded:
     holder = f"version {active.version} by {active.author}"
     holder += f" at {shown(active.created_ms)}" if active.created_ms else ""
     return Superseded("the reward", holder, active.author, active.created_ms, diffs.between_books(seen, active))
-
-
-def _drafters(session: Session, version: int) -> set[str]:
-    """Who wrote the drafts of what made a version; of what was rolled back to, who did that."""
-    found = set()
-    for made in records.decisions_of(session, version):
-        rows = {row.revision: row for row in records.decisions(session, made.subject)}
-        parent = rows.get(made.parent)
-        found.add(parent.who if parent is not None and parent.state == State.DRAFT else made.who)
-    return found
