@@ -170,11 +170,14 @@ class Conflict(HeadraceError):
 class Superseded(Conflict):
     """Another editor was quicker; ``changes`` is what they changed (`schemas.decisions.Change`)."""
 
-    def __init__(self, what: str, holder: str, who: str, at_ms: int, changes: tuple[object, ...]) -> None:
+    def __init__(
+        self, what: str, holder: str, who: str, at_ms: int, changes: tuple[object, ...],
+        remedy: str = "look at it, then decide again",
+    ) -> None:  # fmt: skip
         self.who, self.at_ms, self.changes = who, at_ms, changes
         more = f"; and {len(changes) - _TOLD} more" if len(changes) > _TOLD else ""
         told = "; ".join(map(str, changes[:_TOLD])) + more or "nothing that differs"
-        super().__init__(what, f"{holder} ({told})", "look at it, then decide again", how="now stands at")
+        super().__init__(what, f"{holder} ({told})", remedy, how="now stands at")
 
 
 class Forbidden(HeadraceError):

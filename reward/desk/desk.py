@@ -98,7 +98,7 @@ class Desk(Looks):
     def set(
         self, changes: dict[str, float], actor: Actor, why: str, expected_version: int | None = None, override: bool = False
     ) -> RewardWeights:
-        """Draft and activate other defaults in one: the active ones with ``changes``.
+        """Draft and activate other defaults in one: the active ones with ``changes``. A draft that waits goes on waiting.
 
         Raises:
             InvalidRequest: an unknown name, a value out of its bounds, or nothing to change.
@@ -114,7 +114,7 @@ class Desk(Looks):
 
         def both(session: Session) -> Acted:
             self._expect_version(session, expected_version)
-            self._draft(session, DEFAULTS, wish(dict(changes)), actor, why, None)
+            self._draft(session, DEFAULTS, wish(dict(changes)), actor, why, None, beside=True)
             acted = self._go_live(session, "activate", DEFAULTS, actor, why, None, override)
             if not acted.changes:
                 raise InvalidRequest("changes", changes, "other than what is in force", "there is nothing to set")
@@ -146,7 +146,11 @@ class Desk(Looks):
                 continue
         raise Conflict("the desk", f"other editors, {TRIES} times in a row", "try again")
 
-    def _draft(self, session: Session, subject: str, wanted: Wish, actor: Actor, why: str, expected: int | None) -> Acted:
+    def _draft(
+        self, session: Session, subject: str, wanted: Wish, actor: Actor, why: str, expected: int | None, *,
+        beside: bool = False,
+    ) -> Acted:  # fmt: skip
+        """``beside``: a draft that waits goes on waiting, this one is another."""
         now_ms = self._clock()
         if not _ID.fullmatch(subject):
             raise InvalidRequest(
@@ -155,7 +159,7 @@ class Desk(Looks):
         rows = records.decisions(session, subject)
         gates.expect(rows, expected)
         now = standing(rows, now_ms) if rows else None
-        parent = (now.draft or now.live) if now else None
+        parent = (now.live if beside else now.draft or now.live) if now else None
         body = campaign(subject, wanted, parent.body.owner if parent else actor.name, now_ms)
         if subject != DEFAULTS:
             check_scope(body, self._facts(), self.settings)
@@ -177,6 +181,8 @@ class Desk(Looks):
         gates.expect(rows, expected)
         source, old = steps.source(standing(rows, now_ms), action), records.newest_book(session)
         gates.may_go_live(actor, action, override, self.settings)
+        if subject == DEFAULTS and expected is None:
+            self._expect_unmoved(session, rows, source, old)
         body = refusals.started(source.body, action, self._facts, self.settings, now_ms)
         if self.settings.four_eyes:
             gates.not_theirs(
@@ -259,6 +265,14 @@ class Desk(Looks):
 
     def _meets(self, book: RewardWeights, subject: str, now_ms: int) -> tuple[Overlap, ...]:
         return overlaps(book, self._facts(), now_ms, subject) if len(book.campaigns) > 1 else ()
+
+    def _expect_unmoved(self, session: Session, rows: list[Decision], draft: Decision, active: RewardWeights) -> None:
+        """Who activates a draft of the defaults without saying what they saw has seen no more than it did."""
+        since = [row for row in rows if row.state != State.DRAFT and row.revision > draft.revision]
+        if since:
+            seen = max((row.book_version for row in rows if row.revision < draft.revision), default=0)
+            before, now = (bodies(book)[DEFAULTS] for book in (records.book(session, seen or 1), active))
+            gates.unmoved(draft, since[-1], diffs.between(before, now))
 
     def _expect_version(self, session: Session, expected: int | None) -> None:
         active = records.newest_book(session)

@@ -89,6 +89,19 @@ def expect(rows: Sequence[Decision], expected: int | None) -> None:
     raise Superseded(what, holder, last.who, last.at_ms, changes)
 
 
+def unmoved(draft: Decision, last: Decision, changes: tuple[Change, ...]) -> None:
+    """Let a draft of the defaults through that was written over what acts.
+
+    Raises:
+        Superseded: they changed since; it says who, when and what.
+    """
+    if changes:
+        holder = f"revision {last.revision} by {last.who} at {shown(last.at_ms)}, after the draft"
+        holder += f" (revision {draft.revision} by {draft.who}: {draft.why})"
+        remedy = "draft it again, or expect the newest revision (`--expect`) if it is still meant"
+        raise Superseded("the decision about the defaults", holder, last.who, last.at_ms, changes, remedy)
+
+
 def superseded_book(active: RewardWeights, seen: RewardWeights) -> Superseded:
     """The refusal for an editor who looked at another version than the active one."""
     holder = f"version {active.version} by {active.author}"
