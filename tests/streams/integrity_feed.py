@@ -10,7 +10,7 @@ import numpy as np
 from headrace.shop.sink import partition_of
 from schemas.codec import decode, encode
 from schemas.events import Click, Impression, Order, Return, ShownItem, Tick
-from schemas.integrity import Release, Verdict
+from schemas.integrity import Verdict
 from schemas.topics import CLICKS, FACTS, IMPRESSIONS, INPUTS, ORDERS, VERDICTS, VIEWS
 from serving.exploration import draw
 from streams.attribution.core import AttributionCore
@@ -86,10 +86,6 @@ class Plane:
                 self.judge.apply(FACTS.name, [Record(len(self.facts), 0, None, output.value)])
                 self.facts.append(output.value)
         self.verdicts += [decode(Verdict, o.value) for o in self.judge.drain()[0] if o.topic == VERDICTS.name]
-
-    def release(self, start: int) -> None:
-        """A person lets a window pass."""
-        self.take([Output(FACTS.name, b"", encode(Release(start, "ann", "a sale", 1)), 0)])
 
 
 def judged(
