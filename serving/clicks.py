@@ -21,7 +21,7 @@ from schemas.events import Click, Order
 from schemas.quiet import Quiet
 from schemas.topics import CLICKS, ORDERS
 from serving.history import HistoryWriter
-from serving.kafka_reader import CLOSE_MS, RETRY_S, read
+from serving.kafka_reader import CLOSE_MS, RETRY_S, WAIT_MS, read
 from serving.metrics import Metrics
 from serving.settings import ServingSettings
 
@@ -62,7 +62,7 @@ class ClickFollower:
             auto_offset_reset="latest",
             enable_auto_commit=False,
             isolation_level="read_committed",
-            fetch_max_wait_ms=100,
+            fetch_max_wait_ms=WAIT_MS,
             metadata_max_age_ms=10_000,  # new partitions are taken within that time
         )
         # A member that joins before it knows the topic's partitions is assigned none, and stays without.

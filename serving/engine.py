@@ -9,7 +9,7 @@ Letters: B requests, W beam width, C candidates of a request, N items, L levels.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -31,6 +31,7 @@ from serving.pools import PoolSink, pool_of
 from serving.requests import AnsweredItem, Scores, SearchAnswer, SearchRequest
 from serving.settings import EngineSettings
 from serving.shelf import Shelf
+from serving.tiers import KnownTiers, Relevance
 from trainers.beam import Beams, NodeMask, beam_search
 from trainers.identifiers.build import Identifiers
 from trainers.identifiers.trie import Trie
@@ -40,13 +41,6 @@ from trainers.policies.prompts import Encoder, PromptBuilder
 
 IntArray = NDArray[np.int64]
 FloatArray = NDArray[np.float64]
-
-
-class Relevance(Protocol):
-    """What is needed of `reward.relevance.RelevanceScorer`."""
-
-    def tiers(self, query: str, rows: IntArray) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
-        """Tier and confidence [C] of catalogue rows."""
 
 
 class Pool(NamedTuple):
@@ -75,7 +69,7 @@ class SearchEngine:
         trie: Trie,
         catalogue: Catalogue,
         identifiers: Identifiers,
-        relevance: Relevance,
+        relevance: Relevance | KnownTiers,
         encoder: Encoder,
         settings: EngineSettings,
         score: ServingScoreSettings | None = None,
@@ -100,7 +94,8 @@ class SearchEngine:
         self.absorbed = tuple(absorbed)
         self.shelf = shelf or Shelf.of(catalogue, trie, identifiers.version)
         self.score = score or ServingScoreSettings()
-        self._identifiers, self._relevance, self._encoder, self._prepared = identifiers, relevance, encoder, catalogue
+        self._identifiers, self._encoder, self._prepared = identifiers, encoder, catalogue
+        self._tiers = relevance if isinstance(relevance, KnownTiers) else KnownTiers(relevance)
         if policy.settings.prompt.lexical_items and lexical is None:
             lexical = LexicalIndex.of(catalogue).over(self.shelf.assortment, self.shelf.catalogue.items)
         self._prompts = PromptBuilder.of(
@@ -113,7 +108,7 @@ class SearchEngine:
         Raises:
             Incompatible: the policy was trained with other identifiers.
         """
-        return self._remade(policy, checkpoint, absorbed, self.shelf, self._relevance, self._prompts.lexical)
+        return self._remade(policy, checkpoint, absorbed, self.shelf, self._tiers, self._prompts.lexical)
 
     def with_items(
         self, added: Sequence[ItemAdded], relevance: Callable[[Catalogue], Relevance] | None = None
@@ -128,7 +123,7 @@ class SearchEngine:
         shelf = self.shelf.with_items(added)
         if shelf is self.shelf:
             return self
-        scorer = self._relevance if relevance is None else relevance(shelf.catalogue)
+        scorer = self._tiers if relevance is None else relevance(shelf.catalogue)
         lexical = self._prompts.lexical
         if lexical is not None:
             lexical = lexical.over(shelf.assortment, [event.item for event in added])
@@ -185,8 +180,8 @@ class SearchEngine:
         return answers
 
     def _remade(
-        self, policy: Policy, checkpoint: str, absorbed: Sequence[Absorbed], shelf: Shelf, relevance: Relevance,
-        lexical: LexicalIndex | None,
+        self, policy: Policy, checkpoint: str, absorbed: Sequence[Absorbed], shelf: Shelf,
+        relevance: Relevance | KnownTiers, lexical: LexicalIndex | None,
     ) -> SearchEngine:  # fmt: skip
         made = SearchEngine(
             policy, shelf.trie, self._prepared, self._identifiers, relevance, self._encoder,
@@ -240,7 +235,7 @@ class SearchEngine:
         """The drawn page."""
         shelf, rows_C, logp_C = self.shelf, pool.rows_C, pool.logp_C
         items = [shelf.catalogue.items[row] for row in rows_C]
-        tier_C, _ = self._relevance.tiers(request.query, rows_C)
+        tier_C = self._tiers.of(request.query, rows_C)
         ctr_C = snapshot.ctr(normalise(request.query), items).mean_N
         (wished, excess), campaigns = ordering.of(request, rows_C)
         terms_C5 = serving_terms(logp_C, tier_C, ctr_C, wished, self.score, excess)

@@ -20,6 +20,8 @@ log = structlog.get_logger()
 RETRY_S = 1.0
 #: Longest wait for a clean end of the group membership (ms); without it the group drops us a little later.
 CLOSE_MS = 2_000
+#: How long the broker keeps a fetch that finds nothing; one that comes to find something is answered at once (ms).
+WAIT_MS = 500
 
 
 def read(

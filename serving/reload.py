@@ -32,7 +32,7 @@ from schemas.store import Store
 from schemas.topics import ITEMS, PROMOTED, SNAPSHOTS, WEIGHTS, topic
 from schemas.weights import RewardWeights
 from serving.engine import SearchEngine
-from serving.kafka_reader import read
+from serving.kafka_reader import WAIT_MS, read
 from serving.metrics import Metrics
 from serving.ordering import Ordering
 from serving.parts import Parts, open_checkpoint
@@ -59,13 +59,14 @@ class Reloader:
 
     def __init__(
         self, connections: Connections, store: Store, artefacts: Artefacts, settings: ServingSettings, reward: RewardSettings,
-        metrics: Metrics, stop: threading.Event,
+        metrics: Metrics, stop: threading.Event, loaded: Callable[[], None] = lambda: None,
     ) -> None:  # fmt: skip
+        """``loaded`` is called before the first state is shown to anyone."""
         self.served: Served | None = None
         self._parts: Parts
         self._connections, self._store, self._artefacts = connections, store, artefacts
         self._settings, self._reward = settings, reward
-        self._metrics, self._stop = metrics, stop
+        self._metrics, self._stop, self._loaded = metrics, stop, loaded
         self._taker, self._items_read = ItemTaker("server", artefacts.identifiers), 0
 
     def run(self) -> None:
@@ -83,7 +84,9 @@ class Reloader:
                 ends = ends or consumer.end_offsets(list(consumer.assignment()))
                 if any(consumer.position(part) < end for part, end in ends.items()):
                     continue
-                self.served = self._first(backlog)
+                first = self._first(backlog)
+                self._loaded()
+                self.served = first
                 self._show(self.served)
                 log.info("serving", checkpoint=self.served.engine.checkpoint, weights=self.served.ordering.book.version,
                          snapshot=self.served.snapshot_version)  # fmt: skip
@@ -98,7 +101,7 @@ class Reloader:
             enable_auto_commit=False,
             auto_offset_reset="earliest",
             isolation_level="read_committed",
-            fetch_max_wait_ms=50,
+            fetch_max_wait_ms=WAIT_MS,
         )
         for followed in FOLLOWED:
             if 0 not in (consumer.partitions_for_topic(followed.name) or ()):

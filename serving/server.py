@@ -46,8 +46,9 @@ class SearchServer:
         self._pools = PoolLog(self.impressions, settings.pool_share, self.metrics.pools)
         self.failure: Exception | None = None  #: what ended a background thread
         self.on_failure: Callable[[], None] = lambda: None
+        self.on_loaded: Callable[[], None] = lambda: None  #: called once, before the first answer
         self._stop = threading.Event()
-        self._reloader = Reloader(connections, store, artefacts, settings, reward, self.metrics, self._stop)
+        self._reloader = Reloader(connections, store, artefacts, settings, reward, self.metrics, self._stop, self._loaded)
         self.clicks = ClickFollower(connections, settings, self.metrics, self._stop)
         self._batcher: Batcher[SearchRequest, SearchAnswer] = Batcher(self._answer, settings.batch, settings.queue)
         self._replies = Replies(settings.replies)
@@ -134,6 +135,9 @@ class SearchServer:
         served = self.served
         self.metrics.batch.observe(len(batch))
         return served.engine.answer(batch, served.ordering, served.snapshot, served.snapshot_version, self._pools)
+
+    def _loaded(self) -> None:
+        self.on_loaded()
 
     def _guarded(self, name: str, work: Callable[[], None]) -> None:
         try:

@@ -92,11 +92,12 @@ class PromptTokenizer:
 
     def text(self, text: str, limit: int) -> list[int]:
         """The first ``limit`` pieces. Text that spells a special or identifier token is read as plain text."""
-        return self._pieces(text[: LONGEST * limit])[:limit]
+        return self.shortened(text, limit)[0]
 
-    def cuts(self, text: str, limit: int) -> bool:
-        """Whether `text` of this limit leaves out the end of it."""
-        return len(text) > LONGEST * limit or len(self._pieces(text)) > limit
+    def shortened(self, text: str, limit: int) -> tuple[list[int], bool]:
+        """(what `text` of this limit gives, whether that leaves out the end of it)."""
+        pieces = self._pieces(text[: LONGEST * limit])
+        return pieces[:limit], len(pieces) > limit or len(text) > LONGEST * limit
 
     def sid(self, codes: Sequence[int]) -> list[int]:
         """One token per level."""
