@@ -34,6 +34,8 @@ MAKERS: dict[str, tuple[str, str]] = {
     SNAPSHOTS.name: ("posteriors", "posteriors-merger"),
     EXAMPLES.name: ("rewarding", "rewarding"),
 }
+#: Those that hang on the run's artefacts: examples on all of them, snapshots on the prefixes of its identifiers.
+NEED_ARTEFACTS = frozenset({SNAPSHOTS.name, EXAMPLES.name})
 
 #: Outputs in one transaction, about.
 OUTPUTS = 5_000
@@ -62,7 +64,7 @@ def maker_of(topic: str, connections: Connections, store: Store, settings: Strea
             "topic to rebuild", topic, f"one of {', '.join(MAKERS)}", "leave --into out for a topic of events"
         )
     worker, name = MAKERS[topic]
-    artefacts = Artefacts.load(store) if topic == EXAMPLES.name else Artefacts()
+    artefacts = Artefacts.load(store) if topic in NEED_ARTEFACTS else Artefacts()
     agents = agents_of(worker, connections, store, artefacts, settings, reward)
     return next(agent for agent in agents if agent.name == name)
 

@@ -10,20 +10,23 @@ import pytest
 
 from reward.counts import UNIT
 from reward.keys import keys
-from reward.settings import PosteriorSettings
+from reward.settings import PosteriorSettings, RewardSettings
 from schemas.artefacts import Artefacts
 from schemas.catalogue import Catalogue
 from schemas.codec import decode, encode
+from schemas.connections import Connections
 from schemas.errors import Incompatible
 from schemas.events import ItemAdded
 from schemas.identifiers import read_sids
 from schemas.posteriors import CountDelta, PosteriorDelta
 from schemas.store import Store
 from schemas.topics import DELTAS, SNAPSHOTS
-from streams.posteriors.agents import load_prefixes
+from streams.posteriors.agents import load_prefixes, posteriors_agents
 from streams.posteriors.merger_core import MergerCore
 from streams.posteriors.present import ItemPrefixes, PrefixesAt
+from streams.replaying.rebuild import maker_of
 from streams.runtime.core import Record
+from streams.settings import StreamSettings
 from trainers.identifiers.build import build_identifiers
 
 SETTINGS = PosteriorSettings(snapshot_every_s=10, bucket_s=5, calibration_snapshots=3)
@@ -54,6 +57,15 @@ def test_the_merger_takes_the_prefixes_of_the_runs_identifiers(tmp_path: Path) -
     assert decode(SNAPSHOTS.kind, core.drain()[0][0].value).identifiers == version
     with pytest.raises(Incompatible, match="expected 2, found 3"):
         read_sids(store, version, 2)
+
+
+def test_rebuilt_snapshots_have_the_prefixes_of_the_live_ones(tmp_path: Path) -> None:
+    """Agents of the same rules make the same outputs of the same inputs; the identifiers are among the rules."""
+    store, of_run = Store(str(tmp_path)), Artefacts(identifiers="0123456789ab")
+    of_run.save(store)
+    rebuilt = maker_of(SNAPSHOTS.name, Connections(), store, StreamSettings(), RewardSettings())
+    agents = posteriors_agents(Connections(), store, of_run, RewardSettings())
+    assert rebuilt.rules == next(agent.rules for agent in agents if agent.name == rebuilt.name)
 
 
 def test_prefixes_follow_items_that_came_and_moved(tmp_path: Path) -> None:
