@@ -54,9 +54,10 @@ class Stack:
             first, command = names[0], ("worker", *names, "--instance", names[0])
             self.supervisor.start(self._child(f"worker-{first}", *command, env=own), wait=False)
 
-    def start_learner(self) -> None:
-        """Start the learner."""
-        self.supervisor.start(self._child("learner", "learn"), wait=False)
+    def start_learner(self, ranks: int = 1) -> None:
+        """Start the learner, in so many processes."""
+        several = ("--ranks", str(ranks)) if ranks > 1 else ()
+        self.supervisor.start(self._child("learner", "learn", *several), wait=False)
 
     def start_server(self, wait: bool = True) -> None:
         """Start the search server; with ``wait`` return when it answers. Raises Conflict: its port is taken."""

@@ -23,7 +23,7 @@ from schemas.store import Store
 LOOK_S = 0.5
 
 
-def run_up(run: Path | None, data: str | None, seed: int | None, items: int | None) -> None:
+def run_up(run: Path | None, data: str | None, seed: int | None, items: int | None, ranks: int = 1) -> None:
     """Start everything; see `headrace up --help`.
 
     Raises:
@@ -35,7 +35,7 @@ def run_up(run: Path | None, data: str | None, seed: int | None, items: int | No
     with ExitStack() as running:
         try:
             with ends_at_once(stop):
-                stack = _start(story, running, run, data, seed, items)
+                stack = _start(story, running, run, data, seed, items, ranks)
         except Stopped:
             story.say("stopping")
             return
@@ -43,7 +43,7 @@ def run_up(run: Path | None, data: str | None, seed: int | None, items: int | No
 
 
 def _start(
-    story: Story, running: ExitStack, run: Path | None, data: str | None, seed: int | None, items: int | None
+    story: Story, running: ExitStack, run: Path | None, data: str | None, seed: int | None, items: int | None, ranks: int
 ) -> Stack:
     """Everything up, a new run prepared; ``running`` ends it."""
     folder = RunFolder(run.resolve()) if run else RunFolder.new()
@@ -66,7 +66,7 @@ def _start(
             story.say(note)
     with story.stage("start", "Workers, learner, search server and console"):
         stack.start_workers()
-        stack.start_learner()
+        stack.start_learner(ranks)
         stack.start_server()
         stack.start_console()
     story.say(f"Kafka {stack.settings.kafka}")

@@ -7,6 +7,7 @@ says (RANK, WORLD_SIZE, MASTER_ADDR, MASTER_PORT). A rank that ends, or does not
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -109,7 +110,12 @@ def _answering() -> Iterator[None]:
         remedy = (
             "this one ends too; start all ranks again, and they resume (trainers.learner.ranks_timeout_s bounds the wait)"
         )
-        raise Unavailable("another rank of the learner", str(error).splitlines()[0], remedy) from error
+        raise Unavailable("another rank of the learner", _said(error), remedy) from error
+
+
+def _said(error: Exception) -> str:
+    """The first sentence of what gloo says, without the place in its source."""
+    return re.sub(r"^\[[^]]*\] *", "", str(error).splitlines()[0]).partition(". ")[0]
 
 
 def flat_of(gradients: list[Tensor | None], parameters: list[torch.nn.Parameter]) -> Tensor:

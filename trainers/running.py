@@ -7,6 +7,7 @@ from threading import Event
 from reward.settings import RewardSettings
 from schemas.artefacts import Artefacts
 from schemas.connections import Connections
+from schemas.single import single
 from schemas.store import Store
 from trainers.follower import OpenTools, follow
 from trainers.learner import Learner, learn
@@ -14,6 +15,8 @@ from trainers.policies.base import Policy
 from trainers.ranks import ranks_here
 from trainers.settings import LearnerSettings, TrainerSettings
 from trainers.tools import Tools, open_tools
+
+REMEDY = "stop that one first; it may be that of `headrace up`, which takes --ranks too"
 
 
 def run(
@@ -27,6 +30,7 @@ def run(
     """Learn until ``stop`` is set, on any rank; then write a last checkpoint and return.
 
     Raises:
+        Conflict: a learner runs on this machine.
         Unavailable: no checkpoint to start from, an artefact is missing, or the broker or another rank stays away.
         Corrupt, Incompatible: what is stored does not fit together.
         LearningError: a step is not finite.
@@ -46,9 +50,11 @@ def lead_or_follow(
     open_tools: OpenTools,
     stop: Event,
 ) -> None:
-    """`run` with these tools."""
+    """`run` with these tools. A second learner would decide the same steps otherwise, and no start could take up that journal:
+    on one machine it is refused before it reads or writes anything."""
     ranks = ranks_here(settings.learner.ranks_timeout_s)
     if ranks.rank:
         follow(connections, store, artefacts, open_tools, ranks, stop)
-    else:
+        return
+    with single(connections, "learner", "the learner of this Kafka", REMEDY):
         learn(Learner(connections, store, artefacts, settings, open_tools, ranks), stop)

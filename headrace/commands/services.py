@@ -15,6 +15,9 @@ DataOption = Annotated[
     typer.Option("--data", help="`shop` (default), or the path of a data folder (docs/data.md).", show_default=False),
 ]
 ItemsOption = Annotated[int | None, typer.Option("--items", min=100, help="Items of the catalogue.", show_default=False)]
+RanksOption = Annotated[
+    int, typer.Option("--ranks", min=1, max=256, help="Processes of this machine that take each step of the learner together.")
+]
 SeedOption = Annotated[
     int | None, typer.Option("--seed", min=0, help="Seed of every random number; default 1.", show_default=False)
 ]
@@ -36,6 +39,7 @@ def up(
     data: DataOption = None,
     seed: SeedOption = None,
     items: ItemsOption = None,
+    ranks: RanksOption = 1,
 ) -> None:
     """Start all services and workers, and keep them up until Ctrl-C.
 
@@ -43,7 +47,7 @@ def up(
     """
     from headrace.up import run_up
 
-    run_up(run, data=data, seed=seed, items=items)
+    run_up(run, data=data, seed=seed, items=items, ranks=ranks)
 
 
 def worker(
@@ -73,11 +77,9 @@ def worker(
 
 def learn(
     run: RunOption = None,
-    ranks: Annotated[
-        int, typer.Option("--ranks", min=1, max=256, help="Processes of this machine that take each step together.")
-    ] = 1,
+    ranks: RanksOption = 1,
 ) -> None:
-    """Run the learner: training examples in, checkpoints out.
+    """Run the learner: training examples in, checkpoints out. `headrace up` runs one already; two are refused.
 
     Over several machines torchrun starts the ranks: `torchrun --nnodes 2 ... -m headrace.cli learn --run FOLDER`.
     """

@@ -2,19 +2,14 @@
 
 The group hands a name's partitions to whoever joins under it last: that is what makes a restart take over at once, after
 kill -9 too, and it would make two living workers throw each other out for ever. On one machine the second is refused, by a
-lock that the kernel drops with its holder. Of a member elsewhere nobody can tell whether it lives, so both sides say it:
-we that we take over from it, and it, once it is fenced, that somebody has (`streams.runtime.writer`).
+lock that the kernel drops with its holder (`schemas.single`). Of a member elsewhere nobody can tell whether it lives, so both
+sides say it: we that we take over from it, and it, once it is fenced, that somebody has (`streams.runtime.writer`).
 """
 
 from __future__ import annotations
 
-import fcntl
-import hashlib
-import os
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 import psutil
 import structlog
@@ -23,7 +18,7 @@ from confluent_kafka.admin import AdminClient
 
 from schemas.clients import librdkafka
 from schemas.connections import Connections
-from schemas.errors import Conflict
+from schemas.single import single
 
 logger = structlog.get_logger(__name__)
 
@@ -42,24 +37,8 @@ def hold_instance(connections: Connections, group: str, instance: str | None) ->
     if instance is None:
         yield
         return
-    what = hashlib.sha256(f"{connections.kafka}\n{group}\n{instance}".encode()).hexdigest()[:16]
-    # "a+": opening must not empty what the present holder wrote into it.
-    with open(Path(tempfile.gettempdir()) / f"headrace-{os.getuid()}-{what}.lock", "a+", opener=_own) as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            file.seek(0)
-            holder = f"process {file.read().strip() or 'that has just started'} on this machine"
-            raise Conflict(f"instance {instance} of {group}", holder, REMEDY) from None
-        file.truncate(0)
-        file.write(str(os.getpid()))
-        file.flush()
+    with single(connections, f"{group}\n{instance}", f"instance {instance} of {group}", REMEDY):
         yield
-
-
-def _own(path: str, flags: int) -> int:
-    """The folder is everybody's: no link of somebody else's is followed."""
-    return os.open(path, flags | os.O_NOFOLLOW, 0o600)
 
 
 def tell_of_others(connections: Connections, group: str, instance: str | None) -> None:

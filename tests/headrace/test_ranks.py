@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from headrace.ranks import others
+from headrace.ranks import VARIABLE, others
 from schemas.errors import InvalidRequest
 
 CHILD = """
@@ -24,6 +24,13 @@ from headrace.ranks import others
 child = "from headrace.ranks import end_with_rank_0; import sys, time, os; end_with_rank_0(); open(sys.argv[1], 'w').write(str(os.getpid())); time.sleep(60)"
 with others(2, (sys.executable, "-c", child, sys.argv[1])):
     time.sleep(60)
+"""
+WAITING = """
+import sys, time
+from headrace import ranks
+ranks.NOTICE_S = 0.3
+with ranks.others(2, (sys.executable, "-c", "import sys; sys.exit(3)")):
+    time.sleep(600)
 """
 
 
@@ -40,6 +47,21 @@ def test_each_child_is_a_rank_of_one_group(tmp_path: Path) -> None:
 def test_an_error_of_rank_0_ends_the_others() -> None:
     with pytest.raises(KeyError), others(2, (sys.executable, "-c", "import time; time.sleep(600)")):
         raise KeyError
+
+
+def test_a_child_that_fails_before_all_have_met_ends_rank_0() -> None:
+    """Which waits for it in gloo, up to ten minutes: it says which rank has ended how, and ends too."""
+    done = subprocess.run([sys.executable, "-c", WAITING], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 1
+    assert "a rank of the learner has ended" in done.stdout and "rank=1" in done.stdout and "exit=3" in done.stdout
+
+
+def test_a_child_ends_in_good_order_while_rank_0_lives() -> None:
+    """Exit status 0 and not a word, though it still watches."""
+    command = [sys.executable, "-c", "from headrace.ranks import end_with_rank_0; end_with_rank_0()"]
+    with subprocess.Popen(command, env={**os.environ, VARIABLE: "1"}, stdin=subprocess.PIPE, stderr=subprocess.PIPE) as child:
+        assert child.wait(60) == 0
+        assert child.stderr is not None and child.stderr.read() == b""
 
 
 def test_a_child_does_not_outlive_rank_0(tmp_path: Path) -> None:

@@ -151,6 +151,20 @@ def test_learning_raises_the_reward_of_what_is_retrieved(store: Store, learner: 
     assert np.mean(late) > before + 0.2
 
 
+def test_what_is_sampled_is_what_is_trained_and_held_on_to_at_every_temperature(store: Store) -> None:
+    """At .05 the policy is far from that of 1, which is less certain: rollouts, their recomputed log-probabilities and the warm start's, here the
+    same weights, are all the tempered policy's."""
+    found = {}
+    for temperature in (1.0, 0.05):
+        settings = SETTINGS.model_copy(update={"temperature": temperature, "loss": LossSettings(kl=1e-9)})
+        state = start(store, settings)
+        parts = replace(tools(state.policy, settings), reference=policy_toys.toy_policy())
+        found[temperature] = metrics = take_step(parts, state, batch(1), intent(1))
+        assert metrics["logp_gap"] < 1e-3
+        assert abs(metrics["kl_warm_start"]) < 1e-3
+    assert found[0.05]["entropy.1"] < 0.8 * found[1.0]["entropy.1"]
+
+
 def test_kl_keeps_the_policy_near_its_warm_start(store: Store) -> None:
     """30 steps with and without it: the divergence from the warm start stays several times smaller."""
     moved = {}
