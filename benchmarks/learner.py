@@ -1,8 +1,10 @@
 """Page views that the learner learns from in a second: the demo's small policy, default settings, a step after the other.
 
-A step is the product's own (`trainers.step.advance`): prompts, rollouts, rewards, loss, the warm-start pairs mixed in, AdamW. There is a
-backlog, so that each of its page views is one that was never seen before. Journal and checkpoints are left out. The learner has one thread, as in the
-demo, where the other core serves; its CPU seconds are counted, which a busy machine does not stretch as it does the wall's.
+Without Kafka a step is the product's own (`trainers.step.advance`): prompts, rollouts, rewards, loss, the warm-start pairs mixed in, AdamW.
+Through Kafka it is the learner as `headrace learn` starts it, on a real broker: it reads its examples, and journal, checkpoints, gate and
+metrics are included. Either has a backlog, so that each page view of a step is one that was never seen before, and one thread, as in the
+demo, where the other core serves. They take turns. CPU seconds are counted, all threads of the process, which a busy machine does not
+stretch as it does the wall's.
 """
 
 from __future__ import annotations
@@ -10,6 +12,7 @@ from __future__ import annotations
 import tempfile
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
@@ -17,17 +20,20 @@ import structlog
 
 from benchmarks.common import LEAST_REPEATS, Result, Row, finish, parser, row
 from benchmarks.wishes.shop import SmallShop, small_shop
+from benchmarks.wishes.started import Started, with_metrics
+from headrace.folder import RunFolder
+from headrace.stack import open_stack
 from schemas.journal import StepIntent
 from schemas.weights import RewardWeights
 from trainers import checkpoints
 from trainers.follow import Arrival
 from trainers.settings import LearnerSettings
-from trainers.state import Versions, load_state
+from trainers.state import Versions, adopt, load_state
 from trainers.step import advance
 from trainers.tools import open_tools
 
-#: Views a second that are asked for; steps before the measured ones; steps a repeat.
-BOUND, WARM_UP, STEPS = 60.0, 5, 20
+#: Views a second that are asked for; steps before the measured ones; steps a repeat, and its seconds through Kafka: two checkpoints.
+BOUND, WARM_UP, STEPS, SECONDS = 60.0, 5, 20, 30.0
 ITEMS, QUICK_ITEMS = 2_000, 240
 
 
@@ -39,15 +45,20 @@ class Line:
         versions = Versions(shop.artefacts.relevance, shop.artefacts.identifiers)
         warm = checkpoints.read(shop.store, shop.artefacts.frozen)
         self.state = load_state(shop.store, warm, self.settings, versions)
-        self._tools = open_tools(shop.store, shop.artefacts, self.state.policy, self.settings, shop.settings.reward)
-        self._views = shop.examples
+        self.tools = open_tools(shop.store, shop.artefacts, self.state.policy, self.settings, shop.settings.reward)
+        self.views = shop.examples
+
+    def use(self, settings: LearnerSettings) -> None:
+        """Take steps under these settings from now on."""
+        self.tools = replace(self.tools, settings=settings)
+        adopt(self.state, settings)
 
     def step(self) -> int:
         """One step on fresh views; how many it learned from."""
         number, first = self.state.step + 1, self.state.step * self.settings.prompts
         records = [self._arrival(first + n) for n in range(self.settings.prompts)]
         intent = StepIntent(number, {0: first + len(records)}, RewardWeights(), None, 0, number, 0)
-        batch, _ = advance(self._tools, self.state, records, intent)
+        batch, _ = advance(self.tools, self.state, records, intent)
         if batch.fresh != self.settings.prompts or len(batch.views) != batch.fresh:
             raise AssertionError(f"step {number} learned from {len(batch.views)} views, {batch.fresh} of them fresh")
         return batch.fresh
@@ -59,32 +70,48 @@ class Line:
         return views / (time.process_time() - started)
 
     def _arrival(self, offset: int) -> Arrival:
-        view = self._views[offset % len(self._views)]
+        view = self.views[offset % len(self.views)]
         fresh = msgspec.structs.replace(view, request_id=f"b{offset}", example_id=f"b{offset}:provisional:1")
         return Arrival(0, offset, fresh)
 
 
-def measure(line: Line, name: str, steps: int) -> Row:
-    """The row of a line."""
+def measure(line: Line, started: Started, name: str, steps: int, seconds: float) -> list[Row]:
+    """The rows of a line and of a learner that was started over the same shop."""
     for _ in range(WARM_UP):
         line.step()
-    rates = [(line.rate(steps), BOUND) for _ in range(LEAST_REPEATS)]
-    return row(name, rates, f"bound {BOUND:g} views/s", "views/CPU s", higher_is_better=True)
+    started.run(seconds)
+    rates, cpu, wall = [], [], []
+    for _ in range(LEAST_REPEATS):
+        rates.append((line.rate(steps), BOUND))
+        first, last = started.run(seconds)
+        views = last.views - first.views
+        cpu.append((views / (last.cpu_s - first.cpu_s), rates[-1][0]))
+        wall.append((views / (last.at - first.at), BOUND))
+    asked = f"bound {BOUND:g} views/s"
+    return [
+        row(name, rates, asked, "views/CPU s", higher_is_better=True),
+        row(f"{name}, through Kafka", cpu, "without Kafka", "views/CPU s", higher_is_better=True),
+        row(f"{name}, through Kafka, wall", wall, asked, "views/s", higher_is_better=True),
+    ]
 
 
 def main(arguments: Sequence[str] | None = None) -> Result:
     """Measure, print, write."""
     chosen = parser("learner", __doc__).parse_args(arguments)
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(30))
-    policy = {"text_vocabulary": 4_000}
-    with tempfile.TemporaryDirectory(prefix="headrace-learner-") as folder:
-        shop = small_shop(Path(folder), warm_steps=20, items=QUICK_ITEMS if chosen.quick else ITEMS, policy=policy)
+    items = QUICK_ITEMS if chosen.quick else ITEMS
+    with tempfile.TemporaryDirectory(prefix="headrace-learner-") as root:
+        folder = RunFolder(Path(root))
+        shop = small_shop(folder.root, warm_steps=20, items=items, policy={"text_vocabulary": 4_000})
         line = Line(shop)
-        settings = line.settings
-        name = f"demo's small policy, 1 of 2 cores, G {settings.group}"
-        made = measure(line, name, 4 if chosen.quick else STEPS)
-    note = f"{settings.prompts} views a step and {settings.warm_start_batch} warm-start pairs; {QUICK_ITEMS if chosen.quick else ITEMS} items."
-    return finish("learner", [made], chosen, [note])
+        learner = line.settings
+        name = f"demo's small policy, 1 of 2 cores, G {learner.group}"
+        with open_stack(folder, with_metrics(shop.settings)) as stack:
+            started = Started(stack, shop.examples)
+            made = measure(line, started, name, 4 if chosen.quick else STEPS, 2.0 if chosen.quick else SECONDS)
+            started.end()
+    note = f"{learner.prompts} views a step and {learner.warm_start_batch} warm-start pairs; {items} items."
+    return finish("learner", made, chosen, [note])
 
 
 if __name__ == "__main__":

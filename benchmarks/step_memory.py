@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
@@ -25,16 +26,28 @@ def peak_bytes(deed: Callable[[], object]) -> int:
 
 
 def kept_bytes(deed: Callable[[], object], module: nn.Module) -> int:
-    """Bytes that autograd keeps while it is done, each storage once, the module's own left out."""
+    """The most bytes that autograd keeps at once while it is done, each storage once, the module's own left out."""
     own = {p.untyped_storage().data_ptr() for p in module.parameters()}
-    kept: dict[int, int] = {}
+    count, now, most = Counter[int](), 0, 0
 
-    def keep(tensor: Tensor) -> Tensor:
-        storage = tensor.untyped_storage()
-        if storage.data_ptr() not in own:
-            kept[storage.data_ptr()] = max(storage.nbytes(), kept.get(storage.data_ptr(), 0))
-        return tensor
+    class Kept:
+        """A tensor until its node of the graph lets go of it."""
 
-    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        def __init__(self, tensor: Tensor) -> None:
+            nonlocal now, most
+            self.tensor, storage = tensor, tensor.untyped_storage()
+            self.where, self.size = storage.data_ptr(), storage.nbytes()
+            count[self.where] += 1
+            if count[self.where] == 1 and self.where not in own:
+                now += self.size
+                most = max(most, now)
+
+        def __del__(self) -> None:
+            nonlocal now
+            count[self.where] -= 1
+            if count[self.where] == 0 and self.where not in own:
+                now -= self.size
+
+    with torch.autograd.graph.saved_tensors_hooks(Kept, lambda kept: kept.tensor):
         deed()
-    return sum(kept.values())
+    return most

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 
 from trainers.advantages import item_advantages, position_advantages
-from trainers.gates import prefix_gates
 from trainers.losses import Metrics, dpo_loss, grpo_loss, tpma_loss
+from trainers.prefix_gates import prefix_gates
 from trainers.prefix_rewards import WEIGHTS_L, marginal_rewards, prefix_rewards, token_matches
 from trainers.settings import LossSettings
 from trainers.targets import Targets

@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, suppress
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import msgspec
 import pytest
 from kafka import KafkaProducer
 
+from schemas.artefacts import Artefacts
 from schemas.checkpoints import Manifest
 from schemas.codec import encode
 from schemas.connections import Connections
-from schemas.errors import Corrupt, LearningError, Unavailable
+from schemas.errors import Conflict, Corrupt, LearningError, Unavailable
 from schemas.events import ItemAdded
 from schemas.journal import GuardAlarm, JournalRecord, StepIntent, StepResult
+from schemas.single import single
 from schemas.store import Store
 from schemas.topics import ITEMS, STEPS, WEIGHTS
 from schemas.weights import RewardWeights
@@ -30,8 +34,10 @@ from tests.trainers.test_resume import FREE, VERSIONS, send
 from trainers import checkpoints
 from trainers.journal import intents_after, read_topic
 from trainers.orders import Lead
-from trainers.ranks import Ranks
+from trainers.ranks import Ranks, _answering
+from trainers.running import lead_or_follow
 from trainers.state import save_state, save_warm_start
+from trainers.tools import Tools
 
 
 def results(connections: Connections) -> list[StepResult]:
@@ -159,3 +165,28 @@ def test_ranks_that_come_apart_make_no_checkpoint() -> None:
     Lead(Ranks()).compare(policy)
     with pytest.raises(LearningError, match=r"the weights of ranks \[1\] are not those of rank 0"):
         Lead(Apart()).compare(policy)
+
+
+def test_a_second_learner_of_a_machine_is_refused_before_it_touches_anything() -> None:
+    """There is no broker and no store here, and it does not ask for them."""
+    here, store = Connections(kafka="nobody:1"), Store("memory://nothing")
+
+    def unused(policy: object, settings: object) -> Tools:
+        raise AssertionError
+
+    with single(here, "learner", "", ""):
+        said = rf"the learner of this Kafka is held by process {os.getpid()} .*headrace up"
+        with pytest.raises(Conflict, match=said):
+            lead_or_follow(here, store, Artefacts(), SETTINGS, unused, Event())
+
+
+def test_what_gloo_says_is_told_in_its_first_sentence() -> None:
+    """Without the place in its source, and what follows."""
+    told = RuntimeError(
+        "[/a/gloo/pair.cc:561] Connection closed by peer [127.0.0.1]:41635. This is typically caused by a crash."
+    )
+    with (
+        pytest.raises(Unavailable, match=r"is not available: Connection closed by peer \[127\.0\.0\.1\]:41635; this one"),
+        _answering(),
+    ):
+        raise told

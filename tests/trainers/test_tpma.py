@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from schemas.errors import LearningError
 from tests.trainers import oracle_tpma as oracle
 from trainers.advantages import item_advantages, position_advantages, standardise
-from trainers.gates import prefix_gates
 from trainers.losses import tpma_loss
+from trainers.prefix_gates import prefix_gates
 from trainers.prefix_rewards import WEIGHTS_L, marginal_rewards, prefix_rewards, token_matches
 
 W = torch.tensor(WEIGHTS_L, dtype=torch.float64)
