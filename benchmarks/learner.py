@@ -20,7 +20,7 @@ import structlog
 
 from benchmarks.common import LEAST_REPEATS, Result, Row, finish, parser, row
 from benchmarks.wishes.shop import SmallShop, small_shop
-from benchmarks.wishes.started import Started, with_metrics
+from benchmarks.wishes.started import Look, Started, with_metrics
 from headrace.folder import RunFolder
 from headrace.stack import open_stack
 from schemas.journal import StepIntent
@@ -75,23 +75,34 @@ class Line:
         return Arrival(0, offset, fresh)
 
 
-def measure(line: Line, started: Started, name: str, steps: int, seconds: float) -> list[Row]:
-    """The rows of a line and of a learner that was started over the same shop."""
+def measure(line: Line, started: Started, steps: int, seconds: float) -> tuple[list[float], list[tuple[Look, Look]]]:
+    """In turn: views per CPU second of a line, and what a learner over the same shop said before and after."""
     for _ in range(WARM_UP):
         line.step()
     started.run(seconds)
-    rates, cpu, wall = [], [], []
+    rates, runs = [], []
     for _ in range(LEAST_REPEATS):
-        rates.append((line.rate(steps), BOUND))
-        first, last = started.run(seconds)
-        views = last.views - first.views
-        cpu.append((views / (last.cpu_s - first.cpu_s), rates[-1][0]))
-        wall.append((views / (last.at - first.at), BOUND))
+        rates.append(line.rate(steps))
+        runs.append(started.run(seconds))
+    return rates, runs
+
+
+def rows_of(name: str, rates: Sequence[float], runs: Sequence[tuple[Look, Look]]) -> list[Row]:
+    """Without Kafka, through it, and through it by the wall."""
+    views = [last.views - first.views for first, last in runs]
+    cpu = [n / (last.cpu_s - first.cpu_s) for n, (first, last) in zip(views, runs, strict=True)]
+    wall = [n / (last.at - first.at) for n, (first, last) in zip(views, runs, strict=True)]
     asked = f"bound {BOUND:g} views/s"
     return [
-        row(name, rates, asked, "views/CPU s", higher_is_better=True),
-        row(f"{name}, through Kafka", cpu, "without Kafka", "views/CPU s", higher_is_better=True),
-        row(f"{name}, through Kafka, wall", wall, asked, "views/s", higher_is_better=True),
+        row(name, [(rate, BOUND) for rate in rates], asked, "views/CPU s", higher_is_better=True),
+        row(
+            f"{name}, through Kafka",
+            list(zip(cpu, rates, strict=True)),
+            "without Kafka",
+            "views/CPU s",
+            higher_is_better=True,
+        ),
+        row(f"{name}, through Kafka, wall", [(rate, BOUND) for rate in wall], asked, "views/s", higher_is_better=True),
     ]
 
 
@@ -108,10 +119,10 @@ def main(arguments: Sequence[str] | None = None) -> Result:
         name = f"demo's small policy, 1 of 2 cores, G {learner.group}"
         with open_stack(folder, with_metrics(shop.settings)) as stack:
             started = Started(stack, shop.examples)
-            made = measure(line, started, name, 4 if chosen.quick else STEPS, 2.0 if chosen.quick else SECONDS)
+            found = measure(line, started, 4 if chosen.quick else STEPS, 2.0 if chosen.quick else SECONDS)
             started.end()
     note = f"{learner.prompts} views a step and {learner.warm_start_batch} warm-start pairs; {items} items."
-    return finish("learner", made, chosen, [note])
+    return finish("learner", rows_of(name, *found), chosen, [note])
 
 
 if __name__ == "__main__":

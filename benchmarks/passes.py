@@ -54,16 +54,16 @@ class Cost(NamedTuple):
 
 
 def cost(line: Line, changes: Mapping[str, Any]) -> Cost:
-    """Of one step under these settings."""
+    """Of a step under these settings, and of another by its memory."""
     line.use(line.settings.model_copy(update={"learning_rate": 1e-9, **changes}))
-    module = line.state.policy.module
     took = cpu_seconds(line.step)
-    kept = kept_bytes(line.step, module)
+    module, kept = line.state.policy.module, list[int]()
     module.zero_grad(set_to_none=True)
     gc.collect()
     give_back()
     before = resident_bytes()
-    return Cost(took, kept, max(MIB, peak_bytes(line.step) - before))
+    peak = peak_bytes(lambda: kept.append(kept_bytes(line.step, module)))
+    return Cost(took, kept[0], max(MIB, peak - before))
 
 
 def give_back() -> None:

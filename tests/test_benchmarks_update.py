@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -10,11 +11,14 @@ import numpy as np
 import pytest
 import torch
 import transformers
+from prometheus_client import generate_latest
 from torch import Tensor, nn
 
-from benchmarks import learner, rollout, step_memory, update
+from benchmarks import learner, passes, rollout, step_memory, update
 from benchmarks.trl_peer import work as told
 from benchmarks.wishes.shop import TINY, small_shop
+from benchmarks.wishes.started import Look, look_of
+from trainers.exposition import Exposition
 
 SMALL = {"update": rollout.bart(width=64, layers=1), "step": rollout.gpt2(width=64, layers=1)}
 
@@ -97,9 +101,59 @@ def test_memory_is_what_it_is() -> None:
     assert step_memory.kept_bytes(lambda: layer(x).square().sum(), layer) == 4 * (3 * 8 + 3 * 4)
 
 
-def test_learner(tmp_path: Path) -> None:
-    """The smallest shop and policy: five rates of one step each, every view a fresh one."""
-    line = learner.Line(small_shop(tmp_path, warm_steps=1, policy=TINY))
-    made = learner.measure(line, "tiny", 1)
-    assert (made.case, made.peer, made.repeats) == ("tiny", 60, 5) and made.ratio == pytest.approx(made.ours / 60)
-    assert line.state.step == learner.WARM_UP + 5 and len(line.state.window) == 16 * line.state.step
+def test_what_a_pass_lets_go_of_is_not_kept_by_the_next() -> None:
+    """Three passes with a backward each keep as much as one; held until the end, three times their own and x once."""
+    layer, x = nn.Linear(8, 4), torch.randn(3, 8)
+    one = step_memory.kept_bytes(lambda: [layer(x).square().sum().backward() for _ in range(3)], layer)
+    assert one == 4 * (3 * 8 + 3 * 4)
+    assert step_memory.kept_bytes(lambda: [layer(x).square().sum() for _ in range(3)], layer) == 4 * (3 * 8 + 3 * 3 * 4)
+
+
+@pytest.fixture(scope="module")
+def line(tmp_path_factory: pytest.TempPathFactory) -> learner.Line:
+    """Over a tiny shop."""
+    return learner.Line(small_shop(tmp_path_factory.mktemp("shop"), warm_steps=1, policy=TINY))
+
+
+def test_learner(line: learner.Line) -> None:
+    """Every view of a step is one that the learner has not met before; a rate counts them."""
+    before, begun = line.state.step, time.process_time()
+    rate = line.rate(2)
+    assert line.state.step == before + 2 and len(line.state.window) == 16 * line.state.step
+    assert rate >= 2 * 16 / (time.process_time() - begun)
+
+
+def test_learner_rows_by_hand() -> None:
+    """80 views in one CPU second and two of the wall, beside 100 a CPU second without Kafka; both asked for 60."""
+    runs = [(Look(10.0, 5.0, 100.0), Look(12.0, 6.0, 180.0))] * 5
+    plain, through, wall = learner.rows_of("x", [100.0] * 5, runs)
+    assert (plain.ours, through.ours, through.peer, wall.ours) == (100, 80, 100, 40)
+    assert (plain.ratio, through.ratio, wall.ratio) == pytest.approx((100 / 60, 0.8, 40 / 60))
+
+
+def test_a_look_at_a_learner_finds_what_it_tells() -> None:
+    """In the product's own metrics."""
+    told = Exposition("127.0.0.1", 0)
+    told.step({"loss": 1.0}, fresh=7)
+    seen = look_of(generate_latest(told.registry).decode(), at=3.0)
+    assert (seen.at, seen.views) == (3.0, 7.0) and seen.cpu_s > 0
+
+
+def test_passes(line: learner.Line, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A micro-batch keeps less than the whole step, and costs more; two encoders that differ in their gradient are no race."""
+    rows = {row.case: row for row in passes.steps(line, "tiny")}
+    assert set(rows) == {
+        f"tiny, {case}{what}" for case in passes.CASES for what in ("", ", kept for backward", ", peak memory")
+    }
+    kept = [rows[f"tiny, micro-batches of {n}, kept for backward"].ours for n in (8, 4, 2)]
+    assert rows["tiny, micro-batches of 8, kept for backward"].peer > kept[0] > kept[1] > kept[2] > 0
+    monkeypatch.setattr(passes, "compiled_of", lambda policy: policy.encode)
+    made, said = passes.compiled(line, "tiny", calls=1)
+    assert made.case == "tiny, encoder under torch.compile" and "to compile" in said
+    policy = line.state.policy
+    with pytest.raises(AssertionError, match="not close"):
+        passes.check_same_gradient(
+            policy,
+            lambda: (policy.module.zero_grad(), passes.total(list(policy.module.parameters())).backward()),
+            lambda: (policy.module.zero_grad(), (2 * passes.total(list(policy.module.parameters()))).backward()),
+        )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 import urllib.request
-from collections.abc import Iterator
 from typing import NamedTuple
 
 import psutil
@@ -103,10 +102,10 @@ class Started:
                 said = answer.read().decode()
         except OSError:
             return None
-        values = dict(_values(said))
-        return Look(time.monotonic(), values["process_cpu_seconds_total"], values["headrace_learner_examples_total"])
+        return look_of(said, time.monotonic())
 
 
-def _values(said: str) -> Iterator[tuple[str, float]]:
-    for family in text_string_to_metric_families(said):
-        yield from ((sample.name, sample.value) for sample in family.samples if not sample.labels)
+def look_of(said: str, at: float) -> Look:
+    """What the learner's metrics say, as they were told at this time."""
+    values = {s.name: s.value for family in text_string_to_metric_families(said) for s in family.samples if not s.labels}
+    return Look(at, values["process_cpu_seconds_total"], values["headrace_learner_examples_total"])
