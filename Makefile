@@ -10,7 +10,7 @@ PEERS_LISTS := benchmarks/attribution_peers/requirements.txt benchmarks/trl_peer
 ARGS ?=
 
 BENCHMARKS := $(foreach name, \
-  attribution delivery replay_files rollout beam trie update learner advantages resume server relevance posterior weights_latency preview, \
+  attribution delivery replay_files rollout beam trie update passes learner advantages resume server relevance posterior weights_latency preview, \
   $(if $(wildcard benchmarks/$(name).py),$(name)))
 
 .PHONY: install demo test lint bench bench-peers clean
