@@ -84,7 +84,8 @@ def end_with_rank_0() -> None:
     """In a child of `others`: end as soon as rank 0 is gone, wherever this process is. It has nothing to save."""
 
     def watch() -> None:
-        os.read(0, 1)  # returns when the other end is closed; sys.stdin's lock would abort an interpreter that ends meanwhile
+        # Returns when the other end is closed. Not by sys.stdin: its lock would abort an interpreter that ends meanwhile.
+        os.read(0, 1)
         os._exit(1)
 
     if os.environ.pop(VARIABLE, ""):

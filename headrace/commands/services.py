@@ -16,7 +16,7 @@ DataOption = Annotated[
 ]
 ItemsOption = Annotated[int | None, typer.Option("--items", min=100, help="Items of the catalogue.", show_default=False)]
 RanksOption = Annotated[
-    int, typer.Option("--ranks", min=1, max=256, help="Processes of this machine that take each step of the learner together.")
+    int, typer.Option("--ranks", min=1, max=256, help="Processes of this machine that take the learner's steps together.")
 ]
 SeedOption = Annotated[
     int | None, typer.Option("--seed", min=0, help="Seed of every random number; default 1.", show_default=False)

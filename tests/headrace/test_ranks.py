@@ -59,7 +59,9 @@ def test_a_child_that_fails_before_all_have_met_ends_rank_0() -> None:
 def test_a_child_ends_in_good_order_while_rank_0_lives() -> None:
     """Exit status 0 and not a word, though it still watches."""
     command = [sys.executable, "-c", "from headrace.ranks import end_with_rank_0; end_with_rank_0()"]
-    with subprocess.Popen(command, env={**os.environ, VARIABLE: "1"}, stdin=subprocess.PIPE, stderr=subprocess.PIPE) as child:
+    with subprocess.Popen(
+        command, env={**os.environ, VARIABLE: "1"}, stdin=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as child:
         assert child.wait(60) == 0
         assert child.stderr is not None and child.stderr.read() == b""
 
