@@ -151,6 +151,30 @@ def test_learning_raises_the_reward_of_what_is_retrieved(store: Store, learner: 
     assert np.mean(late) > before + 0.2
 
 
+def test_the_parts_of_the_loss_have_their_weights(store: Store) -> None:
+    """Beside the group loss half of the targets' cross-entropy adds half of what the learner `sft` has alone, and twice the warm-start
+    pairs twice theirs: to the loss that is told, and to the gradient."""
+
+    def step(beta: float, pairs: float, learner: str = "tpma") -> tuple[dict[str, float], torch.Tensor]:
+        loss = LossSettings(beta_sft=beta, learner=learner)  # type: ignore[arg-type]
+        settings = SETTINGS.model_copy(update={"loss": loss, "warm_start_weight": pairs, "max_grad_norm": 1e6})
+        state = start(store, settings)
+        metrics = take_step(tools(state.policy, settings), state, batch(1), intent(1))
+        grads = [torch.zeros_like(p) if p.grad is None else p.grad for p in state.policy.module.parameters()]
+        return metrics, torch.cat([grad.flatten() for grad in grads])
+
+    told, gradient = step(0, 0)
+    half, half_gradient = step(0.5, 0)
+    _, targets_alone = step(0, 0, "sft")
+    assert half["loss"] - told["loss"] == pytest.approx(0.5 * half["sft_ce"], rel=1e-4)
+    torch.testing.assert_close(half_gradient - gradient, 0.5 * targets_alone, rtol=1e-3, atol=1e-5)
+    twice, twice_gradient = step(0, 2)
+    _, once_gradient = step(0, 1)
+    assert twice["loss"] - told["loss"] == pytest.approx(2 * twice["warm_start_ce"], rel=1e-4)
+    torch.testing.assert_close(twice_gradient - gradient, 2 * (once_gradient - gradient), rtol=1e-3, atol=1e-5)
+    assert (once_gradient - gradient).abs().max() > 1e-3
+
+
 def test_what_is_sampled_is_what_is_trained_and_held_on_to_at_every_temperature(store: Store) -> None:
     """At .05 the policy is far from that of 1, which is less certain: rollouts, their recomputed log-probabilities and the warm start's, here the
     same weights, are all the tempered policy's."""
