@@ -14,10 +14,10 @@ import structlog
 from headrace.services.ports import free_port
 from schemas.errors import InvalidRequest
 
+log = structlog.get_logger(__name__)
+
 #: Set for a child: its standard input ends when rank 0 does.
 VARIABLE: Final = "HEADRACE_RANK_CHILD"
-log = structlog.get_logger()
-
 #: Longest that rank 0 goes on after a child has failed (s). Once all have met they notice by themselves; before, nobody would.
 NOTICE_S = 10.0
 #: Longest that a child may take to end after rank 0 has told it to (s).
