@@ -30,6 +30,9 @@ from schemas.failures import handle_failures
 #: The page needs nothing from elsewhere, and the browser holds it to that.
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'; img-src data:"
 
+#: Lines of the audit on the page.
+AUDITED = 50
+
 
 def create_app(
     connections: Connections,
@@ -75,6 +78,7 @@ def page_of(settings: ConsoleSettings) -> str:
     """The page as it is sent."""
     page = files("console").joinpath("page.html").read_text("utf-8")
     page = page.replace("__REFRESH_MS__", str(int(settings.refresh_s * 1000))).replace("__LAST__", str(settings.last_steps))
+    page = page.replace("__AUDIT__", str(AUDITED))
     return page.replace("__ACCESS__", settings.access)
 
 

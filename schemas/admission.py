@@ -159,4 +159,6 @@ def database_trouble(connections: Connections, detail: str) -> Unavailable:
         return Refused(what, detail, "check HEADRACE_DATABASE_SECURITY__USERNAME and __PASSWORD_FILE or __PASSWORD")
     if "SSL" in detail or "certificate" in detail:
         return Refused(what, detail, "check HEADRACE_DATABASE_SECURITY__CA_FILE, __CERTIFICATE_FILE and __SSLMODE")
+    if "database is locked" in detail:
+        return Unavailable(what, detail, "somebody else has been writing for seconds: try again")
     return Unavailable(what, detail, "check HEADRACE_DATABASE, and that it runs")

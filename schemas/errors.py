@@ -53,7 +53,7 @@ class InvalidValue(HeadraceError, ValueError):
 
     def __init__(self, what: str, value: object, bound: str, remedy: str) -> None:
         self.what, self.value, self.bound, self.remedy = what, value, bound, remedy
-        super().__init__(f"{what} is {_short(value)}, but must be {bound}; {remedy}")
+        super().__init__(f"{what} is {short(value)}, but must be {bound}; {remedy}")
 
 
 class InvalidSetting(InvalidValue):
@@ -217,7 +217,7 @@ class Incompatible(HeadraceError):
 
     def __init__(self, what: str, expected: object, found: object, remedy: str) -> None:
         self.what, self.expected, self.found, self.remedy = what, expected, found, remedy
-        super().__init__(f"{what}: expected {_short(expected)}, found {_short(found)}; {remedy}")
+        super().__init__(f"{what}: expected {short(expected)}, found {short(found)}; {remedy}")
 
 
 class LearningError(HeadraceError):
@@ -232,6 +232,7 @@ class NotFinite(LearningError):
     """A loss or a gradient is NaN or infinite; the weights are as before."""
 
 
-def _short(value: object) -> str:
+def short(value: object) -> str:
+    """As a message shows a value: a long one by its beginning and end."""
     text = repr(value)
     return text if len(text) <= 80 else f"{text[:38]}...{text[-39:]}"  # of a path the end says most

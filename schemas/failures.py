@@ -7,7 +7,7 @@ trace are bound by whoever knows them.
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 import structlog
@@ -30,6 +30,9 @@ from schemas.errors import (
 
 log = structlog.get_logger()
 
+#: Whole numbers up to here every client of JSON reads as they are.
+_LARGEST: Final = 2**53
+
 #: Asked every second while a server starts: that it is not ready yet is an answer, no refusal.
 PROBES = frozenset({"/readyz"})
 
@@ -46,8 +49,12 @@ def _answer(status: int, error: object, **about: Any) -> JSONResponse:
 
 
 def _short(value: object) -> object:
-    if value is None or isinstance(value, int) or (isinstance(value, float) and math.isfinite(value)):
-        return value  # JSON has no NaN and no infinity: those go out as text
+    if (
+        value is None
+        or (isinstance(value, int) and abs(value) <= _LARGEST)
+        or (isinstance(value, float) and math.isfinite(value))
+    ):
+        return value  # JSON has no NaN and no infinity: those go out as text, and what clients take for infinity
     text = str(value)
     return text if len(text) <= 200 else f"{text[:200]}..."
 

@@ -8,11 +8,13 @@ from typing import Annotated, Any
 import msgspec
 from fastapi import APIRouter, Depends, Path, Query
 from fastapi.responses import Response
+from msgspec.structs import asdict
 
 from console.api.access import Editor, Viewer
 from console.api.described import LAST, Number, Reason, Seen, answer, body_of, described
 from console.api.office import Office
 from reward.desk.oddities import odd_defaults
+from reward.desk.told import period, sets
 from reward.desk.undone import Undone
 from reward.desk.wishes import Wish
 from reward.preview.service import Previews
@@ -74,6 +76,20 @@ class Decided(msgspec.Struct, frozen=True):
     undone: Undone | None = None  #: of a rollback
 
 
+class Told(msgspec.Struct, frozen=True):
+    """A decision in the words of the command line's tables."""
+
+    period: str
+    sets: str
+
+
+class ToldStanding(Standing, frozen=True):
+    """Where a subject stands, with what acts and what waits in words."""
+
+    live_told: Told | None
+    draft_told: Told | None
+
+
 class Detail(msgspec.Struct, frozen=True):
     """A subject with all its revisions, the oldest first."""
 
@@ -109,6 +125,13 @@ def _add_weights(router: APIRouter, office: Office) -> None:
 
 
 def _add_campaigns(router: APIRouter, office: Office) -> None:
+    @router.get(
+        "/api/standings", summary="Where every subject stands, the defaults too", tags=["campaigns"],
+        **described(Role.VIEWER, list[ToldStanding]),
+    )  # fmt: skip
+    def standings(_: Viewer) -> Response:
+        return answer([_told(one) for one in office.desk.standings()])
+
     @router.get(
         "/api/drafts", summary="Waiting drafts, the defaults' too", tags=["campaigns"],
         **described(Role.VIEWER, list[Standing]),
@@ -156,6 +179,11 @@ def _add_verbs(
     @router.post(f"{prefix}/end", summary="End it now", tags=tags, **described(Role.EDITOR, Done, EndBody))
     def end(actor: Editor, asked: Annotated[EndBody, Depends(body_of(EndBody))], subject: str = whose) -> Response:
         return _done(office, office.desk.end(subject, actor, asked.why, asked.expected_revision, asked.override))
+
+
+def _told(one: Standing) -> ToldStanding:
+    live, draft = (Told(period(at.body), sets(at.body)) if at else None for at in (one.live, one.draft))
+    return ToldStanding(**asdict(one), live_told=live, draft_told=draft)
 
 
 def decided(office: Office, saved: RewardWeights, undone: Undone | None = None) -> Decided:

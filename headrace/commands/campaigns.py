@@ -23,11 +23,16 @@ app.command()(weights.rollback)
 
 Id = Annotated[str, typer.Argument(help="Id of the campaign: a-z, 0-9 and -.", metavar="ID")]
 Many = list[str] | None
-Some = float | None
+#: As it was typed: empty takes the number out again.
+Number = str | None
 
 
 def _some(name: str, help: str) -> Any:
     return typer.Option(name, help=help, show_default=False)
+
+
+def _number(name: str, help: str) -> Any:
+    return typer.Option(name, help=help, show_default=False, metavar="NUMBER")
 
 
 @app.command(name="list")
@@ -65,13 +70,13 @@ def draft(
     zone: Annotated[str | None, _some("--zone", "IANA time zone of times without a UTC offset; default UTC.")] = None,
     accept_clock_change: AcceptOption = False,
     priority: Annotated[int | None, _some("--priority", "0 to 1000, the higher wins; default 100.")] = None,
-    relevance: Annotated[Some, _some("--relevance", "Weight of the relevance tier, 0 to 100.")] = None,
-    ctr: Annotated[Some, _some("--ctr", "Weight of the click rate, 0 to 100.")] = None,
-    click: Annotated[Some, _some("--click", "Weight of a click, 0 to 100.")] = None,
-    order: Annotated[Some, _some("--order", "Weight of an order, 0 to 100.")] = None,
-    margin: Annotated[Some, _some("--margin", "Factor for items that are all margin, 0.5 to 2.")] = None,
-    new_items: Annotated[Some, _some("--new-items", "Factor for new items, 0.5 to 2.")] = None,
-    new_days: Annotated[Some, _some("--new-days", "Days for which an item is new; default 14.")] = None,
+    relevance: Annotated[Number, _number("--relevance", "Weight of the relevance tier, 0 to 100.")] = None,
+    ctr: Annotated[Number, _number("--ctr", "Weight of the click rate, 0 to 100.")] = None,
+    click: Annotated[Number, _number("--click", "Weight of a click, 0 to 100.")] = None,
+    order: Annotated[Number, _number("--order", "Weight of an order, 0 to 100.")] = None,
+    margin: Annotated[Number, _number("--margin", "Factor for items that are all margin, 0.5 to 2.")] = None,
+    new_items: Annotated[Number, _number("--new-items", "Factor for new items, 0.5 to 2.")] = None,
+    new_days: Annotated[Number, _number("--new-days", "Days for which an item is new; default 14.")] = None,
     brand_factor: Annotated[Many, _some("--brand-factor", "BRAND=FACTOR, 0.5 to 2; several times.")] = None,
     why: WhyOption = "drafted from the command line",
     expect: ExpectOption = None,
@@ -80,21 +85,24 @@ def draft(
 ) -> None:
     """Write a draft, or change it; nothing acts before it is activated or scheduled.
 
-    What is not given stays as it was in the draft, or in what acts.
+    What is not given stays as it was in the draft, or in what acts. What is given empty is taken out: --click "" leaves clicks to
+    what the campaign lies over, --category "" lifts that limit, --to "" the end. Options that can be given several times
+    replace what was there.
 
     Example: headrace campaigns draft black-friday --category shoes --from 2026-11-27T00:00 --to 2026-11-30T00:00
     --zone Europe/Berlin --order 8 --brand-factor Tessaro=1.2 --why "sell shoes"
     """
     here = at(run)
-    scope = {"categories": category, "brands": brand, "queries": query, "segments": segment, "markets": market}
-    factors = deciding.numbers(brand_factor, "--brand-factor", "BRAND=FACTOR", "Tessaro=1.2") if brand_factor else None
-    lean = {"margin": margin, "new_items": new_items, "new_days": new_days, "brands": factors}
-    given = {
-        "name": name, "owner": owner, "scope": _given(scope), "from": starts, "to": ends, "zone": zone,
-        "accept_clock_change": accept_clock_change or None, "priority": priority, "relevance": relevance, "ctr": ctr,
-        "click": click, "order": order, "multipliers": _given(lean),
-    }  # fmt: skip
-    acted = here.desk.draft(campaign, _wish(here, campaign, file, _given(given)), here.actor, why, expect)
+    names = {"categories": category, "brands": brand, "queries": query, "segments": segment, "markets": market}
+    factors = {"margin": margin, "new_items": new_items, "new_days": new_days}
+    weights = {"relevance": relevance, "ctr": ctr, "click": click, "order": order}
+    given = _given({
+        "name": name, "owner": owner, "from": starts, "to": ends, "zone": zone, "priority": priority,
+        "accept_clock_change": accept_clock_change or None, **_numbers(weights),
+        "scope": _given({part: _words(typed) for part, typed in names.items()}),
+        "multipliers": _given(_numbers(factors) | {"brands": _brands(brand_factor)}),
+    })  # fmt: skip
+    acted = here.desk.draft(campaign, _wish(here, campaign, file, given), here.actor, why, expect)
     acted = msgspec.structs.replace(acted, warnings=(*acted.warnings, *_unseen(run, acted.decision.body)))
     deciding.say(acted)
     emit(acted, json)
@@ -188,8 +196,16 @@ def _wish(here: At, campaign: str, file: Path | None, given: dict[str, Any]) -> 
         except NotFound:
             base = {}
     for part in ("scope", "multipliers"):
-        given[part] = {**base.get(part, {}), **given.get(part, {})}
-    return wish(base | given)
+        inner, options = base.get(part, {}), given.pop(part)
+        if isinstance(inner, dict):  # else the wish refuses it
+            base[part] = _over(inner, options)
+    return wish(_over(base, given))
+
+
+def _over(base: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
+    """Options over fields; what is given empty is taken out."""
+    kept = {name: value for name, value in base.items() if name not in given}
+    return kept | {name: value for name, value in given.items() if value not in ("", [], {})}
 
 
 def _unseen(run: Path | None, body: Campaign) -> tuple[str, ...]:
@@ -208,4 +224,18 @@ def _unseen(run: Path | None, body: Campaign) -> tuple[str, ...]:
 
 
 def _given(options: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in options.items() if value not in (None, {}, [])}
+    return {name: value for name, value in options.items() if value is not None}
+
+
+def _words(typed: Many) -> Many:
+    return [word for word in typed if word] if typed else None
+
+
+def _numbers(typed: dict[str, Number]) -> dict[str, float | str | None]:
+    """Empty stays empty: it is taken out."""
+    return {name: deciding.one_number(f"--{name.replace('_', '-')}", text) if text else text for name, text in typed.items()}
+
+
+def _brands(typed: Many) -> dict[str, float] | None:
+    words = _words(typed)
+    return None if words is None else deciding.numbers(words, "--brand-factor", "BRAND=FACTOR", "Tessaro=1.2")

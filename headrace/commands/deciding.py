@@ -15,8 +15,7 @@ from rich.table import Table
 
 from headrace.commands.common import console, emit, open_live_run, open_run
 from headrace.terminal import coloured
-from schemas.campaigns import Campaign
-from schemas.decisions import DEFAULTS, Acted, Actor, AuditEntry, Change, Decision, Overlap, Role, Standing
+from schemas.decisions import Acted, Actor, AuditEntry, Change, Decision, Overlap, Role, Standing
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
@@ -101,13 +100,15 @@ def say(acted: Acted) -> None:
 
 def show_changes(changes: Iterable[Change]) -> None:
     """Field by field."""
+    from reward.desk.told import cell
+
     rows = list(changes)
     if not rows:
         console.print("nothing differs")
         return
     table = columns("field", "old", "new")
     for change in rows:
-        table.add_row(change.field, _cell(change.old), _cell(change.new))
+        table.add_row(change.field, cell(change.old), cell(change.new))
     console.print(table)
 
 
@@ -130,6 +131,8 @@ def show_warnings(warnings: Iterable[str]) -> None:
 
 def show_standings(standings: Iterable[Standing], title: str) -> None:
     """One line for a subject."""
+    from reward.desk.told import period, sets
+
     table = columns("id", "state", "period", "sets", "draft", title=title)
     for one in standings:
         body = (one.live or one.draft).body  # type: ignore[union-attr]  # one of the two is there
@@ -140,6 +143,8 @@ def show_standings(standings: Iterable[Standing], title: str) -> None:
 
 def show_revisions(rows: Iterable[Decision], title: str) -> None:
     """The life of a subject."""
+    from reward.desk.told import period, sets
+
     table = columns("rev.", "state", "period", "sets", "by", "why", title=title)
     for row in rows:
         by = (
@@ -160,29 +165,6 @@ def show_audit(entries: Iterable[AuditEntry]) -> None:
         did = f"{one.action} {one.subject}" + (" with override" if one.override else "")
         table.add_row(shown(one.at_ms), f"{one.who} ({one.role})", did, "; ".join(map(str, one.changes)), one.why)
     console.print(table)
-
-
-def period(body: Campaign) -> str:
-    """Its period in its own zone."""
-    from reward.desk.periods import shown
-
-    if body.ends_ms and body.ends_ms < body.starts_ms:  # ended before it began
-        return f"never: from {shown(body.starts_ms, body.zone)}, ended {shown(body.ends_ms, body.zone)}"
-    starts = f"from {shown(body.starts_ms, body.zone)}" if body.starts_ms else ""
-    ends = f"to {shown(body.ends_ms, body.zone)}" if body.ends_ms else ""
-    return " ".join(filter(None, (starts, ends))) or "always"
-
-
-def sets(body: Campaign) -> str:
-    """Its weights and multipliers, and where they hold."""
-    from reward.desk import diffs
-
-    empty = Campaign(body.id, 0, body.name, body.owner, zone=body.zone, starts_ms=body.starts_ms, ends_ms=body.ends_ms)
-    if body.id == DEFAULTS:
-        empty = msgspec.structs.replace(empty, priority=body.priority)  # they have no say in theirs
-    return ", ".join(
-        f"{c.field.rpartition('multipliers.')[2].removeprefix('scope.')} {_cell(c.new)}" for c in diffs.between(empty, body)
-    )
 
 
 def columns(*names: str, title: str | None = None) -> Table:
@@ -229,13 +211,22 @@ def numbers(
     return found
 
 
+def one_number(option: str, text: str) -> float:
+    """A number as it was typed; not a number (nan) is for the desk to refuse.
+
+    Raises:
+        InvalidRequest: it is none.
+    """
+    from schemas.errors import InvalidRequest
+
+    try:
+        return float(text)
+    except ValueError as error:
+        remedy = f'write for example `{option} 8`, or `{option} ""` to take it out'
+        raise InvalidRequest(option, text, "a number, or empty", remedy) from error
+
+
 def plain(record: msgspec.Struct) -> dict[str, Any]:
     """A struct as the mapping that a file would hold."""
     found: dict[str, Any] = msgspec.to_builtins(record)
     return found
-
-
-def _cell(value: object) -> str:
-    if value is None:
-        return ""
-    return f"{value:g}" if isinstance(value, float) else str(value)

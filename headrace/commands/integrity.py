@@ -91,7 +91,10 @@ def release(
     last: Annotated[str, typer.Option("--to", help="All broken windows that begin at this time or earlier.")] = "",
     new_normal: Annotated[
         bool,
-        typer.Option("--new-normal", help="Also judge later windows against these alone; you are told and asked first."),
+        typer.Option(
+            "--new-normal",
+            help="Also judge later windows against these alone; you are told and asked first, and how to go back.",
+        ),
     ] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
     run: RunOption = None,
@@ -99,7 +102,9 @@ def release(
 ) -> None:
     """Let broken windows pass, by name or by time: training learns from them. An editor's, or an approver's.
 
-    Later windows are judged as before, unless --new-normal says that the world has changed (a sale, a new page).
+    Later windows are judged as before, unless --new-normal says that the world has changed (a sale, a new page). Nothing
+    brings back the past that it throws away. To go back, release the first window that is as it should be, and is judged
+    broken for it, with --new-normal too; where such windows are judged healthy, the past mends itself.
     """
     from schemas.errors import InvalidRequest
     from streams.integrity.releasing import broken, broken_between
@@ -123,6 +128,8 @@ def release(
 
 
 def _warn_of_new_normal(verdicts: Iterable[Verdict]) -> None:
+    from streams.integrity.releasing import BACK
+
     newest = {check.name: (verdict, check) for verdict in verdicts for check in verdict.failed}
     console.print("From now on later windows are judged against these alone, in place of the healthy past:")
     for name, (verdict, check) in newest.items():
@@ -132,7 +139,8 @@ def _warn_of_new_normal(verdicts: Iterable[Verdict]) -> None:
         console.print(f"  {name}: {told}", highlight=False)
     console.print(
         "How things were before may then be judged broken, and a fault like this one is not found again. "
-        "Where only the examples are to be learned, release without --new-normal."
+        "Where only the examples are to be learned, release without --new-normal. "
+        f"There is no undo. To go back, {BACK}."
     )
 
 

@@ -9,6 +9,7 @@ from pydantic import ValidationError
 from typer.core import TyperGroup
 
 from headrace.bounds import bound_of
+from schemas.errors import short
 
 
 class Commands(TyperGroup):
@@ -28,4 +29,4 @@ def _in_our_words(param: Any, error: ValidationError) -> str:
     kind, help_text = param.type_descriptor.annotation, (param.help or "").rstrip(".")
     first = error.errors()[0]
     bound = bound_of(kind, ge=param.min, le=param.max) or first["msg"].removeprefix("Value error, ")
-    return f"it is {first['input']!r}, but must be {bound} ({help_text}); name another value"
+    return f"it is {short(first['input'])}, but must be {bound} ({help_text}); name another value"

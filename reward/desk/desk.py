@@ -19,7 +19,7 @@ from reward.desk import contributors, diffs, gates, records, refusals, steps
 from reward.desk.books import bodies, next_version, over, touched, with_decision, without
 from reward.desk.looks import Looks, found_in
 from reward.desk.meeting import overlaps
-from reward.desk.oddities import oddities
+from reward.desk.oddities import moved_zone, oddities
 from reward.desk.refusals import Verb
 from reward.desk.scopes import check_scope
 from reward.desk.states import standing, state_at
@@ -48,6 +48,7 @@ class Desk(Looks):
             Forbidden: a viewer.
         """
         gates.need(actor, Role.EDITOR, "draft")
+        self._look_up(subject)
 
         def written(session: Session) -> Acted:
             acted = self._draft(session, subject, wanted, actor, why, expected_revision)
@@ -65,6 +66,7 @@ class Desk(Looks):
             WorthlessRelevance: and ``override`` is not given, or not an approver's.
             FourEyes, Forbidden, Superseded, InvalidRequest: as for `draft`.
         """
+        self._look_up(subject)
         return self._write(
             lambda session: self._go_live(session, "activate", subject, actor, why, expected_revision, override)
         )
@@ -78,6 +80,7 @@ class Desk(Looks):
             StartsInPast: it has passed, or there is none.
             WrongState, WorthlessRelevance, FourEyes, Forbidden, Superseded, InvalidRequest: as for `activate`.
         """
+        self._look_up(subject)
         return self._write(
             lambda session: self._go_live(session, "schedule", subject, actor, why, expected_revision, override)
         )
@@ -93,6 +96,7 @@ class Desk(Looks):
             Forbidden, Superseded: as for `draft`.
         """
         gates.may_end(actor, override)
+        self._look_up()
         return self._write(lambda session: self._end(session, subject, actor, why, expected_revision, override))
 
     def set(
@@ -111,6 +115,7 @@ class Desk(Looks):
         for name in changes:
             if name not in NAMES:
                 raise InvalidRequest("weight", name, f"one of {', '.join(NAMES)}", "use one of these names")
+        self._look_up()
 
         def both(session: Session) -> Acted:
             self._expect_version(session, expected_version)
@@ -133,6 +138,7 @@ class Desk(Looks):
             NotFound: there is no such version.
             Superseded, WorthlessRelevance, FourEyes, Forbidden: as for `set`.
         """
+        self._look_up(back_to=version)
         return self._write(lambda session: self._rollback(session, version, actor, why, expected_version, override))
 
     # -- inside a transaction
@@ -171,7 +177,8 @@ class Desk(Looks):
             changes = diffs.between(bodies(book)[DEFAULTS], over(book, made.body))
         records.add_audit(session, "draft", made, changes)
         would = with_decision(book, made.body)
-        return Acted(made, changes, self._meets(would, subject, now_ms), warnings=oddities(book, made.body))
+        odd = (*oddities(book, made.body), *moved_zone(parent.body if parent else None, made.body))
+        return Acted(made, changes, self._meets(would, subject, now_ms), warnings=odd)
 
     def _go_live(
         self, session: Session, action: Verb, subject: str, actor: Actor, why: str, expected: int | None, override: bool

@@ -6,6 +6,7 @@ from collections.abc import Collection, Sequence
 
 from reward.desk import diffs
 from reward.desk.periods import shown
+from reward.desk.words import readable
 from reward.settings import DeskSettings
 from schemas.decisions import DEFAULTS, Actor, Change, Decision, Role
 from schemas.errors import Forbidden, FourEyes, InvalidRequest, NotFound, Superseded
@@ -26,11 +27,12 @@ def reason(why: str) -> str:
     """Why something is decided, without blanks around it.
 
     Raises:
-        InvalidRequest: nothing is said.
+        InvalidRequest: nothing is said, or nothing that can be read.
     """
-    if not why.strip():
+    said = readable("why", why, lines=True)
+    if not said:
         raise InvalidRequest("why", why, "a reason", "say why, for those who come after")
-    return why.strip()
+    return said
 
 
 def may_go_live(actor: Actor, verb: str, override: bool, settings: DeskSettings) -> None:

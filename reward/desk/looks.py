@@ -136,8 +136,15 @@ class Looks:
         waits = body.starts_ms > self._clock()
         return with_decision(self.book(), body if waits else msgspec.structs.replace(body, starts_ms=0))
 
+    def _look_up(self, subject: str = DEFAULTS, back_to: int | None = None) -> None:
+        """Read the catalogue, where campaigns are asked about, before a transaction begins: as long as that is open SQLite lets
+        nobody else in, not even to look."""
+        if subject != DEFAULTS or any(self.book(version).campaigns for version in {None, back_to}):
+            self._facts()
+
     def refusals(self, body: Campaign) -> tuple[str, ...]:
         """What would keep it from going live now, whoever asks (`reward.desk.refusals.foreseen`)."""
+        self._look_up(body.id)
         with Session(self._engine) as session:
             return self._foreseen(session, body)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from reward.desk.books import over
+from reward.desk.periods import shown
 from schemas.campaigns import Campaign
 from schemas.weights import RewardWeights
 
@@ -20,3 +21,17 @@ def oddities(book: RewardWeights, body: Campaign) -> tuple[str, ...]:
 def odd_defaults(book: RewardWeights) -> tuple[str, ...]:
     """Of the standing defaults themselves."""
     return oddities(book, Campaign("weights", 0, "weights", "weights", click=book.click, order=book.order))
+
+
+def moved_zone(old: Campaign | None, new: Campaign) -> tuple[str, ...]:
+    """Of a draft in another zone than ``old``, over which it was written: its times stayed the moments that they were."""
+    if old is None or old.zone == new.zone:
+        return ()
+    times = {"from": (old.starts_ms, new.starts_ms), "to": (old.ends_ms, new.ends_ms)}
+    kept = {name: at_ms for name, (was, at_ms) in times.items() if at_ms and was == at_ms}
+    read = {name: (shown(at_ms, old.zone), shown(at_ms, new.zone)) for name, at_ms in kept.items()}
+    told = [f"{name} {before} is {after} there" for name, (before, after) in read.items() if before != after]
+    if not told:
+        return ()
+    again = f"for the same hours in {new.zone} give {' and '.join(read)} again, without an offset"
+    return (f"the zone is now {new.zone}, and the times stay the moments they were: {', '.join(told)}; {again}",)

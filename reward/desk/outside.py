@@ -30,7 +30,7 @@ def catalogue_of(store: Store) -> Facts:
 
     def facts() -> ItemFacts:
         if not found:
-            found.append(ItemFacts.of(Catalogue.load(store)))
+            found.append(ItemFacts.of(Catalogue.load(store, attributes=False)))
         return found[0]
 
     return facts

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import zoneinfo
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from typing import Final, NamedTuple
 from zoneinfo import ZoneInfo
 
@@ -72,12 +73,18 @@ def open_zone(name: str) -> ZoneInfo:
     Raises:
         UnknownZone: names the nearest.
     """
-    try:
-        return ZoneInfo(name)
-    except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError) as error:
-        near = difflib.get_close_matches(name, zoneinfo.available_timezones(), n=3, cutoff=0.5)
+    if name not in _zones():
+        near = difflib.get_close_matches(name, _zones(), n=3, cutoff=0.5)
         remedy = f"nearest: {', '.join(near)}" if near else "write for example Europe/Berlin"
-        raise UnknownZone("zone", name, "the IANA name of a time zone", remedy) from error
+        raise UnknownZone("zone", name, "the IANA name of a time zone", remedy)
+    return ZoneInfo(name)
+
+
+@cache
+def _zones() -> frozenset[str]:
+    """Names that mean the same everywhere: ``right/`` counts leap seconds, which event time does not, and ``localtime`` is
+    whatever this machine is set to."""
+    return frozenset(zoneinfo.available_timezones() - {"localtime", "Factory"})
 
 
 def shown(at_ms: int, zone: str = "UTC") -> str:

@@ -10,12 +10,14 @@ from typing import Any, Final, TypeVar
 import msgspec
 from msgspec import inspect
 
-from schemas.errors import InvalidRequest
+from schemas.errors import InvalidRequest, InvalidWeight
 
 T = TypeVar("T")
 
 #: What msgspec says of a field that is too many, and of one that is missing; and the steps of its paths.
 _FIELD: Final = re.compile(r"Object (contains unknown|missing required) field `(.*)`", re.DOTALL)
+#: What it says of an integer that no float holds.
+_TOO_LARGE: Final = "Number out of range"
 _STEP: Final = re.compile(r"\.([^.\[]+)|\[(\d+|\.\.\.)\]")
 _SOMEWHERE: Final = "..."
 
@@ -37,6 +39,8 @@ def _refusal(fields: Any, kind: Any, said: str, path: str) -> InvalidRequest:
     """What msgspec said, with the value of that place alone."""
     steps = _steps(fields, kind, path)
     value = _at(fields, steps)
+    if said == _TOO_LARGE:
+        return InvalidWeight(_name(steps), value, "a finite number", "choose one within its bounds")
     if (field := _FIELD.match(said)) is None:
         return InvalidRequest(_name(steps) or "the whole", value, f"of the documented form: {said}", "correct it")
     name, known = field[2], sorted(_fields(kind, steps))

@@ -12,6 +12,7 @@ import yaml
 from reward.campaigns.weighing import NAMES
 from reward.desk.periods import period, shown
 from reward.desk.shapes import taken
+from reward.desk.words import readable
 from reward.text import normalise
 from schemas.campaigns import Campaign, Multipliers, Scope
 from schemas.decisions import DEFAULTS
@@ -70,7 +71,9 @@ def read_wish(file: Path) -> dict[str, Any]:
     """
     try:
         fields = yaml.load(file.read_text("utf-8"), Loader=_Loader)
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+    except InvalidRequest:
+        raise
+    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:  # ValueError: no UTF-8, a number of 5,000 digits
         bound = f"a file in YAML or JSON ({' '.join(str(error).split())})"
         raise InvalidRequest("--file", str(file), bound, "docs/campaigns.md shows one") from error
     if not isinstance(fields, dict):
@@ -116,15 +119,25 @@ def campaign(subject: str, wish: Wish, owner: str, now_ms: int) -> Campaign:
         InvalidWeight, InvalidTime, EndsBeforeStart, EndsInPast, UnknownZone, EmptyScope, InvalidRequest: as they are named.
     """
     _check_numbers(wish)
+    called, whose = (_called(f"the {what} of {subject}", getattr(wish, what)) for what in ("name", "owner"))
+    for name in (*wish.scope.segments, *wish.scope.markets):  # the other names are those of the catalogue, or words
+        readable("scope", name)
     starts_ms, ends_ms = period(wish.starts, wish.ends, wish.zone, now_ms, wish.accept_clock_change)
     scope = Scope(**_unique(msgspec.structs.asdict(wish.scope), wish.scope.queries))
     asked = {
-        "id": subject, "revision": 0, "name": wish.name or subject, "owner": wish.owner or owner, "scope": scope,
+        "id": subject, "revision": 0, "name": called or subject, "owner": whose or owner, "scope": scope,
         "starts_ms": starts_ms, "ends_ms": ends_ms, "zone": wish.zone, "priority": wish.priority,
         "multipliers": Multipliers(**msgspec.structs.asdict(wish.multipliers)),
     }  # fmt: skip
     found = taken(msgspec.to_builtins(asked) | {name: getattr(wish, name) for name in NAMES}, Campaign)
     return _defaults(found) if subject == DEFAULTS else _own(found)
+
+
+def _called(what: str, text: str) -> str:
+    """Nothing at all is a wish for what it is called without one; blanks are none."""
+    if text and not text.strip():
+        raise InvalidRequest(what, text, "more than blanks", "write it, or leave it out")
+    return readable(what, text)
 
 
 def _defaults(found: Campaign) -> Campaign:

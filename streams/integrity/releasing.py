@@ -26,6 +26,8 @@ from streams.producing import EventProducer
 
 #: Longest wait for the judge to say what was released (s).
 PATIENCE_S: Final = 30.0
+#: How one gets back from a new normal, as the past before it is gone.
+BACK: Final = "release the first good window judged broken, with --new-normal"
 
 
 def release(
@@ -56,6 +58,7 @@ def release(
     state = "released as the new normal" if new_normal else "released"
     with Session(engine) as session, session.begin():
         changes = tuple(Change(f"window {shown(start)}", "broken", state) for start in starts)
+        changes += (Change("to go back", None, BACK),) if new_normal else ()
         records.add_line(session, actor, "release window", INTEGRITY, why, now_ms, changes)
     with EventProducer(connections) as producer:
         for start in starts:

@@ -37,6 +37,7 @@ ENDPOINTS: tuple[tuple[str, str, Any, Role], ...] = (
     ("POST", "/api/weights/end", WHY, Role.EDITOR),
     ("GET", "/api/campaigns", None, Role.VIEWER),
     ("GET", "/api/drafts", None, Role.VIEWER),
+    ("GET", "/api/standings", None, Role.VIEWER),
     ("GET", "/api/campaigns/{id}/decisions", None, Role.VIEWER),
     ("GET", "/api/campaigns/{id}/diff", None, Role.VIEWER),
     ("PUT", "/api/campaigns/{id}/draft", {"wish": WISH, **WHY}, Role.EDITOR),
@@ -138,6 +139,9 @@ def test_a_campaign_over_http(client: httpx.Client, tokens: dict[str, str]) -> N
     assert "autumn" in [c["id"] for c in ask(client, editor, "GET", "/api/weights").json()["campaigns"]]
     assert "autumn" in [s["subject"] for s in ask(client, editor, "GET", "/api/campaigns?state=active").json()]
     assert ask(client, editor, "GET", "/api/campaigns?state=draft").json() == []
+    stands = {one["subject"]: one for one in ask(client, editor, "GET", "/api/standings").json()}["autumn"]
+    assert (stands["state"], stands["draft_told"]) == ("active", None)
+    assert stands["live_told"] == {"period": "always", "sets": "categories shoes, order 8"}
     ask(client, editor, "POST", "/api/campaigns/autumn/end", {"why": "sold"})
     audit = ask(client, editor, "GET", "/api/audit?subject=autumn").json()
     assert [a["action"] for a in audit] == ["end", "activate", "draft"]
@@ -170,3 +174,6 @@ def test_what_no_endpoint_takes_is_refused_in_the_same_form(client: httpx.Client
         said = client.post("/api/weights", content=raw, headers=about)
         assert (said.status_code, said.json()["kind"], said.json()["value"]) == (422, "InvalidWeight", number)
         assert said.json()["what"] == "changes.order" and said.json()["bound"] == "a finite number"
+    raw = f'{{"changes": {{"order": {"9" * 400}}}, "why": "why"}}'
+    told = client.post("/api/weights", content=raw, headers=about).json()
+    assert (told["what"], told["kind"], told["value"]) == ("changes.order", "InvalidWeight", "9" * 200 + "...")

@@ -204,10 +204,10 @@ def test_training_says_why_it_stands_still(client: Any, fresh_topics: Connection
 
 
 def test_the_page_asks_only_for_what_there_is(client: httpx.Client) -> None:
-    """Every address in its script is one of the API's; the preview and the drafts are among them."""
+    """Every address in its script is one of the API's; the preview, the campaigns and the audit are among them."""
     ways = [re.sub(r"\{\w+\}", "X", path) for path in client.get("/openapi.json").json()["paths"]]
     asked = {re.sub(r"\$\{\w+\}", "X", path) for path in re.findall(r"[\"`](api/[^\"`?]*)", client.get("/").text)}
-    assert {"api/drafts", "api/preview", "api/weights", "api/campaigns/X"} <= asked
+    assert {"api/standings", "api/audit", "api/preview", "api/weights", "api/campaigns/X"} <= asked
     assert all(any(f"{way}/".startswith(f"/{path}/") for way in ways) for path in asked), asked
 
 

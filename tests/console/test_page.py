@@ -55,6 +55,20 @@ class Page:
         self._engine.eval("known.look.onclick()")
 
 
+def decision(subject: str, revision: int, at_ms: int, **body: Any) -> dict[str, Any]:
+    """As the API has it, as far as the page asks."""
+    times = {"starts_ms": 0, "ends_ms": 0}
+    about = {"who": "ann", "why": "why", "at_ms": at_ms, "approved_by": "", "override": False}
+    return {"subject": subject, "revision": revision, "body": {"name": subject, **times, **body}, **about}
+
+
+def standing(subject: str, state: str, live: Any = None, draft: Any = None) -> dict[str, Any]:
+    told = [{"period": f"period of {subject}", "sets": f"sets of {subject}"} if one else None for one in (live, draft)]
+    newest = max(one["revision"] for one in (live, draft) if one)
+    words = {"live_told": told[0], "draft_told": told[1]}
+    return {"subject": subject, "state": state, "revision": newest, "live": live, "draft": draft, **words}
+
+
 @pytest.fixture
 def page() -> Page:
     return Page()
@@ -116,3 +130,59 @@ def test_what_nobody_may_override_and_what_is_not_wanted_stay_refused(page: Page
         page.answer("api/weights", answer, ok=False)
         assert page.asked("api/weights") == [] and answer["error"] in page.seen("said")
         assert len(page.do("questions")) == questions
+
+
+def test_what_is_in_force_stands_above_what_is_over_and_can_be_ended(page: Page) -> None:
+    """Defaults with a period are among it, and the form says so; those without one are the form's own."""
+    bold = standing("sale", "active", decision("sale", 2, 0, name="<b>Sale</b>"), decision("sale", 3, 0))
+    periodic = decision("weights", 4, 0, ends_ms=9)
+    page.answer(
+        "api/standings", [standing("old", "ended", decision("old", 2, 0)), bold, standing("weights", "active", periodic)]
+    )
+    shown = page.seen("campaigns")
+    assert shown.index("sale") < shown.index("the defaults") < shown.index("old")
+    assert "<b>Sale</b>" in shown and "sets of sale" in shown and "period of old" in shown
+    assert page.seen("over").startswith("in force over these: sets of weights, period of weights")
+    assert page.do("known.campaigns.children.map(row => row.children.at(-1).children.length)") == [1, 1, 0]
+    page.do('replies.push("sold out") && null')
+    page.do("known.campaigns.children[0].children.at(-1).children[0].onclick() ?? null")
+    assert page.asked("api/campaigns/sale/end") == [{"why": "sold out", "expected_revision": 3}]
+
+
+def test_an_empty_run_says_that_it_is(page: Page) -> None:
+    page.answer("api/standings", [standing("weights", "active", decision("weights", 1, 0))])
+    page.answer("api/audit?limit=50", [])
+    assert "weights above hold everywhere" in page.seen("campaigns") and "none waits" in page.seen("drafts")
+    assert "nobody has decided" in page.seen("audit") and page.seen("over").strip() == ""
+
+
+def test_a_draft_is_acted_on_as_it_was_seen(page: Page) -> None:
+    """With its own revision: another who was quicker is told, and a start to come is waited for."""
+    later = decision("later", 2, 0, starts_ms=9e15)
+    page.answer("api/standings", [
+        standing("later", "draft", draft=later), standing("weights", "active", decision("weights", 5, 0), decision("weights", 3, 0)),
+    ])  # fmt: skip
+    for row, path, revision in ((0, "api/campaigns/later/schedule", 2), (1, "api/weights/activate", 3)):
+        page.do('replies.push("go") && null')
+        page.do(f"known.drafts.children[{row}].children.at(-1).children[0].onclick() ?? null")
+        assert page.asked(path) == [{"why": "go", "expected_revision": revision}]
+    page.type(order="9", reason="more orders")
+    page.do("known.draft.onclick() && null")
+    assert page.asked("api/weights/draft") == [{"wish": {"order": 9}, "why": "more orders", "expected_revision": 5}]
+
+
+def test_a_line_of_the_audit_says_who_did_what_and_why(page: Page) -> None:
+    changes = [{"field": "order", "old": None, "new": 8.0}, {"field": "owner", "old": "ann", "new": "<i>bob</i>"}]
+    line = {"id": 3, "at_ms": 0, "who": "ann", "role": "editor", "action": "end", "subject": "sale", "why": "because"}
+    page.answer("api/audit?limit=50", [line | {"changes": changes, "override": True}])
+    shown = page.seen("audit")
+    for told in ("ann (editor)", "end sale with override", "order none → 8; owner ann → <i>bob</i>", "because"):
+        assert told in shown
+
+
+def test_the_page_knows_the_role_of_who_looks(page: Page) -> None:
+    """What a viewer may not do is hidden by it."""
+    page.answer("api/me", {"name": "vic", "role": "viewer"})
+    assert page.do("document.body.dataset.role") == "viewer"
+    [css] = re.findall(r"<style>(.*)</style>", page_of(ConsoleSettings()), re.DOTALL)
+    assert "body[data-role=viewer] .act { display: none }" in css

@@ -13,7 +13,7 @@ from typer.testing import CliRunner, Result
 from headrace.cli import app
 from schemas import log
 from schemas.connections import Connections
-from schemas.errors import EmptyScope, Forbidden, FourEyes, Superseded, UnknownToken
+from schemas.errors import EmptyScope, Forbidden, FourEyes, InvalidRequest, Superseded, UnknownToken
 from schemas.store import Store
 from schemas.topics import WEIGHTS
 from tests.reward.desk_toys import catalogue
@@ -81,6 +81,28 @@ def test_the_life_of_a_campaign_by_commands(shell: Shell, fresh_topics: Connecti
     assert [book.version for book in told] == [2, 3, 4, 5]
     assert [a["action"] for a in shell.json("campaigns audit black-friday")] == ["rollback", "schedule", "draft", "draft"]
     assert shell.json("campaigns show velkin")["standing"]["state"] == "ended"
+
+
+def test_what_is_given_empty_is_taken_out_again(shell: Shell, tmp_path: Path) -> None:
+    """A weight, factors, a limit, the end; the rest stays. What is left has to be a campaign, and a number a number."""
+    shell("campaigns draft sale --category shoes --brand Velkin --order 8 --click 5 --margin 1.2 --new-items 1.1 --zone Europe/Berlin "
+          "--brand-factor Velkin=1.5 --to 2099-11-30T00:00+01:00")  # fmt: skip
+    changes = shell.json("campaigns draft sale --click= --margin= --category= --brand-factor= --to=")["changes"]
+    assert {c["field"]: (c["old"], c["new"]) for c in changes} == {
+        "click": (5.0, None), "multipliers.margin": (1.2, 1.0), "scope.categories": ("shoes", None),
+        "multipliers.brands.Velkin": (1.5, None), "to": ("2099-11-30 00:00:00+01:00", None),
+    }  # fmt: skip
+    file = tmp_path / "sale.yaml"
+    file.write_text("order: 7\nclick: 2\nscope: {brands: [Velkin]}\n")
+    body = shell.json(f"campaigns draft other --file {file} --click= --brand=")["decision"]["body"]
+    assert (body["order"], body.get("click"), body["scope"]) == (7.0, None, {})
+    with pytest.raises(InvalidRequest, match="at least one weight or multiplier"):
+        shell("campaigns draft other --order=")
+    with pytest.raises(InvalidRequest, match=r'--click is \'much\', but must be a number, or empty; .*`--click ""`'):
+        shell("campaigns draft other --click much")
+    file.write_text("scope: [shoes]\norder: 7\n")
+    with pytest.raises(InvalidRequest, match=r"scope is \['shoes'\].*Expected `object`"):
+        shell(f"campaigns draft other --file {file} --brand Velkin")
 
 
 def test_weights_by_commands(shell: Shell) -> None:

@@ -33,6 +33,7 @@ from schemas.quarantine import Quarantined
 from schemas.topics import EXAMPLES, FACTS, INPUTS, QUARANTINE, SNAPSHOTS
 from schemas.views import ViewStatus
 from streams.integrity.reading import find, verdicts
+from streams.integrity.releasing import BACK
 from streams.quarantine import Wanted, listing
 from streams.runtime.log import LogReader
 from tests.console.served import listening
@@ -177,7 +178,8 @@ def let_pass(connections: Connections, tmp_path: Path, monkeypatch: pytest.Monke
     both, other, line = Desk(engine).audit((INTEGRITY,))
     engine.dispose()
     state = ("broken", "released as the new normal")
-    assert both.changes == tuple(Change(f"window {shown(start)}", *state) for start in WINDOWS[2:])
+    back = Change("to go back", None, BACK)
+    assert both.changes == (*(Change(f"window {shown(start)}", *state) for start in WINDOWS[2:]), back)
     assert (other.who, other.why) == ("zoe", "the same sale")
     assert (line.who, line.action, line.why) == (getpass.getuser(), "release window", "a sale")
     assert line.changes == (Change(f"window {shown(BROKEN)}", "broken", "released"),)
@@ -207,7 +209,7 @@ def new_normal(connections: Connections, file: Path, monkeypatch: pytest.MonkeyP
     ctr = next(check for check in find(connections, WINDOWS[3]).failed if check.name == "ctr")
     said = " ".join(asked.output.split())
     assert f"ctr: {ctr.value:.4g} as in {moment(WINDOWS[3])}, no longer {ctr.expected:.4g}" in said
-    assert "a fault like this one is not found again" in said and "Make it the new normal?" in said
+    assert "a fault like this one is not found again" in said and "Make it the new normal?" in said and BACK in said
     assert asked.exit_code == 1 and find(connections, WINDOWS[2]).stands
     command(monkeypatch, connections, *words, "--yes")
     assert json.loads(file.read_text()) == {

@@ -18,6 +18,7 @@ from headrace.commands import deciding
 from headrace.commands.common import console
 from headrace.story import Story
 from headrace.terminal import terminal
+from reward.desk import told
 from schemas.campaigns import Campaign, Scope
 from schemas.decisions import AuditEntry, Change, Decision, Overlap, Role, Standing, State
 from schemas.errors import InvalidRequest
@@ -106,11 +107,18 @@ def test_numbers_are_named_once_and_all_of_them() -> None:
 def test_what_ended_before_it_began_has_no_period_that_runs_backwards() -> None:
     """And the defaults, whose priority is no choice, do not list it."""
     body = Campaign("sale", 1, "sale", "ann", starts_ms=86_400_000, ends_ms=3_600_000)
-    assert deciding.period(body).startswith("never: from 1970-01-02 00:00")
-    assert deciding.sets(Campaign("weights", 1, "weights", "weights", priority=0, click=5.0)) == "click 5"
+    assert told.period(body).startswith("never: from 1970-01-02 00:00")
+    assert told.sets(Campaign("weights", 1, "weights", "weights", priority=0, click=5.0)) == "click 5"
 
 
 def test_a_role_that_does_not_exist_is_refused_with_those_that_do() -> None:
     done = CliRunner().invoke(cli.app, ["tokens", "create", "ann", "--role", "boss"], env={"COLUMNS": "300"})
     assert done.exit_code == 2
     assert "it is 'boss', but must be one of viewer, editor, approver" in " ".join(done.output.split())
+
+
+def test_a_value_of_thousands_of_digits_is_shown_by_its_ends() -> None:
+    done = CliRunner().invoke(cli.app, ["campaigns", "draft", "sale", "--priority", "9" * 5_000], env={"COLUMNS": "300"})
+    said = " ".join(done.output.split())
+    assert done.exit_code == 2 and len(said) < 1_000
+    assert f"'{'9' * 37}...{'9' * 38}', but must be an integer" in said

@@ -45,6 +45,10 @@ NAN, INF = float("nan"), float("inf")
         ({"scope": {"category": ["shoes"]}}, InvalidRequest, "category"),
         ({"from": "soon"}, errors.InvalidTime, "'soon'.*ISO 8601"),
         ({"zone": "Europe/Berln"}, errors.UnknownZone, "Europe/Berlin"),
+        ({"owner": " \t"}, InvalidRequest, "owner of sale .* more than blanks.*leave it out"),
+        ({"name": " "}, InvalidRequest, "name of sale .* more than blanks"),
+        ({"name": "a\x1b[2Jb"}, InvalidRequest, "text that can be read.*x1b"),
+        ({"scope": {"segments": ["vip\udcff"]}}, InvalidRequest, "text that can be read.*udcff"),
         ({"relevance": 0}, errors.WorthlessRelevance, "share of relevance under sale is '0.000.*at least 0.1"),
     ],
 )  # fmt: skip
@@ -59,6 +63,16 @@ def test_what_makes_no_campaign_is_told_by_its_name(
     assert type(caught.value) is error and caught.value.bound and caught.value.remedy
     assert here.book().version == 1
     opened.close()
+
+
+@pytest.mark.parametrize("why", ["\x1b[31mred", "f\udcfcr", "\x07"])
+def test_a_reason_that_nobody_can_read_is_refused(at_desk: AtDesk, why: str) -> None:
+    """It would steer the terminal of whoever reads the audit; or be bytes of another encoding, which no database keeps."""
+    here = at_desk()
+    with pytest.raises(InvalidRequest, match=r"why is .*text that can be read: UTF-8, no control characters; take out"):
+        here.draft("sale", shoes(), ANN, why)
+    made = here.draft("sale", shoes(name="Gr\u00fc\u00dfe <b>\u00a0\U0001f45f"), ANN, "two\nlines\tand a tab")
+    assert made.decision.why == "two\nlines\tand a tab"
 
 
 def test_a_margin_multiplier_needs_margins(at_desk: AtDesk) -> None:
@@ -132,7 +146,9 @@ def test_a_file_keeps_its_times_as_written(tmp_path: Path) -> None:
         8,
         ("shoes",),
     )
-    for text, told in (("- 1", "mapping"), ("a: [", "YAML"), ("ordr: 1", "ordr")):
+    large = "9" * 400, "9" * 5_000
+    many = (("- 1", "mapping"), ("a: [", "YAML"), ("ordr: 1", "ordr"), (f"order: {large[1]}", "5000 digits"))
+    for text, told in (*many, (f"order: {large[0]}", "order is 9{38}...9{39}, but must be a finite number")):
         file.write_text(text)
         with pytest.raises(InvalidRequest, match=told):
             wish(read_wish(file))

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import msgspec
 import pytest
+from msgspec.structs import replace
 
 from reward.campaigns.force import in_force
 from reward.desk.oddities import odd_defaults
 from reward.desk.undone import undone
-from reward.desk.wishes import wish
+from reward.desk.wishes import wish, wish_of
 from schemas.decisions import DEFAULTS, Change, State
 from schemas.errors import InvalidRequest, NotFound, StartsInPast, WrongState
 from schemas.weights import RewardWeights
@@ -235,3 +236,19 @@ def test_orders_below_clicks_are_told_and_no_change_is_refused(at_desk: AtDesk) 
         here.set({"order": 4}, ANN, "as it is")
     assert here.book().version == 1 and here.audit((DEFAULTS,)) == []
     assert odd_defaults(here.set({"order": 1}, ANN, "odd"))
+
+
+def test_another_zone_alone_moves_no_time_and_says_so(at_desk: AtDesk) -> None:
+    """Midnight of Berlin is 18:00 of New York. Given again it is New York's; Paris, whose clocks agree, is no word worth."""
+    here = at_desk()
+    berlin = shoes(**{"from": "2026-11-27T00:00", "to": "2026-11-30T00:00", "zone": "Europe/Berlin"})
+    first = here.draft("sale", berlin, ANN, "why")
+    assert first.warnings == ()
+    kept = replace(wish_of(first.decision.body), zone="America/New_York")
+    [told] = here.draft("sale", kept, ANN, "their morning").warnings
+    assert "from 2026-11-27 00:00:00+01:00 is 2026-11-26 18:00:00-05:00 there, to 2026-11-30" in told
+    assert "for the same hours in America/New_York give from and to again" in told
+    moved = here.draft("sale", replace(berlin, zone="America/New_York"), ANN, "their midnight")
+    assert moved.warnings == () and moved.decision.body.starts_ms == first.decision.body.starts_ms + 6 * HOUR_MS
+    there = here.draft("sale", berlin, ANN, "back").decision.body
+    assert here.draft("sale", replace(wish_of(there), zone="Europe/Paris"), ANN, "the same clocks").warnings == ()

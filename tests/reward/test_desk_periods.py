@@ -60,10 +60,28 @@ def test_what_is_no_time_is_refused(text: str) -> None:
         period(text, "", "UTC", NOW_MS)
 
 
-@pytest.mark.parametrize("zone", ["Mars/Base", "../etc/passwd", "/etc/passwd", "Europe", ""])
+@pytest.mark.parametrize(
+    "zone",
+    [
+        "Mars/Base",
+        "../etc/passwd",
+        "/etc/passwd",
+        "Europe",
+        "",
+        "localtime",
+        "europe/berlin",
+        "right/Europe/Berlin",
+        "posix/UTC",
+    ],
+)
 def test_an_unknown_zone_is_refused(zone: str) -> None:
     with pytest.raises(UnknownZone, match="IANA"):
         period("", "", zone, NOW_MS)
+
+
+def test_a_zone_that_counts_leap_seconds_is_refused_with_the_one_that_is_meant() -> None:
+    with pytest.raises(UnknownZone, match=r"'right/Europe/Berlin'.*nearest: Europe/Berlin"):
+        period("", "", "right/Europe/Berlin", NOW_MS)
 
 
 @given(

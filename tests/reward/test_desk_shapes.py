@@ -24,6 +24,7 @@ MANY = {f"brand {n}": 1.5 for n in range(500)}
         ({"scope": {"catgories": ["a"]}}, "scope.catgories", ["a"], "one of the fields brands, categories", "did you mean categories?"),
         ({"surprise": {"a": 1}}, "surprise", {"a": 1}, "one of the fields accept_clock_change, click", "leave it out"),
         ({"multipliers": {"brands": {**MANY, "Tessaro": "x"}}}, "multipliers.brands.Tessaro", "x", "Expected `float`", "correct it"),
+        ({"order": 10**400}, "order", 10**400, "a finite number", "choose one within its bounds"),
         ([1], "the whole", [1], "Expected `object`", "correct it"),
     ],
 )  # fmt: skip
