@@ -31,9 +31,13 @@ class Facets:
             wanted = [self._categories[name] for name in asked.categories if name in self._categories]
             yield f"is in {_either('category', asked.categories)}", np.isin(self._category_N, wanted)
         if asked.min_price is not None or asked.max_price is not None:
-            low, high = asked.min_price or 0.0, math.inf if asked.max_price is None else asked.max_price
-            prices_N = catalogue.prices_N.astype(np.float64)
-            yield f"costs {low:g} to {high:g}", (prices_N > 0) & (prices_N >= low) & (prices_N <= high)
+            with np.errstate(over="ignore"):  # beyond float32 is beyond every price
+                low, high = (
+                    np.float32(asked.min_price or 0),
+                    np.float32(math.inf if asked.max_price is None else asked.max_price),
+                )
+            prices_N = catalogue.prices_N  # float32: bounds are rounded as the prices were, or 19.99 would not cost 19.99
+            yield f"costs {_range(asked)}", (prices_N > 0) & (prices_N >= low) & (prices_N <= high)
         if asked.in_stock:
             there_N = catalogue.in_stock_N
             told = "is in stock" if there_N is not None else "is known to be in stock: the catalogue has no column in_stock"
@@ -58,6 +62,13 @@ class Facets:
         for _, mask_N in self.steps(asked):
             passing_N &= mask_N
         return passing_N
+
+
+def _range(asked: Filter) -> str:
+    low, high = asked.min_price, asked.max_price
+    if high is None:
+        return f"{low:.15g} or more"
+    return f"at most {high:.15g}" if low is None else f"{low:.15g} to {high:.15g}"
 
 
 def _either(what: str, names: Sequence[str]) -> str:

@@ -86,7 +86,11 @@ async def _elsewhere(request: Request, error: HTTPException) -> JSONResponse:
     """What the framework refuses itself: a path or a method that is not there."""
     allowed = (error.headers or {}).get("Allow", "")
     value = f"{request.method} {request.url.path}"
-    bound, remedy = (f"with {allowed}", "use that method") if allowed else (error.detail, "look at /openapi.json")
+    bound, remedy = (
+        (f"with {allowed}", "use that method")
+        if allowed
+        else ("a path that is there" if error.status_code == 404 else error.detail, "look at /openapi.json")
+    )
     _tell(request, error.status_code, f"{value}: {error.detail}")
     about = {"kind": InvalidRequest.__name__, "what": "request", "value": value, "bound": bound, "remedy": remedy}
     answer = _answer(error.status_code, f"request is {value}, but must be {bound}; {remedy}", **about)

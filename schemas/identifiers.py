@@ -4,11 +4,27 @@ from __future__ import annotations
 
 import io
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from schemas.errors import Incompatible
 from schemas.store import Store
+
+
+class _Summary(msgspec.Struct):
+    level_sizes: tuple[int, ...]
+
+
+def read_level_sizes(store: Store, version: str) -> tuple[int, ...]:
+    """Codes of each level, from ``identifiers/<version>/summary.json``; none where a run has no identifiers yet.
+
+    Raises:
+        Unavailable: there is no such version.
+    """
+    return (
+        msgspec.json.decode(store.read(f"identifiers/{version}/summary.json"), type=_Summary).level_sizes if version else ()
+    )
 
 
 def read_sids(store: Store, version: str, items: int) -> NDArray[np.int32]:

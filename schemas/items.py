@@ -1,11 +1,12 @@
 """The one rule by which every reader of `catalogue.items` takes a record or refuses it.
 
-A record that cannot be read, or is of another codebook, changes nothing: it is counted, and told to the log by name. So are
+A record that cannot be read, is of another codebook, or names an identifier that the codebook does not have changes nothing: it is counted, and told to the log by name. So are
 those that an earlier codebook left in the topic, each time a process reads it from its beginning.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 import structlog
@@ -30,8 +31,9 @@ NAMED: Final = 5
 class ItemTaker:
     """What one reader does with the records that it meets."""
 
-    def __init__(self, reader: str, codebook_version: str) -> None:
-        self._reader, self._codebook = reader, codebook_version
+    def __init__(self, reader: str, codebook_version: str, level_sizes: Sequence[int]) -> None:
+        """``level_sizes``: codes of each level of that codebook."""
+        self._reader, self._codebook, self._sizes = reader, codebook_version, tuple(level_sizes)
         self._named: list[str] = []
         self._untold = 0
 
@@ -46,6 +48,10 @@ class ItemTaker:
             if item.codebook_version != self._codebook:
                 what, remedy = f"codebook of item {item.item}", "assign it again under the run's identifiers"
                 raise InvalidEvent(Reason.OTHER_CODEBOOK, what, item.codebook_version, self._codebook, remedy)
+            if item.sid and not self._has(item.sid):
+                bound = f"{len(self._sizes)} codes from 0, below {', '.join(map(str, self._sizes))}"
+                remedy = "assign it with `headrace identifiers assign`"
+                raise InvalidEvent(Reason.INVALID, f"identifier of item {item.item}", item.sid, bound, remedy)
         except InvalidEvent as error:
             REFUSED.labels(self._reader, str(error.reason)).inc()
             self._untold += 1
@@ -53,6 +59,9 @@ class ItemTaker:
                 self._named.append(f"offset {offset}: {error}")
             raise
         return item
+
+    def _has(self, sid: Sequence[int]) -> bool:
+        return len(sid) == len(self._sizes) and all(0 <= code < size for code, size in zip(sid, self._sizes, strict=True))
 
     def tell(self) -> None:
         """One line of what was refused since the last call; none where nothing was."""

@@ -36,6 +36,15 @@ JSON = "application/json"
 #: FastAPI's own spans would name query and user in their URL; the server's one span, `search`, does not.
 NO_TELEMETRY: TelemetryConfig = {"tracing": False, "metrics": False, "logs": False}
 
+#: Parameters of a search and of a click that count once, and those that may be given several times.
+OF_SEARCH = frozenset(
+    ("q", "user", "k", "items", "session", "segment", "market", "min_price", "max_price", "in_stock", "ban", "pin")
+)
+OF_CLICK = frozenset(("user", "item", "request_id"))
+OFTEN = frozenset(("category",))
+#: Unknown parameters that a note names, and characters of each.
+NAMED, SHOWN = 5, 40
+
 log = structlog.get_logger()
 
 
@@ -84,7 +93,7 @@ def _add_search(app: FastAPI, server: SearchServer, settings: ServingSettings) -
         pin: Annotated[str, Query(description="an operator's: these items first, comma separated, in this order")] = "",
         x_headrace_time: Annotated[int | None, Header()] = None,
     ) -> Response:
-        begin = time.perf_counter()
+        begin, strangers = time.perf_counter(), _strangers(request, OF_SEARCH)
         asked = SearchRequest(
             request_id=request.state.request_id,
             ts=_time(x_headrace_time, settings),
@@ -107,17 +116,20 @@ def _add_search(app: FastAPI, server: SearchServer, settings: ServingSettings) -
         log.info(
             "search", checkpoint=answer.checkpoint, items=len(answer.items), took_ms=took_ms, **said
         )  # not what was searched for
-        return Response(msgspec.json.encode(msgspec.structs.replace(answer, took_ms=took_ms)), media_type=JSON)
+        told = msgspec.structs.replace(answer, took_ms=took_ms, notes=answer.notes + strangers)
+        return Response(msgspec.json.encode(told), media_type=JSON)
 
 
 def _add_click(app: FastAPI, server: SearchServer, settings: ServingSettings) -> None:
     @app.post("/click", status_code=202)
     async def click(
+        request: Request,
         user: Annotated[str, Query(description="id of the user who searched")] = "",
         item: Annotated[str, Query(description="the clicked item")] = "",
         request_id: Annotated[str, Query(description="the page's; without it: the user's latest page that shows it")] = "",
         x_headrace_time: Annotated[int | None, Header()] = None,
     ) -> Response:
+        _strangers(request, OF_CLICK)
         clicked = Click(_time(x_headrace_time, settings), user, item, request_id)
         check_click(clicked)
         await server.impressions.clicked(clicked)
@@ -192,6 +204,22 @@ def _named(request: Request) -> Iterator[None]:
         request.state.request_id, request.state.trace = name, traceparent
         with structlog.contextvars.bound_contextvars(request_id=shown, trace_id=trace_id(traceparent)):
             yield
+
+
+def _strangers(request: Request, once: frozenset[str]) -> tuple[str, ...]:
+    """A note on each parameter that nobody reads: a filter that is misspelt would be no filter, and nobody would know.
+
+    Raises:
+        InvalidRequest: one that counts once is there twice, and only one of them would be read.
+    """
+    given = [name for name, _ in request.query_params.multi_items()]
+    if len(set(given)) < len(given):
+        for name in given:
+            if name in once and given.count(name) > 1:
+                remedy = "send it once; several ids go into one, with commas between"
+                raise InvalidRequest(name, f"{given.count(name)} values", "one value", remedy)
+    unknown = [name for name in dict.fromkeys(given) if name not in once and name not in OFTEN]
+    return tuple(f"parameter {name[:SHOWN]!r} is not known and was not used" for name in unknown[:NAMED])
 
 
 def _ids(name: str, listed: str) -> tuple[str, ...]:

@@ -67,7 +67,8 @@ class Reloader:
         self._connections, self._store, self._artefacts = connections, store, artefacts
         self._settings, self._reward = settings, reward
         self._metrics, self._stop, self._loaded = metrics, stop, loaded
-        self._taker, self._items_read = ItemTaker("server", artefacts.identifiers), 0
+        self._taker: ItemTaker
+        self._items_read = 0
 
     def run(self) -> None:
         """Load, catch up, then follow until ``stop``; a broker that is away only delays it.
@@ -76,6 +77,7 @@ class Reloader:
             HeadraceError: the run's own artefacts cannot be loaded, or no checkpoint at all.
         """
         self._parts = Parts.load(self._store, self._artefacts, self._reward)
+        self._taker = ItemTaker("server", self._artefacts.identifiers, self._parts.identifiers.level_sizes)
         backlog: list[Any] = []
         ends: dict[TopicPartition, int] = {}
         for consumer, records in read(self._connections, self._connect, self._stop, self._settings.poll_s):

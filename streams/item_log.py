@@ -7,6 +7,7 @@ the log. So an agent that reads on when it needs to, and looks at records by the
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 
 from prometheus_client import REGISTRY
@@ -29,11 +30,18 @@ LOOK_S = 1.0
 class ItemLog:
     """Holds what it has read; a look to the topic's end costs one question to the broker."""
 
-    def __init__(self, connections: Connections, reader: str, codebook_version: str, every_s: float = LOOK_S) -> None:
-        """``reader``: who asks, for the metric of refused records. ``every_s``: least seconds between two looks, for who asks
+    def __init__(
+        self,
+        connections: Connections,
+        reader: str,
+        codebook_version: str,
+        level_sizes: Sequence[int],
+        every_s: float = LOOK_S,
+    ) -> None:
+        """``reader``: who asks, for the metric of refused records; ``level_sizes``: the codebook's. ``every_s``: least seconds between two looks, for who asks
         often and for nothing that is so new."""
         self._connections, self._next, self._every_s, self._looked = connections, 0, every_s, float("-inf")
-        self._taker = ItemTaker(reader, codebook_version)
+        self._taker = ItemTaker(reader, codebook_version, level_sizes)
         self._records: list[ItemAdded] = []
 
     def __call__(self, at_once: bool = False) -> list[ItemAdded]:

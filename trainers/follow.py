@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import structlog
@@ -50,10 +50,10 @@ class Feed:
     """One consumer over everything that the learner follows."""
 
     def __init__(
-        self, connections: Connections, offsets: Mapping[int, int], codebook_version: str,
+        self, connections: Connections, offsets: Mapping[int, int], codebook_version: str, level_sizes: Sequence[int],
         quarantine: Callable[[Quarantined], None], verdict: Callable[[Verdict], None], clock_ms: int = 0,
     ) -> None:  # fmt: skip
-        """``verdict`` is told each on the log's integrity. ``offsets``: next offset of each partition of the examples; a partition
+        """``level_sizes``: codes of each level of the codebook. ``verdict`` is told each on the log's integrity. ``offsets``: next offset of each partition of the examples; a partition
         not named starts at its beginning. ``clock_ms``: newest event time that was read before.
 
         Raises:
@@ -81,7 +81,7 @@ class Feed:
         self.clock_ms = clock_ms
         self.snapshot: SnapshotPointer | None = None
         self.catalogue_offset = 0
-        self._taker = ItemTaker("learner", codebook_version)
+        self._taker = ItemTaker("learner", codebook_version, level_sizes)
         self._items: list[tuple[int, ItemAdded]] = []  # records of the catalogue with their offsets
         self._refused: list[Quarantined] = []  # and those that were refused
 

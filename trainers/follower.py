@@ -62,7 +62,13 @@ class Follower:
         self.state = load_state(store, checkpoints.verify(store, begin.checkpoint), begin.settings, versions)
         # Rank 0 puts what cannot be read into quarantine, and what verdicts make of a step stands in its intent.
         self._feed = Feed(
-            connections, self.state.offsets, artefacts.identifiers, lambda _: None, lambda _: None, self.state.clock_ms
+            connections,
+            self.state.offsets,
+            artefacts.identifiers,
+            self.state.policy.tokenizer.level_sizes,
+            lambda _: None,
+            lambda _: None,
+            self.state.clock_ms,
         )
         self._stock = Stock(open_tools(self.state.policy, begin.settings), self._feed)
         log.info("follows", checkpoint=begin.checkpoint, step=self.state.step)

@@ -85,17 +85,26 @@ def read_topic(connections: Connections, topic: Topic, start: int = 0) -> list[A
         Unavailable: the broker stops answering.
         InvalidEvent: a record does not have the topic's form.
     """
+    return [decode(topic.kind, raw) for _, raw in read_raw(connections, topic, start)]
+
+
+def read_raw(connections: Connections, topic: Topic, start: int = 0) -> list[tuple[int, bytes]]:
+    """(offset, bytes) of every committed record of partition 0 from ``start`` to the end as it is now.
+
+    Raises:
+        Unavailable: the broker stops answering.
+    """
     admit_kafka(connections)
     where = TopicPartition(topic.name, 0)
     consumer = KafkaConsumer(**kafka_python(connections), isolation_level="read_committed", enable_auto_commit=False)
     try:
         consumer.assign([where])
         consumer.seek(where, start)
-        end, records = consumer.end_offsets([where])[where], []
+        end, records = consumer.end_offsets([where])[where], list[tuple[int, bytes]]()
         deadline = time.monotonic() + PATIENCE_S
         while consumer.position(where) < end:
             for batch in consumer.poll(timeout_ms=200).values():
-                records += [decode(topic.kind, record.value) for record in batch if record.offset < end]
+                records += [(record.offset, record.value) for record in batch if record.offset < end]
             if time.monotonic() > deadline:
                 raise Unavailable(f"topic {topic.name}", f"its records up to {end} do not come", "check the broker")
         return records

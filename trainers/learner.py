@@ -96,6 +96,7 @@ class Learner:
             connections,
             self.state.offsets,
             artefacts.identifiers,
+            self.state.policy.tokenizer.level_sizes,
             self._quarantine,
             self._breaker.follow,
             self.state.clock_ms,

@@ -67,7 +67,8 @@ def remake(
 
     settings = settings_of(first.step + 1)
     state = load_state(store, first, settings, versions)
-    feed = Feed(connections, state.offsets, artefacts.identifiers, lambda _: None, lambda _: None, state.clock_ms)
+    sizes = state.policy.tokenizer.level_sizes
+    feed = Feed(connections, state.offsets, artefacts.identifiers, sizes, lambda _: None, lambda _: None, state.clock_ms)
     stock = Stock(open_tools(state.policy, settings), feed)
     try:
         for done, intent in enumerate(intents, start=1):

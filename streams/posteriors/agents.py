@@ -10,7 +10,7 @@ from reward.settings import PosteriorSettings, RewardSettings
 from schemas.artefacts import Artefacts
 from schemas.catalogue import Catalogue
 from schemas.connections import Connections
-from schemas.identifiers import read_sids
+from schemas.identifiers import read_level_sizes, read_sids
 from schemas.store import Store, sha256
 from schemas.topics import DELTAS, SNAPSHOTS, VIEWS
 from streams.item_log import ItemLog
@@ -34,7 +34,8 @@ def posteriors_agents(connections: Connections, store: Store, artefacts: Artefac
         first = load_prefixes(store, artefacts, posterior)
         if first is None:
             return None
-        read = ItemLog(connections, merger_core.NAME, artefacts.identifiers)
+        sizes = read_level_sizes(store, artefacts.identifiers)
+        read = ItemLog(connections, merger_core.NAME, artefacts.identifiers, sizes)
         return PrefixesAt(first, read, posterior.snapshot_every_s * 1_000)
 
     shape = posterior.model_dump_json().encode()

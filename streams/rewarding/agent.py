@@ -13,6 +13,7 @@ from reward.snapshot import PosteriorSnapshot
 from schemas.artefacts import Artefacts
 from schemas.catalogue import Catalogue
 from schemas.connections import Connections
+from schemas.identifiers import read_level_sizes
 from schemas.posteriors import SnapshotPointer
 from schemas.store import Store
 from schemas.topics import EXAMPLES, SNAPSHOTS, VIEWS
@@ -39,7 +40,8 @@ def rewarding_agent(
     folder = settings.relevance.model
     encoder = SentenceEncoder(Path(folder) if folder else None)
     scorer = RelevanceScorer.load(store, artefacts.relevance, catalogue, encoder)
-    read = ItemLog(connections, NAME, artefacts.identifiers)
+    sizes = read_level_sizes(store, artefacts.identifiers)
+    read = ItemLog(connections, NAME, artefacts.identifiers, sizes)
     later = Newcomers(catalogue, scorer, encoder.encode, read, settle_s * 1_000)
     return agent_of(catalogue, scorer, snapshot_loader(store), settings.posterior, later)
 

@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from kafka import KafkaProducer
 from typer.testing import CliRunner, Result
 
 from headrace.cli import app
@@ -19,7 +20,7 @@ from headrace.settings import load_settings
 from schemas.artefacts import Artefacts
 from schemas.catalogue import Catalogue
 from schemas.connections import Connections
-from schemas.errors import InvalidData, InvalidRequest, InvalidSetting, Unavailable
+from schemas.errors import Incompatible, InvalidData, InvalidRequest, InvalidSetting, Unavailable
 from schemas.events import ItemAdded
 from schemas.store import Store
 from schemas.topics import ITEMS
@@ -135,6 +136,15 @@ def test_a_catalogue_file_will_do_and_what_cannot_be_is_refused(tmp_path: Path) 
     refused(InvalidRequest, "not empty", "inspect", "  ", *where)
     refused(Unavailable, "nowhere", "inspect", "lamp", "--version", "nowhere", *where)
     refused(Unavailable, "identifiers build", "show", "--store", tmp_path / "empty")
+    title, big = ("--title", "lamp"), str(2**63 - 1)
+    refused(InvalidRequest, "without a comma", "assign", "--item", "x,y", *title, *where)
+    refused(InvalidRequest, "1 to 128 characters", "assign", "--item", "x" * 129, *title, *where)
+    refused(InvalidRequest, "not only space", "assign", "--item", " ", *title, *where)
+    refused(InvalidRequest, "not only space", "assign", "--item", "x", "--title", "  ", *where)
+    refused(InvalidRequest, "at most 10000 characters", "assign", "--item", "x", "--title", "x" * 10_001, *where)
+    refused(InvalidRequest, "valid UTF-8", "assign", "--item", "x", "--title", "lamp \udcff", *where)
+    refused(InvalidRequest, "4102444800000 ms", "assign", "--item", "x", *title, "--at", big, *where)
+    assert result(tmp_path, "drift", *where)["drift"]["new"] == 0  # nothing was kept that could not be read again
     (tmp_path / "wrong.jsonl").write_text('{"item": "a", "name": "b"}')
     refused(InvalidRequest, "name", "assign", tmp_path / "wrong.jsonl", *where)
     Catalogue((), (), (), (), none[:0].astype(np.float32), none[:0], ()).save(Store(str(tmp_path)), "empty.parquet")
@@ -157,6 +167,33 @@ def test_a_live_run_is_written_to_its_topic(shop: Path, tmp_path: Path, fresh_to
         list(record.sid) for record in records
     ]
     assert result(tmp_path, "inspect", "hammer", "--run", folder.root)["tree"]["items"] == 62
+    producer = KafkaProducer(bootstrap_servers=fresh_topics.kafka, acks="all")
+    producer.send(ITEMS.name, value=b"{broken", partition=0)
+    producer.close()
+    third = result(tmp_path, "assign", "--item", "new3", "--title", "purple hammer", "--run", folder.root)
+    assert third["records"][0]["sid"] not in [list(record.sid) for record in records]
+
+
+def test_a_version_keeps_the_catalogue_that_it_was_built_for(shop: Path, tmp_path: Path) -> None:
+    """Other catalogues are built into the same store, of the same size and of another: titles, changes and mapping of the first
+    stay right. Titles alone do not make two catalogues one."""
+    where = ("--store", tmp_path / "store")
+    first = result(tmp_path, "build", "--data", shop, *where)["version"]
+    before = result(tmp_path, "inspect", "red hammer", *where)["tree"]
+
+    def rewritten(ids: list[str], titles: list[str]) -> None:
+        pq.write_table(pa.table({"item_id": ids, "title": titles}), shop / "items.parquet")
+
+    ids = [f"i{n}" for n in range(60)]
+    for count in (60, 61):
+        rewritten([f"i{n}" for n in range(count)], [f"violin number {n}" for n in range(count)])
+        again = result(tmp_path, "build", "--data", shop, *where, "--replaces", first)
+        assert result(tmp_path, "inspect", "red hammer", *where, "--version", first)["tree"] == before
+    moved = result(tmp_path, "assign", "--item", "i0", "--title", "blue violin", *where, "--version", first)
+    assert moved["records"][0]["freed"] == Identifiers.load(Store(str(tmp_path / "store")), first).sids_NL[0].tolist()
+    rewritten([*ids[::-1], "i60"], [f"violin number {n}" for n in range(61)])  # same titles in the same order, other items
+    with pytest.raises(Incompatible, match=again["version"]):
+        raise headrace("build", "--data", shop, *where).exception or AssertionError
 
 
 def _embed(texts: list[str]) -> np.ndarray:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from msgspec.structs import replace
 from structlog.testing import capture_logs
 
 from schemas.codec import encode
@@ -24,11 +25,15 @@ def count(reason: str) -> float:
         (b"{broken", "unreadable", "valid JSON"),
         (None, "unreadable", "valid JSON"),
         (b'{"type":"item_added","ts":-1}', "invalid", "record"),
+        (encode(replace(GOOD, sid=(2,))), "invalid", r"identifier of item a is \(2,\), but must be 1 codes from 0, below 2"),
+        (encode(replace(GOOD, sid=(-1,))), "invalid", "identifier of item a"),
+        (encode(replace(GOOD, sid=(1, 1))), "invalid", "identifier of item a"),
     ],
 )
 def test_what_cannot_be_used_is_refused_counted_and_named(raw: bytes | None, reason: str, said: str) -> None:
-    taker, before = ItemTaker("rule", "cb1"), count(reason)
-    assert taker.take(6, encode(GOOD)) == GOOD
+    taker, before = ItemTaker("rule", "cb1", (2,)), count(reason)
+    for good in (GOOD, replace(GOOD, sid=(0,)), replace(GOOD, sid=())):  # the last is gone
+        assert taker.take(6, encode(good)) == good
     with pytest.raises(InvalidEvent, match=said) as raised:
         taker.take(7, raw)
     assert raised.value.reason == reason and count(reason) == before + 1
@@ -42,7 +47,7 @@ def test_what_cannot_be_used_is_refused_counted_and_named(raw: bytes | None, rea
 
 def test_many_are_one_line_that_names_the_first() -> None:
     """As after a rebuild of the identifiers, whose topic is full of the old ones."""
-    taker = ItemTaker("rule", "cb1")
+    taker = ItemTaker("rule", "cb1", (2,))
     for offset in range(1_000):
         with pytest.raises(InvalidEvent):
             taker.take(offset, encode(FOREIGN))

@@ -11,7 +11,10 @@ from typing import Any
 import msgspec
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from reward.facets import Facets
 from reward.snapshot import PosteriorSnapshot
 from schemas.catalogue import Catalogue
 from schemas.connections import Connections
@@ -83,6 +86,18 @@ def cases(catalogue: Catalogue) -> list[tuple[dict[str, Any], Filter, Callable[[
     ]  # fmt: skip
 
 
+@given(st.lists(st.integers(1, 10**7), min_size=1, max_size=20), st.data())
+def test_an_item_of_just_the_bound_passes(cents: list[int], data: st.DataObject) -> None:
+    """Prices of the catalogue are float32: an item of 19.99 costs at least and at most 19.99, and not 20.00."""
+    blank, none = ("",) * len(cents), np.zeros(len(cents), np.int64)
+    prices_N = np.array([cent / 100 for cent in cents], np.float32)
+    facets = Facets(Catalogue(tuple(map(str, range(len(cents)))), blank, blank, blank, prices_N, none, ({},) * len(cents)))
+    bound = data.draw(st.sampled_from(cents))
+    assert facets.passing(Filter(min_price=bound / 100)).tolist() == [cent >= bound for cent in cents]
+    assert facets.passing(Filter(max_price=bound / 100)).tolist() == [cent <= bound for cent in cents]
+    assert facets.passing(Filter(max_price=1e300)).all() and not facets.passing(Filter(min_price=1e300)).any()
+
+
 def test_all_that_pass_and_nobody_else_with_the_catalogues_scores(
     shop: Shop, stocked: Catalogue, prior: PosteriorSnapshot
 ) -> None:
@@ -128,7 +143,7 @@ def test_what_leaves_nothing_says_which_condition(shop: Shop, stocked: Catalogue
     none = "no item of the catalogue that is available"
     for engine_, about, reason in [
         (engine, {"filter": Filter(("Boats",))}, f"{none} is in category 'Boats'"),
-        (engine, {"filter": Filter((category,), 1e6)}, f"{none} is in category '{category}' and costs 1e+06 to inf"),
+        (engine, {"filter": Filter((category,), 1e6)}, f"{none} is in category '{category}' and costs 1000000 or more"),
         (engine, {"filter": Filter((category,), ban=few)}, f"{none} is in category '{category}' and is left by the ban"),
         (
             engine,

@@ -34,23 +34,24 @@ def refused(reader: str, reason: str) -> float:
 def test_a_record_of_other_identifiers_is_refused_and_the_rest_of_the_topic_is_served(
     serve: Serve, shop: Shop, fresh_topics: Connections
 ) -> None:
-    """Beside one that cannot be read: both are counted by their reason and named in one line, and what came with them is found."""
+    """Beside one that cannot be read and one whose identifier the codebook does not have: all are counted by their reason and named in one line, and what came with them is found."""
     ts, life = shop.world.end_ms, Life(shop.identifiers, shop.world.catalogue)
     good = life.put("good", "a purple aquarium", shop.encoder.encode(["a purple aquarium"])[0], ts)
     foreign = ItemAdded(ts, "foreign", "a purple aquarium", (0,) * 5, "0ther")
+    short = ItemAdded(ts, "short", "a purple aquarium", (1, 2), shop.identifiers.version)
     name = "headrace_refused_item_records_total"
-    counted = {reason: refused("server", reason) for reason in ("other_codebook", "unreadable")}
+    counted = {reason: refused("server", reason) for reason in ("other_codebook", "unreadable", "invalid")}
     producer = KafkaProducer(bootstrap_servers=fresh_topics.kafka, acks="all")
-    for raw in (encode(foreign), b"{broken", encode(good)):
+    for raw in (encode(foreign), b"{broken", encode(short), encode(good)):
         producer.send(ITEMS.name, value=raw, partition=0)
     producer.close()
     with capture_logs() as lines, serve(fresh_topics) as server:
         server.wait_ready()
-        params = {"q": "aquarium", "user": "ann", "items": "good,foreign", "ts": ts}
+        params = {"q": "aquarium", "user": "ann", "items": "good,foreign,short", "ts": ts}
         answer = server.wait(lambda: server.search(**params), lambda r: bool(r.json()["items"])).json()
         said = server.http.get("/metrics").text
-    assert [item["item"] for item in answer["items"]] == ["good"] and "1 of 2 items" in answer["notes"][0]
+    assert [item["item"] for item in answer["items"]] == ["good"] and "2 of 3 items" in answer["notes"][0]
     for reason, before in counted.items():
         assert f'{name}{{reader="server",reason="{reason}"}} {before + 1}' in said
     (line,) = [line for line in lines if line["event"] == "item records refused"]
-    assert (line["reader"], line["records"]) == ("server", 2) and "codebook of item foreign" in line["first"][0]
+    assert (line["reader"], line["records"]) == ("server", 3) and "codebook of item foreign" in line["first"][0]

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from headrace.services.ports import free_port
 from schemas.connections import Connections
+from serving.app import OF_CLICK, OF_SEARCH, OFTEN
 from tests.serving.logged import impressions
 
 Serve = Callable[..., AbstractContextManager[Any]]
@@ -48,6 +49,8 @@ BAD = [
     ({"max_price": "cheap"}, "max_price", "valid number"),
     ({"min_price": 5, "max_price": 4}, "min_price", "at most max_price, 4"),
     ({"in_stock": "perhaps"}, "in_stock", "valid boolean"),
+    ({"ban": ["a", "b"]}, "ban", "one value"),
+    ({"q": ["lamp", "rug"]}, "q", "one value"),
     ({"pin": "a,b,c", "k": 2}, "pin", "at most k, 2"),
     ({"pin": "a,b", "ban": "b"}, "pin", "not banned"),
 ]
@@ -66,10 +69,16 @@ def test_bad_input_names_the_bound_and_is_not_logged(serve: Serve, shop: Shop, f
             assert body["remedy"] and "Traceback" not in response.text
         empty = server.search(**good, items="no-such-item").json()
         dear = server.search(**good, min_price=1e9, in_stock="true").json()
-        odd = server.search(**(good | {"q": "!?% \x00 <a_3>"}))
+        odd = server.search(**(good | {"q": "!?% \x00 <a_3>", "max_prize": 3}))
+        twice = server.http.post("/click", params=[("user", "ann"), ("item", "a"), ("item", "b")])
+        known = server.http.get("/openapi.json").json()["paths"]
     assert empty["items"] == [] and "none of the 1 items" in empty["reason"]
-    assert dear["items"] == [] and "no item of the catalogue that is available costs 1e+09 to inf" in dear["reason"]
+    assert dear["items"] == [] and "no item of the catalogue that is available costs 1000000000 or more" in dear["reason"]
     assert odd.status_code == 200 and len(odd.json()["items"]) == 10
+    assert odd.json()["notes"] == ["parameter 'max_prize' is not known and was not used"]
+    assert twice.status_code == 422 and twice.json()["bound"] == "one value"
+    for path, verb, names in (("/search", "get", OF_SEARCH | OFTEN), ("/click", "post", OF_CLICK)):
+        assert {p["name"] for p in known[path][verb]["parameters"] if p["in"] == "query"} == names
     assert [i.query for _, i in impressions(fresh_topics)] == ["!?% \x00 <a_3>"]
 
 

@@ -18,7 +18,7 @@ from streams.item_log import ItemLog
 def test_the_item_log_reads_on_from_where_it_was(fresh_topics: Connections) -> None:
     """Every record up to the topic's end; what cannot be read or is of another codebook is left out, counted and told once."""
     producer = KafkaProducer(bootstrap_servers=fresh_topics.kafka, acks="all")
-    item_log, wanted = ItemLog(fresh_topics, "test", "v"), []
+    item_log, wanted = ItemLog(fresh_topics, "test", "v", (10,)), []
     assert item_log() == []
     for n in range(3):
         wanted.append(ItemAdded(n, f"i{n}", "t", (n,), "v"))
@@ -34,7 +34,7 @@ def test_the_item_log_reads_on_from_where_it_was(fresh_topics: Connections) -> N
     for reason in ("unreadable", "other_codebook"):
         labels = {"reader": "test", "reason": reason}
         assert REGISTRY.get_sample_value("headrace_refused_item_records_total", labels) == 3
-    seldom = ItemLog(fresh_topics, "test", "v", every_s=3_600)
+    seldom = ItemLog(fresh_topics, "test", "v", (10,), every_s=3_600)
     assert seldom() == wanted
     producer.send(ITEMS.name, value=encode(ItemAdded(9, "later", "t", (9,), "v")), partition=0)
     producer.close()
