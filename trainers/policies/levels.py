@@ -29,6 +29,7 @@ from trainers.policies.restricted import TrieTables, check_levels, check_tempera
 from trainers.policies.settings import PolicySettings
 from trainers.policies.slots import Slots
 from trainers.policies.tokenizer import PromptTokenizer
+from trainers.policies.undrawn import Undrawn
 
 #: A level's whole head is one matrix product; a child whose row is gathered costs that many times more (measured on one
 #: thread, forward and backward, K = 128 and 256, D = 128 and 768: equal at 20 to 32).
@@ -83,7 +84,7 @@ class LevelPolicy(nn.Module, ABC):
         """From a folder that `save` wrote; use `trainers.policies.load_policy`, which reads ``about`` first."""
         tokenizer = PromptTokenizer.load(folder / "model")
         shape = cls.shape_type.load(folder / "model")
-        with torch.random.fork_rng(devices=[]):  # building the modules draws random numbers that nobody asked for
+        with Undrawn():
             model, dense = cls.model_type(shape), slots_of(about.dense_width, about.settings)
         folders.load_weights(model, folder / "model" / "model.safetensors", repeated=model.repeated)
         folders.load_weights(dense, folder / folders.EXTRA)

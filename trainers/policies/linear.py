@@ -50,7 +50,7 @@ class Linear(nn.Linear):
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None, then: Activation | None = None) -> Tensor:
     """`torch.nn.functional.linear`, ``then`` an activation, for a weight [out, in], which may lie the other way round in memory."""
-    if not (_HAS_ONEDNN and x.numel() * len(weight) >= WORTH_IT and _plain(x, weight)):
+    if not (_HAS_ONEDNN and x.numel() * weight.shape[0] >= WORTH_IT and _plain(x, weight)):
         out = functional.linear(x, weight, bias)
     elif torch.is_grad_enabled():
         out = Product.apply(x, weight, bias)

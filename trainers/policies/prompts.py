@@ -64,7 +64,7 @@ class PromptBuilder:
         centroids: Sequence[NDArray[np.float32]] | None = None,
         lexical: LexicalIndex | None = None,
     ) -> None:
-        """``centroids`` are the codebook's, per level [K, E]; they and ``lexical`` are needed where the settings ask for them.
+        """``centroids`` are the codebook's of its residual levels, each [K, E]; they and ``lexical`` are needed where the settings ask for them.
 
         Raises:
             InvalidValue: the settings ask for the long history or lexical items, and what they need is not there.
@@ -93,7 +93,8 @@ class PromptBuilder:
         """Over a run's artefacts; ``catalogue`` is the one it was prepared with, unless its index is there already."""
         if settings.lexical_items and lexical is None:
             lexical = LexicalIndex.of(catalogue)
-        return cls(tokenizer, identifiers.query_sids, encoder, sid_of, settings, centroids_of(identifiers), lexical)
+        centroids = identifiers.codebook.residual if settings.long_history else None
+        return cls(tokenizer, identifiers.query_sids, encoder, sid_of, settings, centroids, lexical)
 
     def inherit(self, before: PromptBuilder) -> None:
         """Go on with what an earlier builder over the same identifiers remembers of queries, where it is the same here."""
