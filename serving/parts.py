@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import NamedTuple
 
 from reward.encoder import SentenceEncoder
 from reward.relevance import RelevanceScorer
@@ -84,11 +85,26 @@ def _encoder(settings: RewardSettings) -> SentenceEncoder:
     return SentenceEncoder(Path(settings.relevance.model) if settings.relevance.model else None)
 
 
-def open_checkpoint(store: Store, checkpoint: str) -> tuple[Policy, Manifest]:
+class Opened(NamedTuple):
+    """A checkpoint in memory."""
+
+    policy: Policy
+    manifest: Manifest
+
+
+def open_checkpoint(store: Store, checkpoint: str, like: Opened | None = None) -> Opened:
     """A checkpoint's policy and its manifest; every file is held against the manifest first.
+
+    ``like``: one that was opened before; where the two differ in their weights alone, nothing else is made anew.
 
     Raises:
         Unavailable, Corrupt, Incompatible: it is not complete, altered, or of an unknown backbone.
     """
     manifest = checkpoints.verify(store, checkpoint)
-    return load_policy(checkpoints.policy_folder(store, checkpoint)), manifest
+    alike = like.policy if like is not None and _form(like.manifest) == _form(manifest) else None
+    return Opened(load_policy(checkpoints.policy_folder(store, checkpoint), alike), manifest)
+
+
+def _form(manifest: Manifest) -> dict[str, str]:
+    """Digests of what says what the weights are of: settings, shape and tokenizer."""
+    return {name: digest for name, digest in manifest.files.items() if name.endswith(".json")}

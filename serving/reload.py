@@ -35,7 +35,7 @@ from serving.engine import SearchEngine
 from serving.kafka_reader import WAIT_MS, read
 from serving.metrics import Metrics
 from serving.ordering import Ordering
-from serving.parts import Parts, open_checkpoint
+from serving.parts import Opened, Parts, open_checkpoint
 from serving.settings import ServingSettings
 
 log = structlog.get_logger()
@@ -64,6 +64,7 @@ class Reloader:
         """``loaded`` is called before the first state is shown to anyone."""
         self.served: Served | None = None
         self._parts: Parts
+        self._opened: Opened | None = None
         self._connections, self._store, self._artefacts = connections, store, artefacts
         self._settings, self._reward = settings, reward
         self._metrics, self._stop, self._loaded = metrics, stop, loaded
@@ -121,7 +122,7 @@ class Reloader:
             if not checkpoint:
                 continue
             try:
-                policy, manifest = open_checkpoint(self._store, checkpoint)
+                self._opened = policy, manifest = open_checkpoint(self._store, checkpoint)
                 engine = self._parts.engine(policy, manifest, self._settings.engine, self._reward)
             except HeadraceError as error:
                 if checkpoint == self._artefacts.frozen:
@@ -152,9 +153,11 @@ class Reloader:
                 break  # the newest that can be used
 
     def _with_checkpoint(self, promotion: Promotion, served: Served) -> Served:
-        policy, manifest = open_checkpoint(self._store, promotion.checkpoint)
+        opened = policy, manifest = open_checkpoint(self._store, promotion.checkpoint, self._opened)
         engine = served.engine.with_policy(policy, promotion.checkpoint, manifest.absorbed)
-        return replace(self._over(served, engine), step=manifest.step)
+        changed = replace(self._over(served, engine), step=manifest.step)
+        self._opened = opened
+        return changed
 
     def _over(self, served: Served, engine: SearchEngine, book: RewardWeights | None = None) -> Served:
         """With another engine or book; the one is compiled over the other here, before any search waits for it."""

@@ -58,6 +58,31 @@ def test_a_saved_folder_opens_with_transformers_and_with_load_policy(name: str, 
     assert loaded.tokenizer.text("red lamp", 9) == policy.tokenizer.text("red lamp", 9)
 
 
+@pytest.mark.parametrize("name", toys.NAMES)
+def test_a_policy_takes_the_weights_of_a_folder_like_its_own(name: str, tmp_path: Path) -> None:
+    """The other one's numbers exactly, the own ones untouched, no memory in common; as opening the folder gives them."""
+    served, trained = (toys.toy_policy(name=name, prompt={"long_history": True}) for _ in range(2))
+    with torch.no_grad():
+        for parameter in trained.parameters():
+            parameter.mul_(1.5)
+    trained.save(tmp_path)
+    prompts, sids_BGL, trie = toys.toy_prompts(served), rollouts_of(toys.toy_sids()), toys.toy_trie()
+    before = served.logprobs(prompts, sids_BGL, trie)
+    made = load_policy(tmp_path, like=served)
+    assert torch.equal(made.logprobs(prompts, sids_BGL, trie), load_policy(tmp_path).logprobs(prompts, sids_BGL, trie))
+    assert not torch.allclose(made.logprobs(prompts, sids_BGL, trie), before)
+    assert torch.equal(served.logprobs(prompts, sids_BGL, trie), before)
+    kept = {tensor.data_ptr() for tensor in served.state_dict().values()}
+    assert not kept & {tensor.data_ptr() for tensor in made.module.state_dict().values()}
+    assert list(made.module.state_dict()) == list(served.state_dict())
+
+
+def test_weights_of_another_shape_are_refused(tmp_path: Path) -> None:
+    toys.toy_policy(ffn=40).save(tmp_path)
+    with pytest.raises(Corrupt, match=r"of another shape .*fc1"):
+        load_policy(tmp_path, like=toys.toy_policy())
+
+
 def test_a_damaged_folder_is_refused_by_name(tmp_path: Path) -> None:
     policy = toys.toy_policy()
     with pytest.raises(Unavailable, match=r"policy\.json"):

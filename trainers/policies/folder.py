@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,12 +17,13 @@ from schemas.errors import Corrupt, Unavailable
 from trainers.policies.settings import PolicySettings
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
 
     from trainers.policies.base import Policy
 
 ABOUT = "policy.json"
 EXTRA = "extra.safetensors"
+REMEDY = "use the checkpoint before it"
 
 
 @dataclass(frozen=True)
@@ -34,14 +36,17 @@ class About:
     settings: PolicySettings
 
 
-def load(folder: Path) -> Policy:
-    """Open a saved policy, whichever its backbone.
+def load(folder: Path, like: Policy | None = None) -> Policy:
+    """Open a saved policy, whichever its backbone; ``like``: one whose folder was the same in all but the weights.
 
     Raises:
         Unavailable, Corrupt, Incompatible: as `trainers.policies.load_policy`.
     """
     from trainers.policies.backbones import backbone
+    from trainers.policies.levels import LevelPolicy
 
+    if isinstance(like, LevelPolicy):
+        return like.with_weights(folder)
     about = load_about(folder)
     return backbone(about.backbone, f"backbone of {folder}").load(folder, about)
 
@@ -61,7 +66,7 @@ def load_about(folder: Path) -> About:
         settings = PolicySettings.model_validate(data["settings"])
         return About(str(data["backbone"]), str(data["codebook_version"]), int(data["dense_width"]), settings)
     except (json.JSONDecodeError, KeyError, TypeError, ValidationError) as error:
-        raise Corrupt(str(path), str(error), "use the checkpoint before it") from error
+        raise Corrupt(str(path), str(error), REMEDY) from error
 
 
 def save_about(folder: Path, about: About) -> None:
@@ -88,11 +93,53 @@ def load_weights(module: nn.Module, path: Path, repeated: Sequence[str] = ()) ->
     Raises:
         Corrupt: the file is missing or torn, or names or shapes do not fit.
     """
-    remedy = "use the checkpoint before it"
+    weights = _read(path, repeated)
+    _check(module, weights, path)
+    module.load_state_dict(weights)
+
+
+def reweighted(module: nn.Module, path: Path, repeated: Sequence[str] = ()) -> nn.Module:
+    """A module like this one with the weights of a file, as `load_weights` reads it; no tensor is shared, all else is.
+
+    Building a module and filling it takes Python several times as long, in which nothing else of the process runs.
+
+    Raises:
+        Corrupt: as `load_weights`.
+    """
+    weights = _read(path, repeated)
+    _check(module, weights, path)
+    return _over(module, weights, "")
+
+
+def _over(module: nn.Module, weights: Mapping[str, Tensor], prefix: str) -> nn.Module:
+    made = copy.copy(module)
+    made._parameters = {
+        name: None if old is None else type(old)(_as(old, weights[prefix + name]), old.requires_grad)
+        for name, old in module._parameters.items()
+    }
+    made._buffers = {
+        name: None if old is None else _as(old, weights[prefix + name]) for name, old in module._buffers.items()
+    }
+    made._modules = {
+        name: None if child is None else _over(child, weights, f"{prefix}{name}.") for name, child in module._modules.items()
+    }
+    return made
+
+
+def _as(old: Tensor, new: Tensor) -> Tensor:
+    return new.to(old.device, old.dtype, copy=True)
+
+
+def _read(path: Path, repeated: Sequence[str]) -> dict[str, Tensor]:
     try:
-        weights = {name: tensor for name, tensor in load_file(path).items() if name not in repeated}
-        report = module.load_state_dict(weights, strict=False)
+        return {name: tensor for name, tensor in load_file(path).items() if name not in repeated}
     except (OSError, SafetensorError, RuntimeError) as error:
-        raise Corrupt(str(path), str(error), remedy) from error
-    if report.missing_keys or report.unexpected_keys:
-        raise Corrupt(str(path), f"missing {report.missing_keys}, unexpected {report.unexpected_keys}", remedy)
+        raise Corrupt(str(path), str(error), REMEDY) from error
+
+
+def _check(module: nn.Module, weights: Mapping[str, Tensor], path: Path) -> None:
+    own, found = ({n: tuple(t.shape) for n, t in tensors.items()} for tensors in (module.state_dict(), weights))
+    if own != found:
+        missing, unexpected = sorted(own.keys() - found.keys()), sorted(found.keys() - own.keys())
+        shapes = [f"{n} is {found[n]}, not {own[n]}" for n in sorted(own.keys() & found.keys()) if own[n] != found[n]]
+        raise Corrupt(str(path), f"missing {missing}, unexpected {unexpected}, of another shape {shapes}", REMEDY)

@@ -8,6 +8,7 @@ Letters as in `trainers.policies.base`; P distinct prefixes, A allowed children 
 
 from __future__ import annotations
 
+import copy
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
@@ -89,6 +90,19 @@ class LevelPolicy(nn.Module, ABC):
         folders.load_weights(model, folder / "model" / "model.safetensors", repeated=model.repeated)
         folders.load_weights(dense, folder / folders.EXTRA)
         return cls(model, tokenizer, about.settings, about.codebook_version, dense).eval()
+
+    def with_weights(self, folder: Path) -> Self:
+        """This policy with the weights of a folder that `save` wrote of one with the same tokenizer, shape and settings.
+
+        Raises:
+            Corrupt: they do not fit.
+        """
+        made = copy.copy(self)
+        made._modules = {
+            "model": folders.reweighted(self.model, folder / "model" / "model.safetensors", repeated=self.model.repeated),
+            "dense": folders.reweighted(self.dense, folder / folders.EXTRA),
+        }
+        return made
 
     @staticmethod
     @abstractmethod
