@@ -53,13 +53,22 @@ def test_watching_into_a_file_writes_a_block_each_time(fresh_topics: Connections
     file, env = tmp_path / "status.txt", {"HEADRACE_KAFKA": fresh_topics.kafka, "HEADRACE_SERVICES": "external"}
     with file.open("w") as out:
         command = [sys.executable, "-m", "headrace.cli", "status", "--watch"]
-        watching = subprocess.Popen(command, stdout=out, env=os.environ | env, cwd=tmp_path)
-    deadline = time.monotonic() + 60
-    while file.read_text().count("UTC\nagent  ") < 2:
-        assert time.monotonic() < deadline and watching.poll() is None, file.read_text()
-        time.sleep(0.1)
-    watching.send_signal(signal.SIGINT)
-    assert watching.wait(30) == 0
+        # Tests may run where Ctrl-C is ignored (a job in the background of a script), which a child inherits.
+        watching = subprocess.Popen(command, stdout=out, env=os.environ | env, cwd=tmp_path, preexec_fn=_interruptible)
+    try:
+        deadline = time.monotonic() + 60
+        while file.read_text().count("UTC\nagent  ") < 2:
+            assert time.monotonic() < deadline and watching.poll() is None, file.read_text()
+            time.sleep(0.1)
+        watching.send_signal(signal.SIGINT)
+        assert watching.wait(30) == 0
+    finally:
+        watching.kill()
+        watching.wait()
+
+
+def _interruptible() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 @pytest.mark.services
