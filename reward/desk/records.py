@@ -9,6 +9,7 @@ import msgspec
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from reward.desk.words import readable
 from schemas.campaigns import Campaign
 from schemas.codec import MAX_RECORD_BYTES, encode
 from schemas.decisions import Actor, AuditEntry, Change, Decision, Role, State
@@ -76,9 +77,14 @@ def record_of(made: RewardWeights) -> bytes:
 
 
 def decisions(session: Session, subject: str | None = None) -> list[Decision]:
-    """Rows of a subject, or of all; each subject's oldest first."""
+    """Rows of a subject, or of all; each subject's oldest first.
+
+    Raises:
+        InvalidRequest: a subject that no text can be; a database would not say so.
+    """
     asked = select(DecisionRow).order_by(DecisionRow.subject, DecisionRow.revision)
     if subject is not None:
+        readable("id", subject)
         asked = asked.where(DecisionRow.subject == subject)
     return list(map(_decision, session.scalars(asked)))
 
@@ -124,7 +130,14 @@ def audit(
     limit: int = 100,
     book_version: int | None = None,
 ) -> list[AuditEntry]:
-    """Lines of the audit, the newest first; ``subjects``: only of these."""
+    """Lines of the audit, the newest first; ``subjects``: only of these.
+
+    Raises:
+        InvalidRequest: a name that no text can be.
+    """
+    for what, names in (("id", subjects), ("person", [who or ""]), ("action", [action or ""])):
+        for name in names:
+            readable(what, name)
     asked = select(AuditRow).where(AuditRow.at_ms >= since_ms).order_by(AuditRow.id.desc()).limit(limit)
     if subjects:
         asked = asked.where(AuditRow.subject.in_(subjects))

@@ -14,6 +14,7 @@ from sqlalchemy.orm import Session
 
 from reward.desk import gates, records
 from reward.desk.outside import Clock, wall_clock
+from reward.desk.words import readable
 from schemas.decisions import Actor, Role, Token
 from schemas.errors import Conflict, InvalidRequest, NotFound, UnknownToken
 from schemas.tables import TokenRow
@@ -57,9 +58,10 @@ class Tokens:
         """Make a token no good, for ever. Revoking twice is harmless.
 
         Raises:
-            NotFound: there is none of the name. Forbidden: not an approver.
+            NotFound: there is none of the name. Forbidden: not an approver. InvalidRequest: a name that no text can be.
         """
         gates.need(actor, Role.APPROVER, "revoke a token")
+        readable("token", name)
         with Session(self._engine) as session, session.begin():
             row = session.get(TokenRow, name)
             if row is None:
