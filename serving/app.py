@@ -161,7 +161,7 @@ def _add_status(app: FastAPI, server: SearchServer) -> None:
 class Measured:
     """Around all of the application: a search is named, traced, timed and counted; anything else is named.
 
-    Plain ASGI: the framework's own kind of middleware copies every body through a task of its own, half a millisecond a search.
+    Plain ASGI: the framework's own kind of middleware passes every body on through a task of its own.
     """
 
     def __init__(self, app: ASGIApp, server: SearchServer) -> None:

@@ -101,7 +101,7 @@ def load_weights(module: nn.Module, path: Path, repeated: Sequence[str] = ()) ->
 def reweighted(module: nn.Module, path: Path, repeated: Sequence[str] = ()) -> nn.Module:
     """A module like this one with the weights of a file, as `load_weights` reads it; no tensor is shared, all else is.
 
-    Building a module and filling it takes Python several times as long, in which nothing else of the process runs.
+    Building a module and filling it takes Python longer, and nothing else of the process runs meanwhile.
 
     Raises:
         Corrupt: as `load_weights`.

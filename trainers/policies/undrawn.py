@@ -15,8 +15,8 @@ _DRAWS = frozenset({init.normal_, init.uniform_, init.kaiming_uniform_, torch.Te
 class Undrawn(TorchFunctionMode):
     """Inside it random initialisers leave memory as they find it, and torch's generator where it is.
 
-    Drawing is most of what it costs to open a checkpoint, while searches wait. The meta device is no way round: there each draw is
-    worked out by Python.
+    Drawing is a good part of what it costs to open a checkpoint, while searches wait. The meta device is no way round: there each
+    draw is worked out by Python.
     """
 
     def __torch_function__(
