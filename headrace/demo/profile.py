@@ -65,12 +65,18 @@ def demo_settings(data: str | None, minutes: float, seed: int | None, items: int
     return settings, (rest_s - warm_s) / 60
 
 
-def live_minutes(minutes: float, planned: float, spent_s: float, data: str) -> float:
+def slowness(settings: Settings, warm_start_s: float) -> float:
+    """How many times as long as an idle core this machine took for the steps of the warm start; at least 1."""
+    return max(1.0, warm_start_s * WARM_STEPS_PER_S / settings.trainers.warm_start.steps)
+
+
+def live_minutes(minutes: float, planned: float, spent_s: float, data: str, slow: float = 1.0) -> float:
     """Minutes for the live stream once ``spent_s`` of a demo of ``minutes`` are gone: as planned, or what is left.
 
-    A first run fetches Kafka and converts the sentence model, and a slow machine takes longer for everything before it.
+    A first run fetches Kafka and converts the sentence model, and a machine that is ``slow`` times slower takes longer for
+    everything, what comes after the live stream too.
     """
-    left_s = minutes * 60 - spent_s - AFTER_S["shop" if data == "shop" else "folder"]
+    left_s = minutes * 60 - spent_s - slow * AFTER_S["shop" if data == "shop" else "folder"]
     return min(planned, max(LEAST_LIVE * planned, left_s / 60))
 
 

@@ -15,7 +15,7 @@ from typing import Any
 from rich.text import Text
 
 from headrace.demo.collect import collect
-from headrace.demo.profile import demo_settings, live_minutes
+from headrace.demo.profile import demo_settings, live_minutes, slowness
 from headrace.demo.watch import Watch, wait_until_taken
 from headrace.errand import run_errand
 from headrace.folder import RunFolder
@@ -75,7 +75,8 @@ def run_demo(
         stack = services(story, context, folder, settings)
         prepared = prepare(story, stack)
         driver = start(story, stack, world)
-        log = live(story, stack, driver, live_minutes(minutes, planned, time.time() - started, settings.data))
+        slow = slowness(settings, prepared["seconds"]["warm_start"])
+        log = live(story, stack, driver, live_minutes(minutes, planned, time.time() - started, settings.data, slow))
         settle(story, stack, driver)
         if not keep:
             stack.supervisor.stop("learner")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from headrace.demo.profile import OVERHEAD_S, SEARCHES_PER_S, demo_settings, live_minutes
+from headrace.demo.profile import OVERHEAD_S, SEARCHES_PER_S, demo_settings, live_minutes, slowness
 from headrace.folder import RunFolder
 from headrace.settings import load_settings
 from headrace.shop.settings import ShopSettings
@@ -48,6 +48,14 @@ def test_a_demo_that_began_slowly_has_a_shorter_live_part() -> None:
     assert live_minutes(5, 2.9, 60, "shop") == 2.9
     assert live_minutes(2, 2.9, 600, "shop") == pytest.approx(1.45)
     assert live_minutes(10, 7, 240, "/some/folder") == pytest.approx(4)
+
+
+def test_a_slow_machine_keeps_more_of_a_demo_for_what_comes_after_the_live_part() -> None:
+    """A warm start of 270 steps at 9 a second is 30 s of an idle core: 45 s are 1.5 times that, and 42 s become 63."""
+    settings = load_settings(trainers={"warm_start": {"steps": 270}})
+    assert slowness(settings, 45) == pytest.approx(1.5)
+    assert slowness(settings, 20) == 1
+    assert live_minutes(5, 3.0, 120, "shop", 1.5) == pytest.approx((300 - 120 - 63) / 60)
 
 
 def test_a_demos_console_is_open_on_this_machine_unless_somebody_said_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
