@@ -13,6 +13,11 @@ BENCHMARKS := $(foreach name, \
   attribution delivery replay_files rollout beam trie update passes learner advantages resume server relevance posterior weights_latency preview, \
   $(if $(wildcard benchmarks/$(name).py),$(name)))
 
+# Where Python may not write byte code as it goes (containers often say so), every process would compile all that it imports.
+BYTECODE := $(if $(PYTHONDONTWRITEBYTECODE),$(BIN)/python -m compileall -q -j 0 \
+  -x '/tests?/|/testing/|transformers/models/(?!(auto|bart|gpt2|qwen3)/)' \
+  $(VENV)/lib schemas streams reward trainers serving console headrace,true)
+
 .PHONY: install demo test lint bench bench-peers clean
 
 install: $(STAMP)
@@ -23,6 +28,7 @@ $(STAMP): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV); \
 	test -x $(BIN)/uv || $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt uv; \
 	$(BIN)/uv pip install --python $(BIN)/python -c constraints.txt -e ".[dev]" && \
+	{ $(BYTECODE) >/dev/null 2>&1 || true; } && \
 	echo $$(( $$(date +%s) - begin )) > $@
 
 demo: install
