@@ -11,17 +11,17 @@ import psutil
 
 @dataclass(frozen=True)
 class Memory:
-    """Bytes by name, and their sum.
-
-    Resident pages (RSS) are added up, so what processes share (libraries) counts once for each: an upper bound.
-    """
+    """Bytes by name, and their sum."""
 
     by_name: Mapping[str, int]
     total: int
 
 
 def resident(pids: Mapping[str, int]) -> Memory:
-    """Resident bytes of each named process with its descendants; this process is counted without its children."""
+    """Resident bytes (RSS) of each named process with its descendants; this process is counted without its children.
+
+    What processes share (libraries) counts once for each of them: the sum is an upper bound.
+    """
     by_name = {name: _tree(pid) for name, pid in pids.items()}
     return Memory(by_name, sum(by_name.values()))
 
@@ -43,6 +43,7 @@ def _tree(pid: int, shared: bool = False) -> int:
 
 def _one(process: psutil.Process, shared: bool) -> int:
     try:
-        return int(process.memory_full_info().pss if shared else process.memory_info().rss)
+        info = process.memory_full_info() if shared else process.memory_info()
+        return int(getattr(info, "pss", info.rss))  # only Linux tells what is shared
     except psutil.NoSuchProcess:
         return 0

@@ -17,12 +17,15 @@ from typing import Self
 
 import structlog
 
-from headrace.memory import Memory, proportional, resident
+from headrace.memory import Memory, proportional
 from headrace.process import Process, Status
 from headrace.services.child import Child
 from schemas.errors import Conflict, ServiceFailed
 
 log = structlog.get_logger(__name__)
+
+#: Reading what each process shares takes the kernel a few milliseconds (s).
+MEMORY_EVERY_S = 2.0
 
 
 @dataclass(frozen=True)
@@ -92,13 +95,13 @@ class Supervisor:
         return process.check()
 
     def poll(self) -> list[str]:
-        """One round: notice ends, start again what is due, measure memory each second; names of those that ended."""
+        """One round: notice ends, start again what is due, measure memory now and then; names of those that ended."""
         with self._lock:
             ended = [name for name, process in self._processes.items() if process.poll()]
             starting = [process for process in self._processes.values() if process.status is Status.STARTING]
         for process in starting:
             process.check()
-        if time.monotonic() - self._sampled >= 1.0:
+        if time.monotonic() - self._sampled >= MEMORY_EVERY_S:
             self.memory()
         return ended
 
@@ -161,20 +164,16 @@ class Supervisor:
         return [ServiceFailed(p.child.name, f"ended {p.restarts + 1} times, given up", str(p.log)) for p in failed]
 
     def memory(self) -> Memory:
-        """Resident bytes (RSS) of this process and all below it, now."""
-        self._memory = resident(self._pids())
+        """Bytes of this process and all below it, now; pages that they share (libraries) count once (PSS)."""
+        self._memory = proportional(self._pids())
         self._sampled = time.monotonic()
         self._peak = max(self._peak, self._memory.total)
         return self._memory
-
-    def memory_proportional(self) -> Memory:
-        """As `memory`, with shared pages split among those who share them (PSS); slower to read, not in the peak."""
-        return proportional(self._pids())
 
     def _pids(self) -> dict[str, int]:
         return {"self": os.getpid()} | {s.name: s.pid for s in self.states() if s.pid is not None}
 
     @property
     def peak_bytes(self) -> int:
-        """Largest total that `memory` has seen; `watch` looks every second."""
+        """Largest total that `memory` has seen; `watch` looks every `MEMORY_EVERY_S`."""
         return self._peak
