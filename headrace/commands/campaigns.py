@@ -90,7 +90,7 @@ def draft(
     replace what was there.
 
     Example: headrace campaigns draft black-friday --category shoes --from 2026-11-27T00:00 --to 2026-11-30T00:00
-    --zone Europe/Berlin --order 8 --brand-factor Tessaro=1.2 --why "sell shoes"
+    --zone Europe/Berlin --order 8 --brand-factor Kelda=1.2 --why "sell shoes"
     """
     here = at(run)
     names = {"categories": category, "brands": brand, "queries": query, "segments": segment, "markets": market}
@@ -238,4 +238,4 @@ def _numbers(typed: dict[str, Number]) -> dict[str, float | str | None]:
 
 def _brands(typed: Many) -> dict[str, float] | None:
     words = _words(typed)
-    return None if words is None else deciding.numbers(words, "--brand-factor", "BRAND=FACTOR", "Tessaro=1.2")
+    return None if words is None else deciding.numbers(words, "--brand-factor", "BRAND=FACTOR", "Kelda=1.2")

@@ -99,7 +99,7 @@ def test_commands_have_no_other_way_to_the_terminal() -> None:
 def test_numbers_are_named_once_and_all_of_them() -> None:
     assert deciding.numbers(["order=8", "click=5"]) == {"order": 8.0, "click": 5.0}
     with pytest.raises(InvalidRequest, match=r"--brand-factor is '1.2', but must be BRAND=FACTOR"):
-        deciding.numbers(["1.2"], "--brand-factor", "BRAND=FACTOR", "Tessaro=1.2")
+        deciding.numbers(["1.2"], "--brand-factor", "BRAND=FACTOR", "Kelda=1.2")
     with pytest.raises(InvalidRequest, match="given once, but order is 8 before it"):
         deciding.numbers(["order=8", "order=9"])
 
