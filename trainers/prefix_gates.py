@@ -6,6 +6,7 @@ from typing import Literal
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 from trainers.prefix_rewards import best_prefix
 
@@ -19,7 +20,7 @@ def prefix_gates(match_BGTL: Tensor, kind: Literal["paper", "strict_prefix"], dt
     """
     if kind == "strict_prefix":
         match_BGTL = match_BGTL.cumprod(dim=-1)
-    matches_BGL = best_prefix(match_BGTL, torch.ones(match_BGTL.shape[-1], dtype=dtype, device=match_BGTL.device))
-    length = matches_BGL.shape[-1]
-    before_L = torch.arange(1, length, dtype=dtype, device=matches_BGL.device)
-    return torch.cat([torch.ones_like(matches_BGL[..., :1]), matches_BGL[..., : length - 1] / before_L], dim=-1)
+    before = match_BGTL.shape[-1] - 1
+    ones_L = torch.ones(before, dtype=dtype, device=match_BGTL.device)
+    matches_BGL = best_prefix(match_BGTL[..., :before], ones_L)
+    return pad(matches_BGL / ones_L.cumsum(dim=0), (1, 0), value=1.0)

@@ -29,14 +29,14 @@ def best_prefix(match_BGTL: Tensor, weights_L: Tensor) -> Tensor:
     The maximum is taken at every position on its own, as Eq. 13 prints it: two positions may speak of two targets.
     Position by position: torch's `cumsum` over an axis of five takes several times as long.
     """
-    if match_BGTL.shape[2] == 0:
+    if 0 in match_BGTL.shape[2:]:
         return weights_L.new_zeros(*match_BGTL.shape[:2], match_BGTL.shape[3])
     match_LTBG, best_LBG = match_BGTL.permute(3, 2, 0, 1), []
     score_TBG = torch.zeros_like(match_LTBG[0], dtype=weights_L.dtype)
     for match_TBG, weight in zip(match_LTBG, weights_L, strict=True):
-        score_TBG = score_TBG + match_TBG * weight
+        score_TBG += match_TBG * weight
         best_LBG.append(score_TBG.amax(dim=0))
-    return torch.stack(best_LBG, dim=-1)
+    return torch.stack(best_LBG).movedim(0, -1)  # in memory L comes first still
 
 
 def prefix_rewards(match_BGTL: Tensor, weights_L: Tensor) -> Tensor:
