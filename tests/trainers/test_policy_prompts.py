@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 from pydantic import ValidationError
 from tokenizers import Tokenizer
 
@@ -70,6 +72,23 @@ def test_a_query_is_cut_exactly_where_it_has_more_pieces_than_a_prompt_takes(lim
     fits, cut = builder.pieces([texts[limit], texts[limit + 1]])
     assert cut.tokens == fits.tokens and len(cut.tokens) == limit and not np.array_equal(cut.dense_E, fits.dense_E)
     assert builder.cuts("a" + " " * 64 * limit + "b")
+
+
+def test_looking_whether_queries_are_cut_embeds_none_of_them() -> None:
+    """A warm start looks at all its texts, the titles too: an embedding for each would take minutes."""
+
+    class Counting(toys.HashEncoder):
+        asked = 0
+
+        def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
+            self.asked += len(texts)
+            return super().encode(texts)
+
+    encoder = Counting()
+    builder = builder_with(encoder)
+    assert not any(map(builder.cuts, ("red lamp", "blue rug"))) and encoder.asked == 0
+    builder.pieces(["red lamp"])
+    assert encoder.asked == 1
 
 
 def test_the_long_history_is_the_sum_of_residual_centroids_scaled_to_one() -> None:

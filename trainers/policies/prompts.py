@@ -45,8 +45,7 @@ class Encoder(Protocol):
 class QueryPieces:
     """What a query alone decides, whatever items there are."""
 
-    tokens: tuple[int, ...]  #: its text
-    cut: bool  #: whether they are the beginning of it only
+    tokens: tuple[int, ...]  #: its text, or the beginning of it
     sid: tuple[int, ...]  #: its identifier, as tokens
     dense_E: NDArray[np.float32]
 
@@ -138,7 +137,7 @@ class PromptBuilder:
 
     def cuts(self, query: str) -> bool:
         """Whether a prompt holds only the beginning of this query: it has more than ``query_tokens`` pieces."""
-        return self.pieces([query])[0].cut
+        return self.tokenizer.shortened(query, self.settings.query_tokens)[1]
 
     def pieces(self, queries: Sequence[str]) -> list[QueryPieces]:
         """What each query alone decides; unknown ones are encoded together."""
@@ -148,10 +147,10 @@ class PromptBuilder:
             emb_NE = np.asarray(self.encoder.encode(fresh), dtype=np.float32)
             codes_NL = np.asarray(self._query_sids(fresh, emb_NE))
             for query, dense_E, codes_L in zip(fresh, emb_NE, codes_NL, strict=True):
-                tokens, cut = self.tokenizer.shortened(query, self.settings.query_tokens)
+                tokens = self.tokenizer.text(query, self.settings.query_tokens)
                 sid = tuple(self.tokenizer.sid(codes_L.tolist()))
                 dense_E = dense_E.copy() if self.settings.dense_query else np.zeros_like(dense_E)
-                made[query] = QueryPieces(tuple(tokens), cut, sid, dense_E)
+                made[query] = QueryPieces(tuple(tokens), sid, dense_E)
         for query in queries:
             _remember(self._known, query, made[query], self.settings.cache)
         return [made[query] for query in queries]
