@@ -73,7 +73,7 @@ def ablate(
     data = data or "shop"
     plan = Plan(folder, data, tuple(map(_seed, seeds.split(","))), picked, loop, items, quick)
     with watched("Ablation") as tell:
-        found = run_study(plan, jobs, lambda done, total, note: tell(done, total))
+        found = run_study(plan, jobs, tell)
     title = "Does it learn? The built-in shop" if data == "shop" else f"Does it learn? {Path(data).name}"
     text = section(found, title, _command(data, seeds, requests, arms, set_ or []), proof=not quick)
     (folder / "ablation.md").write_text(text)
