@@ -12,7 +12,7 @@ from headrace.ablation.lab import Lab
 from headrace.ablation.plane import Plane
 from headrace.evaluation.yardsticks import ClickMemory, LexicalSearch, allowed_rows
 from headrace.settings import Settings
-from headrace.world import Outcome, Request
+from headrace.world import Outcome, Request, World
 from reward.composite import serving_score
 from reward.relevance import RelevanceScorer
 from reward.settings import ServingScoreSettings
@@ -48,6 +48,22 @@ class Tiers:
         return Tiers(self._scorer.over(catalogue, encode), self.version)
 
 
+class TrueTiers:
+    """The world's own tiers in the scorer's place, each certain."""
+
+    def __init__(self, world: World, catalogue: Catalogue) -> None:
+        self._world, self._catalogue = world, catalogue
+
+    def tiers(self, query: str, rows: NDArray[np.int64]) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
+        """(tier_N, confidence_N) of catalogue rows."""
+        items = [self._catalogue.items[row] for row in np.asarray(rows).tolist()]
+        return self._world.tiers(query, items), np.ones(len(items), np.float32)
+
+    def over(self, catalogue: Catalogue, encode: Callable[[list[str]], NDArray[np.float32]]) -> TrueTiers:
+        """The same world over another catalogue."""
+        return TrueTiers(self._world, catalogue)
+
+
 class Answerer(Protocol):
     """Answers a batch of searches, none of which hangs on another."""
 
@@ -68,7 +84,7 @@ class PolicyAnswers:
 
     counts, at_once = True, False
 
-    def __init__(self, lab: Lab, settings: Settings, tiers: Tiers, plane: Plane, frozen: Policy) -> None:
+    def __init__(self, lab: Lab, settings: Settings, tiers: Tiers | TrueTiers, plane: Plane, frozen: Policy) -> None:
         parts, identifiers = lab.parts, lab.parts.identifiers
         self._plane = plane
         self.engine = SearchEngine(
@@ -94,12 +110,12 @@ class PolicyAnswers:
 
 
 class TableAnswers:
-    """True tier and posterior CTR by the server's own formula, the policy left out of it; no exploration."""
+    """Tier and posterior CTR of all items by the server's own formula, the policy left out of it; no exploration."""
 
     counts, at_once = True, False
 
-    def __init__(self, lab: Lab, score: ServingScoreSettings, plane: Plane) -> None:
-        self._world, self._score, self._plane = lab.world, score, plane
+    def __init__(self, lab: Lab, score: ServingScoreSettings, tiers: Tiers | TrueTiers, plane: Plane) -> None:
+        self._catalogue, self._score, self._tiers, self._plane = lab.world.catalogue, score, tiers, plane
 
     def answer(self, requests: Sequence[Request], asked: Sequence[SearchRequest]) -> list[Impression | None]:
         """See `Answerer.answer`."""
@@ -109,10 +125,10 @@ class TableAnswers:
         """The plane tells it, in its time."""
 
     def _best(self, request: Request, k: int) -> list[str]:
-        catalogue = self._world.catalogue
-        items = [catalogue.items[row] for row in allowed_rows(catalogue, request).tolist()]
+        row_N = allowed_rows(self._catalogue, request)
+        items = [self._catalogue.items[row] for row in row_N.tolist()]
         ctr_N = self._plane.rates(self._plane.pointer).ctr(normalise(request.query), items).mean_N
-        tier_N = self._world.tiers(request.query, items)
+        tier_N, _ = self._tiers.tiers(request.query, row_N)
         score_N = serving_score(0.0, tier_N, ctr_N, RewardWeights(), self._score)
         return [items[n] for n in np.argsort(-score_N, kind="stable")[:k].tolist()]
 

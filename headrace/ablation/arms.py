@@ -26,16 +26,18 @@ OWN = (
     ("loop",),
 )
 
-Answers = Literal["policy", "bm25", "click_memory", "tier_ctr"]
+Answers = Literal["policy", "bm25", "click_memory", "table"]
 
 
 class Arm(msgspec.Struct, frozen=True):
-    """``set`` changes settings by their dotted names; ``learns``: the policy is trained on what it shows."""
+    """``set`` changes settings by their dotted names; ``learns``: the policy is trained on what it shows; ``tiers``: whose
+    relevance orders what is served, the scorer's or the world's own."""
 
     name: str
     says: str = ""
     answers: Answers = "policy"
     learns: bool = True
+    tiers: Literal["scored", "true"] = "scored"
     set: dict[str, Any] = {}
 
     @property

@@ -7,7 +7,15 @@ from dataclasses import dataclass
 
 import torch
 
-from headrace.ablation.answering import Answerer, LexicalAnswers, MemoryAnswers, PolicyAnswers, TableAnswers, Tiers
+from headrace.ablation.answering import (
+    Answerer,
+    LexicalAnswers,
+    MemoryAnswers,
+    PolicyAnswers,
+    TableAnswers,
+    Tiers,
+    TrueTiers,
+)
 from headrace.ablation.arms import Arm
 from headrace.ablation.lab import Lab
 from headrace.ablation.learning import Line
@@ -87,11 +95,12 @@ def play(lab: Lab, arm: Arm, setup: Setup, tell: Callable[[int], None] = lambda 
 
 def _answerer(lab: Lab, arm: Arm, setup: Setup, tiers: Tiers, plane: Plane) -> Answerer:
     settings = setup.settings
+    ordering = TrueTiers(lab.world, lab.parts.catalogue) if arm.tiers == "true" else tiers
     if arm.answers == "policy":
         frozen = own_weights(open_checkpoint(lab.store, lab.artefacts.frozen)[0])
-        return PolicyAnswers(lab, settings, tiers, plane, frozen)
-    if arm.answers == "tier_ctr":
-        return TableAnswers(lab, settings.reward.serving, plane)
+        return PolicyAnswers(lab, settings, ordering, plane, frozen)
+    if arm.answers == "table":
+        return TableAnswers(lab, settings.reward.serving, ordering, plane)
     return LexicalAnswers(lab.lexical) if arm.answers == "bm25" else MemoryAnswers(lab, settings)
 
 

@@ -110,7 +110,7 @@ def prepared_key(settings: Settings, loop: LoopSettings) -> str:
 
 def arm_key(setup: Setup, arm: Arm) -> str:
     """Names an arm's result: everything that shapes it. Equal keys, equal results, to the bit."""
-    shape = {"answers": arm.answers, "trained": arm.trained, "loop": setup.loop.model_dump(mode="json")}
+    shape = {"answers": arm.answers, "tiers": arm.tiers, "trained": arm.trained, "loop": setup.loop.model_dump(mode="json")}
     return _digest({"form": FORM, **shape, **_sections(setup.settings, (*PREPARED, *PLAYED))})
 
 

@@ -165,18 +165,33 @@ def test_a_request_s_candidates_are_all_that_any_arm_may_show(lab: Lab) -> None:
         assert {item for shown in pages for item in shown} <= set(some), arm.name
 
 
-def test_the_table_s_page_is_the_best_by_true_tier_and_posterior(lab: Lab) -> None:
-    """A slow oracle over the whole catalogue at the first request."""
-    (arm,) = chosen(["tier_ctr"])
+@pytest.mark.parametrize("name", ["true_tiers", "frozen"])
+def test_an_arm_with_true_tiers_orders_what_the_policy_finds_by_them(lab: Lab, name: str) -> None:
+    """Where nothing but the tier counts and nothing is explored, no true tier stands above a lower one; the scorer errs."""
+    heavy = ["reward.serving.relevance_scale=100", "reward.serving.ctr_scale=0", "serving.engine.exploration=0"]
+    (arm,) = chosen([name], heavy)
+    pages: list[tuple[str, tuple[str, ...]]] = []
+    with pytest.MonkeyPatch.context() as patch:
+        page = Judge.page
+        patch.setattr(Judge, "page", lambda *a: pages.append((a[1].query, tuple(a[2]))) or page(*a))
+        play(dataclasses.replace(lab, requests=lab.requests[:40]), arm, setup_of(lab.settings, LOOP, arm))
+    sorted_pages = [bool((np.diff(lab.world.tiers(query, shown)) <= 0).all()) for query, shown in pages]
+    assert all(sorted_pages) == (name == "true_tiers")
+
+
+@pytest.mark.parametrize("name", ["tier_ctr", "scored_ctr"])
+def test_the_table_s_page_is_the_best_by_tier_and_posterior(lab: Lab, name: str) -> None:
+    """A slow oracle over the whole catalogue at the first request; the tiers are the world's, or the scorer's."""
+    (arm,) = chosen([name])
     table_played = play(dataclasses.replace(lab, requests=lab.requests[:1]), arm, setup_of(lab.settings, LOOP, arm))
     request, snapshot, catalogue = lab.requests[0], snapshot_of_history(lab), lab.world.catalogue
     score = {}
     for item, since in zip(catalogue.items, catalogue.available_from_N.tolist(), strict=True):
         if since <= request.ts:
-            tier, ctr = (
-                int(lab.world.tiers(request.query, [item])[0]),
-                snapshot.ctr(normalise(request.query), [item]).mean_N[0],
-            )
+            row = np.array([catalogue.row[item]])
+            true, scored = lab.world.tiers(request.query, [item]), lab.parts.relevance.tiers(request.query, row)[0]
+            tier = int((true if name == "tier_ctr" else scored)[0])
+            ctr = snapshot.ctr(normalise(request.query), [item]).mean_N[0]
             score[item] = 4 * tier + 4 * np.log(ctr)  # `reward.serving`'s scales
     best = sorted(score, key=lambda item: -score[item])[:10]
     worth, _ = lab.judge.page(request, best)
