@@ -59,6 +59,11 @@ class Stack:
         several = ("--ranks", str(ranks)) if ranks > 1 else ()
         self.supervisor.start(self._child("learner", "learn", *several), wait=False)
 
+    def claim_ports(self) -> None:
+        """Raises Conflict: the port of the search server or of the console is taken."""
+        claim("search server", self.settings.serving.port, "serving.port")
+        claim("console", self.settings.console.port, "console.port")
+
     def start_server(self, wait: bool = True) -> None:
         """Start the search server; with ``wait`` return when it answers. Raises Conflict: its port is taken."""
         claim("search server", self.settings.serving.port, "serving.port")

@@ -54,6 +54,7 @@ def _start(
     configure_logs(folder.logs / "headrace.log")
     story.say(coloured(("Headrace", "bold"), f" up; run folder {folder.root}"))
     stack = running.enter_context(open_stack(folder, settings))
+    stack.claim_ports()  # told before minutes of preparation, not after
     if not Store(stack.settings.store).exists(PATH):
         with story.errand() as tell:
             prepared = run_errand(
