@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -54,6 +55,7 @@ def _arm(results: list[ArmResult], asked: Sequence[Measure]) -> dict[str, Any]:
         "means": {m.name: mean(results, m) for m in asked},
         "by_seed": {str(result.seed): {m.name: mean([result], m) for m in asked} for result in results},
         "valid_sid_rate": float(np.mean(rates)) if rates else None,
+        "refused": dict(sum((Counter(result.refused) for result in results), Counter[str]())),
         "published": len(published),
         "promoted": sum(bool(p["promoted"]) for p in published),
         "health": {when: _health(results, end) for when, end in (("first", 0), ("last", -1))},

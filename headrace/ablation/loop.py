@@ -24,7 +24,6 @@ from headrace.ablation.rows import Rows
 from headrace.ablation.settings import Setup
 from headrace.ablation.users import Users
 from headrace.world import Event, Request
-from schemas.errors import InvalidValue
 from schemas.events import Impression
 from serving.history import Recent
 from serving.parts import open_checkpoint
@@ -46,15 +45,13 @@ class Played:
     valid_sid_rate: float | None  #: of what was served at the end, None without a model
     curves: dict[str, list[float]]
     publications: list[dict[str, float | bool]]
+    refused: dict[str, int]  #: records by core and reason, see `Plane.refused`
 
 
 def play(lab: Lab, arm: Arm, setup: Setup, tell: Callable[[int], None] = lambda _: None) -> Played:
     """Run one arm from the warm start to the end of the stream, then ask it for the withheld queries.
 
     ``tell``: how many searches are answered. Deterministic: the same lab, arm and settings give the same bits.
-
-    Raises:
-        InvalidValue: the plane refused a record, which events in order never earn.
     """
     torch.set_num_threads(setup.settings.trainers.learner.threads)
     tiers = Tiers(lab.parts.relevance, lab.artefacts.relevance)
@@ -86,11 +83,9 @@ def play(lab: Lab, arm: Arm, setup: Setup, tell: Callable[[int], None] = lambda 
             line.follow(block.stop, answers)
         tell(block.stop)
     probes = _probe(lab, answers, page, setup.settings.serving.batch)
-    if plane.refused:
-        raise InvalidValue("records refused by the event plane", plane.refused, "0", "look at the world's events")
     valid = _valid(lab, answers) if isinstance(answers, PolicyAnswers) and lab.probes else None
     curves, publications = (line.curves(), line.publications) if line else ({}, [])
-    return Played(rows, probes, valid, curves, publications)
+    return Played(rows, probes, valid, curves, publications, dict(plane.refused))
 
 
 def _answerer(lab: Lab, arm: Arm, setup: Setup, tiers: Tiers, plane: Plane) -> Answerer:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -83,12 +84,18 @@ def write_section(file: Path, text: str) -> None:
 def _about(found: dict[str, Any]) -> str:
     seeds, loop = found["seeds"], found["loop"]
     counts = ", ".join(f"{found['searches'][str(s)]} searches for {found['queries'][str(s)]} queries" for s in seeds)
+    refused = sum((Counter(arm["refused"]) for arm in found["arms"].values()), Counter[str]())
+    lost = (
+        f" The event plane refused, over all arms: {', '.join(f'{why} {n:,}' for why, n in sorted(refused.items()))}."
+        if refused
+        else ""
+    )
     mixed = " The arms were not all played by the same code." if len(found["code"]) > 1 else ""
     return (
         f"{', '.join(found['data'])}, seed{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds))}: {counts}. A step every "
         f"{loop['step_every']} searches, a publication every {loop['publish_every']} steps, "
         f"{'through the gate' if loop['gated'] else 'without the gate'}. All arms start from the same warm start and meet the "
-        f"same searches, users and draws. Differences are paired by search, with 95 % intervals clustered by query.{mixed}"
+        f"same searches, users and draws. Differences are paired by search, with 95 % intervals clustered by query.{lost}{mixed}"
     )
 
 

@@ -6,7 +6,8 @@ What the topics would carry goes from core to core as bytes, so that nothing is 
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Sequence
 
 from headrace.settings import Settings
 from headrace.world import Event
@@ -17,13 +18,14 @@ from schemas.codec import decode, encode
 from schemas.events import Click, Impression, Tick
 from schemas.examples import TrainingExample
 from schemas.posteriors import SnapshotPointer
-from schemas.topics import CLICKS, DELTAS, EXAMPLES, IMPRESSIONS, INPUTS, ORDERS, SNAPSHOTS, VIEWS, Topic
+from schemas.quarantine import Quarantined
+from schemas.topics import CLICKS, DELTAS, EXAMPLES, IMPRESSIONS, INPUTS, ORDERS, QUARANTINE, SNAPSHOTS, VIEWS, Topic
 from schemas.views import View
 from streams.attribution.core import AttributionCore
 from streams.posteriors.counts_core import CountsCore
 from streams.posteriors.merger_core import MergerCore
 from streams.rewarding.core import RewardingCore, Tiers
-from streams.runtime.core import Core, Output, Record
+from streams.runtime.core import Blob, Core, Output, Record
 from trainers.follow import Arrival
 
 
@@ -45,6 +47,8 @@ class Plane:
         self._offered = self._given = 0
         self._offsets: dict[str, int] = {}
         self.pointer: SnapshotPointer | None = None  #: of the newest snapshot
+        #: Records that a core would have put into quarantine, by core and reason: a world's clicks may come after their window.
+        self.refused: Counter[str] = Counter()
 
     def offer(self, events: Iterable[Event]) -> None:
         """Events that happen at their time, in any order, none before the present."""
@@ -63,12 +67,6 @@ class Plane:
         """A snapshot by its pointer; None: the prior, before any event."""
         return self._prior if pointer is None else self._snapshots[pointer.version]
 
-    @property
-    def refused(self) -> int:
-        """Records that a core has put into quarantine."""
-        cores: tuple[Core, ...] = (self._attribution, self._counts, self._merger, self._rewarding)
-        return sum(n for core in cores for name, n in core.counters.items() if name.startswith("quarantined."))
-
     def _step(self, now_ms: int) -> list[Arrival]:
         batches: dict[str, list[bytes]] = {topic.name: [] for topic in INPUTS}
         while self._waiting and self._waiting[0][0] < now_ms:
@@ -79,7 +77,7 @@ class Plane:
         views = self._take(self._attribution, VIEWS)
         self._give(self._counts, VIEWS.name, views, now_ms)
         self._give(self._merger, DELTAS.name, self._take(self._counts, DELTAS), now_ms)
-        outputs, blobs = self._merger.drain()
+        outputs, blobs = self._drain(self._merger)
         pointers = [decode(SnapshotPointer, output.value) for output in outputs if output.topic == SNAPSHOTS.name]
         for pointer, blob in zip(pointers, blobs, strict=True):
             self._snapshots[pointer.version], self.pointer = PosteriorSnapshot(blob.data), pointer
@@ -99,10 +97,14 @@ class Plane:
         if core is not self._counts:  # which reads what rewarding reads after it
             self._offsets[topic] = first + len(values)
 
-    @staticmethod
-    def _take(core: Core, topic: Topic) -> list[bytes]:
-        outputs: list[Output] = core.drain()[0]
-        return [output.value for output in outputs if output.topic == topic.name]
+    def _take(self, core: Core, topic: Topic) -> list[bytes]:
+        return [output.value for output in self._drain(core)[0] if output.topic == topic.name]
+
+    def _drain(self, core: Core) -> tuple[Sequence[Output], Sequence[Blob]]:
+        outputs, blobs = core.drain()
+        refusals = [decode(Quarantined, output.value) for output in outputs if output.topic == QUARANTINE.name]
+        self.refused.update(f"{refusal.agent}: {refusal.reason}" for refusal in refusals)
+        return outputs, blobs
 
     def _learned(self, value: bytes) -> bool:
         record: View | Tick = decode(VIEWS.kind, value)

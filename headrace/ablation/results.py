@@ -43,6 +43,7 @@ class ArmResult(msgspec.Struct, frozen=True):
     valid_sid_rate: float | None
     curves: dict[str, Column]
     publications: list[dict[str, float | bool]]
+    refused: dict[str, int]  #: records that the event plane refused, by core and reason
     cpu_s: float  #: of the arm alone, on the machine that played it
 
     def columns(self, part: str) -> dict[str, NDArray[np.float64]]:

@@ -141,6 +141,7 @@ def _play(task: Task, about: Callable[[str], None], tell: Callable[[int], None])
         valid_sid_rate=played.valid_sid_rate,
         curves=_plain(played.curves),
         publications=played.publications,
+        refused=played.refused,
         cpu_s=time.process_time() - began,
     )
     save(result, task.path)
