@@ -147,6 +147,18 @@ def snapshot_of_history(lab: Lab) -> PosteriorSnapshot:
     return plane.rates(plane.pointer)
 
 
+def test_what_the_plane_refuses_of_a_world_s_events_is_counted_by_reason(lab: Lab, played: dict[str, Played]) -> None:
+    """One order that no click explains, one click on a page that nobody saw; the rest of the log is joined."""
+    from headrace.ablation.plane import Plane
+
+    plane = Plane(lab.parts.catalogue, lab.parts.relevance, lab.prefixes, lab.settings, lab.world.live_ms)
+    first, item = lab.history[0].ts, lab.world.catalogue.items[0]
+    plane.offer([*lab.history, Click(first + 5, "nobody", item, "never-shown", 1), Order(first + 6, "nobody", item, "o-1", 9.0)])
+    plane.advance(lab.world.live_ms)
+    assert plane.refused == {"attribution: unknown_request": 1, "attribution: no_click": 1}
+    assert played["frozen"].refused == {}
+
+
 def test_a_request_s_candidates_are_all_that_any_arm_may_show(lab: Lab) -> None:
     """They limit what is shown, live and when the withheld queries are asked."""
     some = lab.world.catalogue.items[:15]
