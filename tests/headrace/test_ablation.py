@@ -153,7 +153,9 @@ def test_what_the_plane_refuses_of_a_world_s_events_is_counted_by_reason(lab: La
 
     plane = Plane(lab.parts.catalogue, lab.parts.relevance, lab.prefixes, lab.settings, lab.world.live_ms)
     first, item = lab.history[0].ts, lab.world.catalogue.items[0]
-    plane.offer([*lab.history, Click(first + 5, "nobody", item, "never-shown", 1), Order(first + 6, "nobody", item, "o-1", 9.0)])
+    plane.offer(
+        [*lab.history, Click(first + 5, "nobody", item, "never-shown", 1), Order(first + 6, "nobody", item, "o-1", 9.0)]
+    )
     plane.advance(lab.world.live_ms)
     assert plane.refused == {"attribution: unknown_request": 1, "attribution: no_click": 1}
     assert played["frozen"].refused == {}
