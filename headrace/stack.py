@@ -61,18 +61,24 @@ class Stack:
 
     def claim_ports(self) -> None:
         """Raises Conflict: the port of the search server or of the console is taken."""
-        claim("search server", self.settings.serving.port, "serving.port")
-        claim("console", self.settings.console.port, "console.port")
+        self._claim_server()
+        self._claim_console()
 
     def start_server(self, wait: bool = True) -> None:
         """Start the search server; with ``wait`` return when it answers. Raises Conflict: its port is taken."""
-        claim("search server", self.settings.serving.port, "serving.port")
+        self._claim_server()
         self.supervisor.start(self._child("server", "serve", ready=f"{self.server}/readyz"), wait=wait)
 
     def start_console(self) -> None:
         """Start the console. Raises Conflict: its port is taken."""
-        claim("console", self.settings.console.port, "console.port")
+        self._claim_console()
         self.supervisor.start(self._child("console", "console", ready=f"{self.console}/healthz"))
+
+    def _claim_server(self) -> None:
+        claim("search server", self.settings.serving.port, "serving.port")
+
+    def _claim_console(self) -> None:
+        claim("console", self.settings.console.port, "console.port")
 
     def _child(self, name: str, *command: str, ready: str = "", env: Mapping[str, str] | None = None) -> Child:
         return Child(

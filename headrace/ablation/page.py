@@ -85,11 +85,8 @@ def _about(found: dict[str, Any]) -> str:
     seeds, loop = found["seeds"], found["loop"]
     counts = ", ".join(f"{found['searches'][str(s)]} searches for {found['queries'][str(s)]} queries" for s in seeds)
     refused = sum((Counter(arm["refused"]) for arm in found["arms"].values()), Counter[str]())
-    lost = (
-        f" The event plane refused, over all arms: {', '.join(f'{why} {n:,}' for why, n in sorted(refused.items()))}."
-        if refused
-        else ""
-    )
+    whys = ", ".join(f"{why} {n:,}" for why, n in sorted(refused.items()))
+    lost = f" The event plane refused, over all arms: {whys}." if refused else ""
     mixed = " The arms were not all played by the same code." if len(found["code"]) > 1 else ""
     return (
         f"{', '.join(found['data'])}, seed{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds))}: {counts}. A step every "
