@@ -59,7 +59,8 @@ class Follower:
     ) -> None:
         versions = Versions(artefacts.relevance, artefacts.identifiers)
         self._store, self._open_tools, self._ranks, self._settings = store, open_tools, ranks, begin.settings
-        self.state = load_state(store, checkpoints.verify(store, begin.checkpoint), begin.settings, versions)
+        manifest = checkpoints.verify(store, begin.checkpoint)
+        self.state = load_state(store, manifest, begin.settings, versions, ranks, begin.sharded)
         # Rank 0 puts what cannot be read into quarantine, and what verdicts make of a step stands in its intent.
         self._feed = Feed(
             connections,
@@ -81,6 +82,7 @@ class Follower:
             restore(self.state, self._store, order.checkpoint)
         elif isinstance(order, Compare):
             self._ranks.exchange(digest(self.state.policy))
+            self.state.optimiser.dump()
 
     def close(self) -> None:
         """Let go of the broker."""

@@ -88,8 +88,8 @@ class Learner:
         if self._pending:
             self._settings = settings_at(self._records, self._pending[0].step, self._manifest.settings, self._wanted)
         self._lead = Lead(ranks)
-        self._lead.tell(Begin(self._manifest.checkpoint, self._settings))
-        self.state = load_state(store, self._manifest, self._settings, self._versions)
+        self._lead.tell(Begin(self._manifest.checkpoint, self._settings, self._wanted.sharded))
+        self.state = load_state(store, self._manifest, self._settings, self._versions, ranks, self._wanted.sharded)
         self._connections, self._journal = connections, Journal(connections)
         self._breaker = Breaker(settings.learner.breaker)
         self._feed = Feed(

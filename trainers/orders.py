@@ -26,6 +26,7 @@ class Begin:
 
     checkpoint: str
     settings: LearnerSettings
+    sharded: bool
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,7 @@ class GoBack:
 
 @dataclass(frozen=True)
 class Compare:
-    """Say what the weights are (`digest`)."""
+    """Say what the weights are (`digest`), then hand in your part of the moments: rank 0 makes a checkpoint."""
 
 
 @dataclass(frozen=True)
@@ -101,5 +102,6 @@ def digest(policy: Policy) -> int:
     """A checksum of the weights."""
     found = 0
     for parameter in policy.module.parameters():
-        found = zlib.crc32(parameter.detach().contiguous().cpu().numpy().data, found)
+        # A copy: memory that numpy has looked at can no longer be let go (`trainers.sharding`).
+        found = zlib.crc32(parameter.detach().cpu().clone().numpy().data, found)
     return found

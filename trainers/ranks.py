@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
@@ -19,6 +19,9 @@ import torch.distributed as dist
 from torch import Tensor
 
 from schemas.errors import Unavailable
+
+#: Numbers that are added up at once, about: 16 MiB.
+AT_ONCE = 1 << 22
 
 
 class Ranks:
@@ -51,7 +54,7 @@ class Joined(Ranks):
         Raises:
             Unavailable: they do not come in time.
         """
-        with _answering():
+        with answering():
             dist.init_process_group("gloo", timeout=timedelta(seconds=timeout_s))
         self.rank, self.size = dist.get_rank(), dist.get_world_size()
         structlog.contextvars.bind_contextvars(rank=self.rank)
@@ -63,7 +66,7 @@ class Joined(Ranks):
             Unavailable: a rank has ended, or does not answer in time.
         """
         found: list[Any] = [None] * self.size
-        with _answering():
+        with answering():
             dist.all_gather_object(found, own)
         return found
 
@@ -73,7 +76,7 @@ class Joined(Ranks):
         Raises:
             Unavailable: a rank has ended, or does not answer in time.
         """
-        with _answering():
+        with answering():
             if self.size == 2:
                 dist.all_reduce(flat)
                 return flat
@@ -103,7 +106,8 @@ def ranks_here(timeout_s: float) -> Ranks:
 
 
 @contextmanager
-def _answering() -> Iterator[None]:
+def answering() -> Iterator[None]:
+    """Raises Unavailable where gloo says that another rank is gone or silent."""
     try:
         yield
     except (RuntimeError, ValueError) as error:  # gloo's; dist.DistError is a RuntimeError
@@ -118,8 +122,17 @@ def _said(error: Exception) -> str:
     return re.sub(r"^\[[^]]*\] *", "", str(error).splitlines()[0]).partition(". ")[0]
 
 
-def flat_of(gradients: list[Tensor | None], parameters: list[torch.nn.Parameter]) -> Tensor:
+def flat_of(parameters: Sequence[torch.nn.Parameter]) -> Tensor:
     """All gradients in one row; zeros where there is none."""
-    return torch.cat(
-        [(torch.zeros_like(p) if g is None else g).reshape(-1) for g, p in zip(gradients, parameters, strict=True)]
-    )
+    return torch.cat([(torch.zeros_like(p) if p.grad is None else p.grad).reshape(-1) for p in parameters])
+
+
+def parts_of(parameters: Sequence[torch.nn.Parameter]) -> list[slice]:
+    """Runs of parameters whose gradients are added up at once: few calls for small weights, no second copy of large ones."""
+    parts, first, numbers = [], 0, 0
+    for at, parameter in enumerate(parameters):
+        numbers += parameter.numel()
+        if numbers >= AT_ONCE:
+            parts.append(slice(first, at + 1))
+            first, numbers = at + 1, 0
+    return [*parts, slice(first, len(parameters))] if numbers else parts

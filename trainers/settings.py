@@ -160,6 +160,10 @@ class LearnerSettings(BaseModel):
         "fp32",
         description="of the products in rollouts and passes; bf16: by autocast; weights, optimiser, losses stay float32",
     )
+    sharded: bool = Field(
+        False,
+        description="several ranks divide weights and moments among them (FSDP2); from the next start on, same weights",
+    )
     ranks_timeout_s: float = Field(
         600.0, gt=0, le=86_400, description="longest that a rank waits for another; longer than the gate takes"
     )

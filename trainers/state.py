@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.metadata
-import io
 import tempfile
 import time
 from dataclasses import dataclass, field
@@ -18,9 +17,12 @@ from schemas.journal import StepIntent
 from schemas.store import Store
 from schemas.topics import EXAMPLES, STEPS
 from trainers import checkpoints
+from trainers.optimiser import Optimiser
 from trainers.policies import load_policy
 from trainers.policies.base import Policy
+from trainers.ranks import ALONE, Ranks
 from trainers.settings import LearnerSettings
+from trainers.sharding import ShardedOptimiser
 from trainers.window import Window
 
 OPTIMISER, WINDOW, HELD_OUT = checkpoints.TRAINING_FILES
@@ -31,7 +33,7 @@ class LearnerState:
     """Mutable. ``parent`` is the checkpoint that training continues from."""
 
     policy: Policy
-    optimiser: torch.optim.Optimizer
+    optimiser: Optimiser
     window: Window
     held_out: Window
     step: int = 0
@@ -50,12 +52,22 @@ class Versions:
     identifiers: str
 
 
-def load_state(store: Store, manifest: Manifest, settings: LearnerSettings, versions: Versions) -> LearnerState:
+def load_state(
+    store: Store,
+    manifest: Manifest,
+    settings: LearnerSettings,
+    versions: Versions,
+    ranks: Ranks = ALONE,
+    sharded: bool = False,
+) -> LearnerState:
     """The state as it was saved; a checkpoint without training files (a warm start) begins with fresh ones.
+
+    ``sharded``: several ranks divide weights and moments among them (`trainers.sharding`).
 
     Raises:
         Corrupt: a training file cannot be read.
         Incompatible: the checkpoint speaks other identifiers.
+        Unavailable: sharded, and another rank has ended.
     """
     policy = load_policy(checkpoints.policy_folder(store, manifest.checkpoint))
     if policy.codebook_version != versions.identifiers:
@@ -64,12 +76,10 @@ def load_state(store: Store, manifest: Manifest, settings: LearnerSettings, vers
             "use the checkpoint's own identifiers, or warm-start on the new ones",
         )  # fmt: skip
     own_weights(policy)
-    optimiser = torch.optim.AdamW(
-        policy.module.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=True
-    )
+    divided = sharded and ranks.size > 1
+    optimiser = ShardedOptimiser(policy.module, settings, ranks) if divided else Optimiser(policy.module, settings)
     data = {name: _training_file(store, manifest, name) for name in checkpoints.TRAINING_FILES}
-    if data[OPTIMISER]:
-        _load_optimiser(optimiser, data[OPTIMISER], manifest)
+    _load_optimiser(optimiser, data[OPTIMISER], manifest)
     state = LearnerState(
         policy=policy,
         optimiser=optimiser,
@@ -89,8 +99,7 @@ def load_state(store: Store, manifest: Manifest, settings: LearnerSettings, vers
 def adopt(state: LearnerState, settings: LearnerSettings) -> None:
     """Go on under these settings, as far as the state holds what they say: an optimiser's file brings its own rate."""
     torch.set_num_threads(settings.threads)
-    for group in state.optimiser.param_groups:
-        group.update(lr=settings.learning_rate, weight_decay=settings.weight_decay)
+    state.optimiser.adopt(settings)
     state.window.resize(settings.window_size)
     state.held_out.resize(settings.held_out_size)
 
@@ -102,14 +111,8 @@ def restore(state: LearnerState, store: Store, checkpoint: str) -> None:
         Corrupt, Unavailable: it is not whole.
     """
     manifest = checkpoints.verify(store, checkpoint)
-    policy = load_policy(checkpoints.policy_folder(store, checkpoint))
-    state.policy.module.load_state_dict(policy.module.state_dict())
-    rates = [(group["lr"], group["weight_decay"]) for group in state.optimiser.param_groups]
-    state.optimiser.state.clear()
-    if data := _training_file(store, manifest, OPTIMISER):
-        _load_optimiser(state.optimiser, data, manifest)
-    for group, (rate, decay) in zip(state.optimiser.param_groups, rates, strict=True):
-        group.update(lr=rate, weight_decay=decay)
+    state.optimiser.put(load_policy(checkpoints.policy_folder(store, checkpoint)).module)
+    _load_optimiser(state.optimiser, _training_file(store, manifest, OPTIMISER), manifest)
     state.absorbed = manifest.absorbed
 
 
@@ -125,13 +128,14 @@ def save_state(
     store: Store, state: LearnerState, intent: StepIntent | None, settings: LearnerSettings, versions: Versions,
     metrics: dict[str, float],
 ) -> Manifest:  # fmt: skip
-    """Write a checkpoint of the state, manifest last. ``intent``: of the last step, None before the first."""
-    moments = io.BytesIO()
-    torch.save(state.optimiser.state_dict(), moments)
+    """Write a checkpoint of the state, manifest last. ``intent``: of the last step, None before the first.
+
+    Of a sharded state this is rank 0's to call while the others call `Optimiser.dump`.
+    """
     pack = zstandard.ZstdCompressor(level=1).compress
     files = {
         **policy_files(state.policy),
-        OPTIMISER: moments.getvalue(),
+        OPTIMISER: state.optimiser.dump(),
         WINDOW: pack(state.window.dump()),
         HELD_OUT: pack(state.held_out.dump()),
     }
@@ -193,8 +197,8 @@ def _load_window(data: bytes, size: int, manifest: Manifest, name: str) -> Windo
     return Window.load(data, size, f"{checkpoints.path_of(manifest.checkpoint)}/{name}") if data else Window(size)
 
 
-def _load_optimiser(optimiser: torch.optim.Optimizer, data: bytes, manifest: Manifest) -> None:
+def _load_optimiser(optimiser: Optimiser, data: bytes, manifest: Manifest) -> None:
     try:
-        optimiser.load_state_dict(torch.load(io.BytesIO(data), weights_only=True))
+        optimiser.load(data)
     except (RuntimeError, ValueError, KeyError) as error:
         raise Corrupt(f"{checkpoints.path_of(manifest.checkpoint)}/{OPTIMISER}", str(error), "use the one before") from error

@@ -21,7 +21,7 @@ from trainers.batches import Batch, compose, draws
 from trainers.follow import Arrival
 from trainers.pairs import Pair
 from trainers.passes import Groups, Share, Work, loss_of, together
-from trainers.ranks import ALONE, Ranks, flat_of
+from trainers.ranks import ALONE, Ranks, flat_of, parts_of
 from trainers.state import LearnerState
 from trainers.targets import targets_of
 from trainers.tools import Tools
@@ -65,7 +65,7 @@ def take_step(tools: Tools, state: LearnerState, batch: Batch, intent: StepInten
     work = Work(tools, state.policy, batch.views, targets, pairs, intent)
     shares = _gradient(work, ranks)
     metrics = _measured(work, shares)
-    metrics["gradient_norm"] = _update(state, settings.max_grad_norm)
+    metrics["gradient_norm"] = state.optimiser.update(settings.max_grad_norm)
     if settings.loss.learner != "sft":  # which no weight shapes
         state.absorbed = absorb(state.absorbed, intent.weights, settings.absorb_half_life)
         metrics["absorbed"] = state.absorbed[-1].share
@@ -100,16 +100,17 @@ def _gradient(work: Work, ranks: Ranks) -> list[Share]:
         outcomes = ranks.exchange(outcome)
         _check(outcomes)
         if count > 1:
-            _spread(ranks.sum(flat_of([p.grad for p in parameters], parameters)), outcomes, parameters)
+            for part in parts_of(parameters):
+                _spread(ranks.sum(flat_of(parameters[part])), _touched(outcomes)[part], parameters[part])
     else:
         outcomes, total = [], None
         for share in range(count):
             outcomes.append(_taken(work, share, parameters))
             _check(outcomes)
-            flat = flat_of([p.grad for p in parameters], parameters)
+            flat = flat_of(parameters)
             total = flat if total is None else total.add_(flat)
         assert total is not None
-        _spread(total, outcomes, parameters)
+        _spread(total, _touched(outcomes), parameters)
     return [outcome.share for outcome in outcomes if outcome.share is not None]
 
 
@@ -129,9 +130,13 @@ def _check(outcomes: Sequence[_Outcome]) -> None:
             raise NotFinite(*outcome.error)
 
 
-def _spread(flat: Tensor, outcomes: Sequence[_Outcome], parameters: Sequence[torch.nn.Parameter]) -> None:
+def _touched(outcomes: Sequence[_Outcome]) -> list[bool]:
+    """Which parameters have a gradient from any share."""
+    return [any(one) for one in zip(*(outcome.touched for outcome in outcomes), strict=True)]
+
+
+def _spread(flat: Tensor, touched: Sequence[bool], parameters: Sequence[torch.nn.Parameter]) -> None:
     """Hand each parameter its part; one that no share touched has no gradient, as in a step of one share."""
-    touched = [any(one) for one in zip(*(outcome.touched for outcome in outcomes), strict=True)]
     parts = torch.split(flat, [p.numel() for p in parameters])
     for parameter, part, has in zip(parameters, parts, touched, strict=True):
         parameter.grad = torch.empty_like(parameter).copy_(part.view(parameter.shape)) if has else None
@@ -163,12 +168,3 @@ def _health(groups: Groups) -> dict[str, float]:
     if groups.reference_BG is not None:
         found["kl_warm_start"] = float((groups.logp_BGL.sum(dim=-1) - groups.reference_BG).mean())
     return found
-
-
-def _update(state: LearnerState, max_norm: float) -> float:
-    """Bound the gradient's norm, step. Returns the norm before it was bounded."""
-    norm = torch.nn.utils.clip_grad_norm_(state.policy.module.parameters(), max_norm)
-    if not torch.isfinite(norm):
-        raise NotFinite(f"the gradient's norm is {norm.item()}", "lower the learning rate, or resume from a checkpoint")
-    state.optimiser.step()
-    return float(norm)

@@ -15,6 +15,7 @@ from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 import torch.distributed as dist
 
@@ -22,14 +23,19 @@ from headrace.logs import configure_logs
 from headrace.services.ports import free_port
 from schemas.artefacts import Artefacts
 from schemas.connections import Connections
-from schemas.errors import Unavailable
+from schemas.errors import NotFinite, Unavailable
 from schemas.store import Store
+from tests.trainers import policy_toys
 from tests.trainers.learner_toys import tools
 from tests.trainers.learner_worker import CHANGED, SETTINGS
+from trainers.optimiser import Optimiser
 from trainers.ranks import ranks_here
 from trainers.running import lead_or_follow
-from trainers.settings import GuardSettings, TrainerSettings
+from trainers.settings import GuardSettings, LearnerSettings, TrainerSettings
+from trainers.sharding import ShardedOptimiser
 
+#: What an operator changes, and that ranks divide weights and moments from now on.
+DIVIDED = CHANGED.model_copy(update={"learner": CHANGED.learner.model_copy(update={"sharded": True})})
 #: Bounds that nothing keeps: after ten steps training is sent back.
 STRICT = CHANGED.model_copy(
     update={
@@ -38,7 +44,7 @@ STRICT = CHANGED.model_copy(
         )
     }
 )
-NAMED: dict[str, TrainerSettings] = {"first": SETTINGS, "changed": CHANGED, "strict": STRICT}
+NAMED: dict[str, TrainerSettings] = {"first": SETTINGS, "changed": DIVIDED, "strict": STRICT}
 
 
 @contextmanager
@@ -74,6 +80,49 @@ def learner(connections: Connections, frozen: str, settings: str) -> None:
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
     artefacts = Artefacts(identifiers="cb1", relevance="rel", frozen=frozen)
     lead_or_follow(connections, Store(connections.store), artefacts, NAMED[settings], tools, stop)
+
+
+def divided(name: str) -> None:
+    """A sharded optimiser against one that is whole, over the same gradients: weights, norms and files have the same bits."""
+    torch.set_num_threads(1)
+    ranks = ranks_here(120.0)
+    settings = LearnerSettings(learning_rate=1e-2, weight_decay=0.1)
+    own, twin, other = (policy_toys.toy_policy(name=name, seed=seed) for seed in (0, 0, 1))
+    sharded, whole = ShardedOptimiser(own, settings, ranks), Optimiser(twin, settings)
+
+    def step(number: int, bad: float = 0.0) -> None:
+        for policy in (own, twin):
+            draws = torch.Generator().manual_seed(number)
+            for at, weight in enumerate(policy.parameters()):
+                weight.grad = None if at == number else torch.randn(weight.shape, generator=draws) * (at + 1) + bad
+        assert sharded.update(2.0) == whole.update(2.0)
+        same()
+
+    def same() -> None:
+        assert all(torch.equal(a, b) for a, b in zip(own.parameters(), twin.parameters(), strict=True))
+
+    def saved() -> bytes:
+        ours, theirs = sharded.dump(), whole.dump()
+        assert ours == (b"" if ranks.rank else theirs)
+        return theirs
+
+    begin = saved()
+    for number in range(3):
+        step(number)
+    kept = saved()
+    for optimiser in (sharded, whole):
+        optimiser.put(other)
+        optimiser.load(begin if name == "qwen3" else kept)
+        optimiser.adopt(settings.model_copy(update={"learning_rate": 3e-3}))
+    same()
+    step(3)
+    with pytest.raises(NotFinite, match="norm is nan"):
+        step(4, bad=float("nan"))
+    same()
+    saved()
+    held = sum(part.numel() for part in sharded.own)
+    assert held < 1.1 * sum(weight.numel() for weight in twin.parameters()) / ranks.size
+    ranks.close()
 
 
 def sums() -> None:

@@ -45,11 +45,15 @@ def test_an_activation_may_follow(name: str, rows: int) -> None:
     assert layer(x, then).requires_grad
 
 
+@pytest.mark.parametrize("intel", [False, True], ids=["not Intel's", "Intel's"])
 @pytest.mark.parametrize("turned", [False, True], ids=["out by in", "in by out"])
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-5), (torch.bfloat16, 2e-2)])
-def test_gradients_are_torchs(dtype: torch.dtype, tolerance: float, turned: bool) -> None:
-    """Large enough for oneDNN: of input, weight and bias as torch's in float64, the same bits each time, the weight's laid out as
-    the weight is."""
+def test_gradients_are_torchs(
+    dtype: torch.dtype, tolerance: float, turned: bool, intel: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Large enough for oneDNN, on either kind of processor: of input, weight and bias as torch's in float64, the same bits each time,
+    the weight's laid out as the weight is."""
+    monkeypatch.setattr("trainers.policies.linear.MKL_IS_FASTER", intel)
     torch.manual_seed(0)
     own = (torch.randn(512, 1024) if turned else torch.randn(1024, 512)).to(dtype)
     x, bias, out = torch.randn(4, 25, 512).to(dtype), torch.randn(1024).to(dtype), torch.randn(4, 25, 1024).to(dtype)

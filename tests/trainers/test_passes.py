@@ -17,6 +17,7 @@ from schemas.weights import RewardWeights
 from tests.trainers import policy_toys as toys
 from tests.trainers.learner_toys import tools, view
 from trainers.batches import Batch
+from trainers.optimiser import Optimiser
 from trainers.passes import together
 from trainers.policies.levels import LevelPolicy
 from trainers.rollout import Rollouts
@@ -35,8 +36,7 @@ VIEWS = tuple(view(n, clicked=[1, 2, 3][: n % 4], ordered=[4] if n == 5 else [])
 def taken(settings: LearnerSettings, ranks: int = 1, name: str = "bart") -> tuple[LevelPolicy, dict[str, float]]:
     """One step in float64 from one start: the policy with its gradient, and the metrics."""
     policy = toys.toy_policy(name=name).double()
-    optimiser = torch.optim.AdamW(policy.parameters(), lr=1e-3, weight_decay=0.0)
-    state = LearnerState(policy, optimiser, Window(1), Window(1))
+    state = LearnerState(policy, Optimiser(policy, settings), Window(1), Window(1))
     parts = replace(tools(policy, settings), reference=toys.toy_policy(seed=4, name=name).double())
     intent = msgspec.structs.replace(INTENT, ranks=ranks)
     metrics = take_step(parts, state, Batch(VIEWS, 7, 0, 0), intent)
@@ -82,7 +82,7 @@ def test_a_share_that_is_not_finite_leaves_the_step_out(monkeypatch: pytest.Monk
         return full_ce(self, *given, **more) * (float("nan") if len(calls) == 3 else 1)
 
     policy = toys.toy_policy()
-    state = LearnerState(policy, torch.optim.AdamW(policy.parameters(), lr=1), Window(1), Window(1))
+    state = LearnerState(policy, Optimiser(policy, LearnerSettings()), Window(1), Window(1))
     before = {key: value.clone() for key, value in policy.state_dict().items()}
     monkeypatch.setattr(LevelPolicy, "full_ce", broken)
     with pytest.raises(NotFinite, match="SFT loss is nan"):
@@ -126,7 +126,7 @@ def test_micro_batches_keep_less_for_the_backward_pass() -> None:
         settings = LearnerSettings(group=8, prompts=8, warm_start_batch=8, micro_batch=micro)
         policy = toys.toy_policy(encoder_layers=2, decoder_layers=2)
         own = {p.data_ptr() for p in policy.parameters()}
-        state = LearnerState(policy, torch.optim.AdamW(policy.parameters()), Window(1), Window(1))
+        state = LearnerState(policy, Optimiser(policy, LearnerSettings()), Window(1), Window(1))
         _Kept.most = _Kept.live
         hooks = torch.autograd.graph.saved_tensors_hooks(
             lambda t, own=own: t if t.data_ptr() in own else _Kept(t),  # type: ignore[misc]
@@ -146,7 +146,7 @@ def test_bf16_is_float32_to_its_digits(name: str) -> None:
     found = []
     for precision in ("fp32", "bf16"):
         policy = toys.toy_policy(name=name)
-        state = LearnerState(policy, torch.optim.AdamW(policy.parameters(), lr=1e-3), Window(1), Window(1))
+        state = LearnerState(policy, Optimiser(policy, LearnerSettings()), Window(1), Window(1))
         chosen = settings.model_copy(update={"precision": precision})
         metrics = take_step(tools(policy, chosen), state, Batch(VIEWS, 7, 0, 0), INTENT)
         assert {p.dtype for p in policy.parameters()} == {p.grad.dtype for p in policy.parameters() if p.grad is not None}
@@ -166,7 +166,7 @@ def test_in_bf16_what_is_sampled_is_what_is_trained(sampling: Any) -> None:
     found = []
     for precision in ("fp32", "bf16", "bf16"):
         policy = toys.toy_policy()
-        state = LearnerState(policy, torch.optim.AdamW(policy.parameters(), lr=1e-3), Window(1), Window(1))
+        state = LearnerState(policy, Optimiser(policy, LearnerSettings()), Window(1), Window(1))
         chosen = settings.model_copy(update={"precision": precision})
         metrics = take_step(tools(policy, chosen), state, Batch(VIEWS, 7, 0, 0), INTENT)
         found.append((metrics["logp_gap"], {name: p.grad for name, p in policy.named_parameters()}, policy))

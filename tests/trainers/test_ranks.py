@@ -29,12 +29,12 @@ from schemas.topics import ITEMS, STEPS, WEIGHTS
 from schemas.weights import RewardWeights
 from tests.trainers import policy_toys
 from tests.trainers.learner_worker import SETTINGS, open_learner
-from tests.trainers.rank_worker import group, learner, sums
+from tests.trainers.rank_worker import divided, group, learner, sums
 from tests.trainers.test_resume import FREE, VERSIONS, send
 from trainers import checkpoints
 from trainers.journal import intents_after, read_topic
 from trainers.orders import Lead
-from trainers.ranks import Ranks, _answering
+from trainers.ranks import Ranks, answering
 from trainers.running import lead_or_follow
 from trainers.state import save_state, save_warm_start
 from trainers.tools import Tools
@@ -74,7 +74,8 @@ def test_two_ranks_killed_and_started_again_make_the_weights_of_one(
     fresh_topics: Connections, producer: KafkaProducer, tmp_path: Path
 ) -> None:
     """Rank 1 is killed, then rank 0, while weights, items and settings change and a guard sends training back; then rank 1 alone
-    is asked to stop. One process that takes the journal again has the same files at every checkpoint, and goes on."""
+    is asked to stop. In the middle they divide the optimiser. One process that takes the journal again has the same files at
+    every checkpoint, and goes on."""
     store, log = Store(fresh_topics.store), tmp_path / "ranks.log"
     frozen = save_warm_start(store, policy_toys.toy_policy(), 0, VERSIONS, {}).checkpoint
     untouched = tmp_path / "untouched"
@@ -144,6 +145,14 @@ def check_against_one_process(
         alone.close()
 
 
+@pytest.mark.parametrize("name", policy_toys.NAMES)
+def test_ranks_that_divide_the_optimiser_make_the_weights_of_one_that_is_whole(name: str, tmp_path: Path) -> None:
+    """Three ranks, steps and files, and a checkpoint's weights taken over; a gradient that is not finite moves nothing."""
+    log = tmp_path / "log"
+    with group(3, log, divided, name) as ranks:
+        assert [ended(rank) for rank in ranks] == [0, 0, 0], log.read_text()[-3000:]
+
+
 def test_sums_have_the_order_of_ranks_and_silence_has_an_end(tmp_path: Path) -> None:
     """Three ranks' numbers of different sizes, of which another order has another float32 sum; then rank 1 does not answer for
     longer than allowed."""
@@ -187,6 +196,6 @@ def test_what_gloo_says_is_told_in_its_first_sentence() -> None:
     )
     with (
         pytest.raises(Unavailable, match=r"is not available: Connection closed by peer \[127\.0\.0\.1\]:41635; this one"),
-        _answering(),
+        answering(),
     ):
         raise told

@@ -83,7 +83,7 @@ def save_about(folder: Path, about: About) -> None:
 
 def save_weights(module: nn.Module, path: Path) -> None:
     """Write a module's parameters and buffers; the same weights give the same bytes."""
-    weights = {name: tensor.detach().contiguous() for name, tensor in module.state_dict().items()}
+    weights = {name: tensor.detach().contiguous() for name, tensor in _tensors(module).items()}
     save_file(weights, path, metadata={"format": "pt"})
 
 
@@ -137,8 +137,13 @@ def _read(path: Path, repeated: Sequence[str]) -> dict[str, Tensor]:
         raise Corrupt(str(path), str(error), REMEDY) from error
 
 
+def _tensors(module: nn.Module) -> dict[str, Tensor]:
+    """Parameters and buffers by name. FSDP2 has ``state_dict`` give a rank's own part, and divides the weights anew for it."""
+    return {**dict(module.named_parameters()), **dict(module.named_buffers())}
+
+
 def _check(module: nn.Module, weights: Mapping[str, Tensor], path: Path) -> None:
-    own, found = ({n: tuple(t.shape) for n, t in tensors.items()} for tensors in (module.state_dict(), weights))
+    own, found = ({n: tuple(t.shape) for n, t in tensors.items()} for tensors in (_tensors(module), weights))
     if own != found:
         missing, unexpected = sorted(own.keys() - found.keys()), sorted(found.keys() - own.keys())
         shapes = [f"{n} is {found[n]}, not {own[n]}" for n in sorted(own.keys() & found.keys()) if own[n] != found[n]]

@@ -12,7 +12,7 @@ import copy
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, NamedTuple, Self
 
 import numpy as np
 import torch
@@ -35,6 +35,13 @@ from trainers.policies.undrawn import Undrawn
 #: A level's whole head is one matrix product; a child whose row is gathered costs that many times more (measured on one
 #: thread, forward and backward, K = 128 and 256, D = 128 and 768: equal at 20 to 32).
 GATHER_COST = 32
+
+
+class Head(NamedTuple):
+    """A level's rows of the output layer."""
+
+    weight_KD: Tensor
+    bias_K: Tensor | None
 
 
 class LevelPolicy(nn.Module, ABC):
@@ -146,10 +153,17 @@ class LevelPolicy(nn.Module, ABC):
 
     def level_logits(self, level: int, hidden: Tensor) -> Tensor:
         """[..., D] -> [..., K_level]: this level's tokens only."""
-        start, size = self.tokenizer.level_start[level], self.tokenizer.level_sizes[level]
+        return linear(hidden, *self.heads()[level])
+
+    def heads(self) -> list[Head]:
+        """Every level's head. All are cut from one part of the matrix: a backward pass then makes a gradient of the matrix's size once,
+        not once a level."""
+        starts, sizes = self.tokenizer.level_start, self.tokenizer.level_sizes
+        first, end = starts[0], starts[-1] + sizes[-1]
         weight_VD, bias_V = self.output()
-        bias = None if bias_V is None else bias_V[start : start + size]
-        return linear(hidden, weight_VD[start : start + size], bias)
+        weight_ID, bias_I = weight_VD[first:end], None if bias_V is None else bias_V[first:end]
+        cuts = [slice(start - first, start - first + size) for start, size in zip(starts, sizes, strict=True)]
+        return [Head(weight_ID[cut], None if bias_I is None else bias_I[cut]) for cut in cuts]
 
     def vocabulary_logits(self, hidden: Tensor) -> Tensor:
         """[..., D] -> [..., V]: every token, text included."""
@@ -172,15 +186,15 @@ class LevelPolicy(nn.Module, ABC):
         open_BGL = torch.stack([tables.leaves(level, nodes_BGL[..., level]) > 1 for level in range(trie.levels)], dim=-1)
         state = prompts if isinstance(prompts, EncoderState) else self.encode(prompts)
         tree = pack(sids_BGL, self.tokenizer.level_sizes, open_BGL)
-        hidden_PD = self.tree_hidden(state, tree)
+        hidden_PD, heads = self.tree_hidden(state, tree), self.heads()
         columns = []
         for level, (rows_P, inverse_BG) in enumerate(zip(tree.level_rows, tree.inverse_BG, strict=True)):
             open_BG = open_BGL[..., level]
             inverse_X, code_X = inverse_BG[open_BG], sids_BGL[..., level][open_BG]
             nodes_P = torch.zeros_like(rows_P)
             nodes_P[inverse_X] = nodes_BGL[..., level][open_BG]
-            logp_X = self._chosen_logp(
-                trie, level, hidden_PD.index_select(0, rows_P), nodes_P, inverse_X, code_X, temperature
+            logp_X = _chosen_logp(
+                heads[level], trie, level, hidden_PD.index_select(0, rows_P), nodes_P, inverse_X, code_X, temperature
             )
             columns.append(logp_X.new_zeros(open_BG.shape).masked_scatter(open_BG, logp_X))
         return torch.stack(columns, dim=-1)
@@ -204,29 +218,30 @@ class LevelPolicy(nn.Module, ABC):
         about = folders.About(self.backbone, self.codebook_version, self.dense.in_features, self.settings)
         folders.save_about(folder, about)
 
-    def _chosen_logp(
-        self, trie: Trie, level: int, hidden_PD: Tensor, nodes_P: Tensor, at_X: Tensor, code_X: Tensor, temperature: float
-    ) -> Tensor:
-        """logp_X of codes after the nodes ``nodes_P[at_X]``, renormalised over what is allowed there."""
-        owner_A, code_A = allowed_children(trie, level, nodes_P)
-        if len(code_A) * GATHER_COST < len(nodes_P) * self.tokenizer.level_sizes[level]:
-            logp_A = self._children_logp(level, hidden_PD, owner_A, code_A, temperature)
-            return _at(logp_A, owner_A, code_A, at_X, code_X, self.tokenizer.level_sizes[level])
-        bias_PK = TrieTables.of(trie, hidden_PD.device).bias(level, nodes_P)
-        logp_PK = restricted_logp(self.level_logits(level, hidden_PD), bias_PK, temperature)
-        return logp_PK.view(-1).index_select(0, at_X * logp_PK.shape[-1] + code_X)
 
-    def _children_logp(self, level: int, hidden_PD: Tensor, owner_A: Tensor, code_A: Tensor, temperature: float) -> Tensor:
-        """logp_A as the whole level's head gives it, from the logits of the allowed children alone."""
-        token_A = code_A + self.tokenizer.level_start[level]
-        weight_VD, bias_V = self.output()
-        logit_A = (hidden_PD.index_select(0, owner_A) * functional.embedding(token_A, weight_VD)).sum(dim=-1)
-        if bias_V is not None:
-            logit_A = logit_A + bias_V[token_A]
-        logit_A = in_float32(logit_A) / temperature
-        top_P = logit_A.new_full((len(hidden_PD),), -torch.inf).scatter_reduce(0, owner_A, logit_A.detach(), "amax")
-        mass_P = torch.zeros_like(top_P).index_add(0, owner_A, (logit_A - top_P[owner_A]).exp())
-        return logit_A - (top_P + mass_P.log())[owner_A]
+def _chosen_logp(
+    head: Head, trie: Trie, level: int, hidden_PD: Tensor, nodes_P: Tensor, at_X: Tensor, code_X: Tensor, temperature: float
+) -> Tensor:
+    """logp_X of codes after the nodes ``nodes_P[at_X]``, renormalised over what is allowed there."""
+    owner_A, code_A = allowed_children(trie, level, nodes_P)
+    codes = len(head.weight_KD)
+    if len(code_A) * GATHER_COST < len(nodes_P) * codes:
+        logp_A = _children_logp(head, hidden_PD, owner_A, code_A, temperature)
+        return _at(logp_A, owner_A, code_A, at_X, code_X, codes)
+    bias_PK = TrieTables.of(trie, hidden_PD.device).bias(level, nodes_P)
+    logp_PK = restricted_logp(linear(hidden_PD, *head), bias_PK, temperature)
+    return logp_PK.view(-1).index_select(0, at_X * codes + code_X)
+
+
+def _children_logp(head: Head, hidden_PD: Tensor, owner_A: Tensor, code_A: Tensor, temperature: float) -> Tensor:
+    """logp_A as the whole level's head gives it, from the logits of the allowed children alone."""
+    logit_A = (hidden_PD.index_select(0, owner_A) * functional.embedding(code_A, head.weight_KD)).sum(dim=-1)
+    if head.bias_K is not None:
+        logit_A = logit_A + head.bias_K[code_A]
+    logit_A = in_float32(logit_A) / temperature
+    top_P = logit_A.new_full((len(hidden_PD),), -torch.inf).scatter_reduce(0, owner_A, logit_A.detach(), "amax")
+    mass_P = torch.zeros_like(top_P).index_add(0, owner_A, (logit_A - top_P[owner_A]).exp())
+    return logit_A - (top_P + mass_P.log())[owner_A]
 
 
 def allowed_children(trie: Trie, level: int, nodes_P: Tensor) -> tuple[Tensor, Tensor]:
