@@ -10,7 +10,7 @@ PEERS_LISTS := benchmarks/attribution_peers/requirements.txt benchmarks/trl_peer
 ARGS ?=
 
 BENCHMARKS := $(foreach name, \
-  attribution delivery replay_files rollout beam trie update passes learner advantages resume server relevance posterior weights_latency preview, \
+  attribution delivery replay_files rollout beam trie update passes sharding learner advantages resume server relevance posterior weights_latency preview, \
   $(if $(wildcard benchmarks/$(name).py),$(name)))
 
 # Where Python may not write byte code as it goes (containers often say so), every process would compile all that it imports.

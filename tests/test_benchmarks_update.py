@@ -14,7 +14,7 @@ import transformers
 from prometheus_client import generate_latest
 from torch import Tensor, nn
 
-from benchmarks import learner, passes, rollout, step_memory, update
+from benchmarks import learner, passes, rollout, sharding, step_memory, update
 from benchmarks.trl_peer import work as told
 from benchmarks.wishes.shop import TINY, small_shop
 from benchmarks.wishes.started import Look, look_of
@@ -157,3 +157,10 @@ def test_passes(line: learner.Line, monkeypatch: pytest.MonkeyPatch) -> None:
             lambda: (policy.module.zero_grad(), passes.total(list(policy.module.parameters())).backward()),
             lambda: (policy.module.zero_grad(), (2 * passes.total(list(policy.module.parameters()))).backward()),
         )
+
+
+def test_sharding() -> None:
+    """Two ranks say what an update cost them, and of how many weights."""
+    (said,) = sharding.cost(ranks=2, width=64, layers=1, text=300, sharded=True, repeats=1)
+    made = rollout.bart(64, 1)(rollout.tokenizer_of(300, sharding.adapted_sizes(200_000)))
+    assert said[2] == 4 * sum(weight.numel() for weight in made.module.parameters()) and min(said) > 0
