@@ -34,9 +34,11 @@ class Manifest(msgspec.Struct, frozen=True, tag_field="type", tag="manifest"):
     learner: str  #: tpma | grpo | sft | ...
     libraries: dict[str, str]
     metrics: dict[str, float] = {}
-    absorbed: tuple[Absorbed, ...] = ()  #: empty: it was trained with the defaults
+    absorbed: tuple[Absorbed, ...] = ()  #: by the policy that is served; empty: it was trained with the defaults
     clock_ms: int = 0  #: newest event time that the learner had read
     settings: dict[str, Any] = {}  #: the learner's, under which the last step was taken
+    start: str = ""  #: the warm start of its line; empty: of a warm start, and of checkpoints before there was this field
+    learned: tuple[Absorbed, ...] = ()  #: by the learner's own weights, where those are not what is served
     v: int = 1
 
 

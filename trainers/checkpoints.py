@@ -33,7 +33,7 @@ __all__ = [
 ROOT = "checkpoints"
 MANIFEST = "manifest.json"
 #: Needed to go on training, not to serve; every other file belongs to the policy.
-TRAINING_FILES: Final = ("optimizer.pt", "window.msgpack.zst", "held_out.msgpack.zst")
+TRAINING_FILES: Final = ("optimizer.pt", "window.msgpack.zst", "held_out.msgpack.zst", "learned.safetensors")
 REMEDY = "restore the file, or use the checkpoint before it"
 
 

@@ -87,12 +87,13 @@ class Publisher:
     def _judge(self, manifest: Manifest, state: LearnerState, now: Present) -> GateDecision:
         views = state.held_out.newest(self._settings.views)
         served, policy, absorbed = self._served()
+        candidate = load_policy(checkpoints.policy_folder(self._store, manifest.checkpoint))  # what would be served
         tools, rates = now.tools, now.tools.rates(now.snapshot)
         means = [
             list_rewards(
                 one, views, tools.trie, tools.builder, tools.rewards, now.weights, rates, self._settings, tools.order, taken
             )
-            for one, taken in ((state.policy, state.absorbed), (policy, absorbed))
+            for one, taken in ((candidate, manifest.absorbed), (policy, absorbed))
         ]
         names = manifest.checkpoint, served
         return decide(names, means[0], means[1], views, self._settings, seed=manifest.step)

@@ -91,6 +91,7 @@ class GuardSettings(BaseModel):
 PAPER: Mapping[str, Any] = {
     "interaction": "observed",
     "warm_start_weight": 0.0,
+    "served_share": 1.0,
     "loss": {"gate_item_advantage": True, "entropy": 0.0, "kl": 0.0},
 }
 
@@ -132,6 +133,12 @@ class LearnerSettings(BaseModel):
     )
     wait_s: float = Field(1.0, ge=0, le=3600, description="seconds to wait for fresh views before a step on what there is")
     idle_steps: int = Field(8, ge=0, le=1_000_000, description="steps in a row without a fresh view before waiting for one")
+    served_share: float = Field(
+        0.75,
+        gt=0,
+        le=1,
+        description="share of the learned in each served weight, the rest is the warm start's; 1: as learned",
+    )
     absorb_half_life: float = Field(
         200.0, gt=0, le=1e6, description="steps in which half of a change of the weights sinks into the policy"
     )

@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 import zstandard
 
+from reward.campaigns.relative import diluted
 from schemas.checkpoints import Absorbed, Manifest
 from schemas.errors import Corrupt, Incompatible
 from schemas.journal import StepIntent
@@ -20,12 +21,14 @@ from trainers import checkpoints
 from trainers.optimiser import Optimiser
 from trainers.policies import load_policy
 from trainers.policies.base import Policy
+from trainers.policies.folder import dump_weights, fill
 from trainers.ranks import ALONE, Ranks
+from trainers.served import Start, as_served, start_of
 from trainers.settings import LearnerSettings
 from trainers.sharding import ShardedOptimiser
 from trainers.window import Window
 
-OPTIMISER, WINDOW, HELD_OUT = checkpoints.TRAINING_FILES
+OPTIMISER, WINDOW, HELD_OUT, LEARNED = checkpoints.TRAINING_FILES
 
 
 @dataclass
@@ -36,6 +39,7 @@ class LearnerState:
     optimiser: Optimiser
     window: Window
     held_out: Window
+    start: Start | None = None  #: None: of a state that is never saved
     step: int = 0
     parent: str = ""
     offsets: dict[int, int] = field(default_factory=dict)  #: next offset of each partition of the examples
@@ -69,7 +73,7 @@ def load_state(
         Incompatible: the checkpoint speaks other identifiers.
         Unavailable: sharded, and another rank has ended.
     """
-    policy = load_policy(checkpoints.policy_folder(store, manifest.checkpoint))
+    policy = _learned(store, manifest)
     if policy.codebook_version != versions.identifiers:
         raise Incompatible(
             f"identifiers of checkpoint {manifest.checkpoint}", versions.identifiers, policy.codebook_version,
@@ -85,11 +89,12 @@ def load_state(
         optimiser=optimiser,
         window=_load_window(data[WINDOW], settings.window_size, manifest, WINDOW),
         held_out=_load_window(data[HELD_OUT], settings.held_out_size, manifest, HELD_OUT),
+        start=start_of(store, manifest),
         step=manifest.step,
         parent=manifest.checkpoint,
         offsets=dict(manifest.offsets.get(EXAMPLES.name, {})),
         journal_offset=manifest.offsets.get(STEPS.name, {}).get(0, 0),
-        absorbed=manifest.absorbed,
+        absorbed=manifest.learned or manifest.absorbed,
         clock_ms=manifest.clock_ms,
     )
     adopt(state, settings)
@@ -111,9 +116,9 @@ def restore(state: LearnerState, store: Store, checkpoint: str) -> None:
         Corrupt, Unavailable: it is not whole.
     """
     manifest = checkpoints.verify(store, checkpoint)
-    state.optimiser.put(load_policy(checkpoints.policy_folder(store, checkpoint)).module)
+    state.optimiser.put(_learned(store, manifest).module)
     _load_optimiser(state.optimiser, _training_file(store, manifest, OPTIMISER), manifest)
-    state.absorbed = manifest.absorbed
+    state.absorbed = manifest.learned or manifest.absorbed
 
 
 def own_weights(policy: Policy) -> Policy:
@@ -133,8 +138,12 @@ def save_state(
     Of a sharded state this is rank 0's to call while the others call `Optimiser.dump`.
     """
     pack = zstandard.ZstdCompressor(level=1).compress
-    files = {
-        **policy_files(state.policy),
+    share = settings.served_share
+    assert state.start is not None
+    with as_served(state.policy, state.start, share):
+        files = policy_files(state.policy)
+    files |= {
+        **({LEARNED: dump_weights(state.policy.module)} if share < 1 else {}),
         OPTIMISER: state.optimiser.dump(),
         WINDOW: pack(state.window.dump()),
         HELD_OUT: pack(state.held_out.dump()),
@@ -155,9 +164,11 @@ def save_state(
         learner=settings.loss.learner,
         libraries=libraries(),
         metrics=metrics,
-        absorbed=state.absorbed,
+        absorbed=diluted(state.absorbed, share),
         clock_ms=state.clock_ms,
         settings=settings.model_dump(mode="json"),
+        start=state.start.checkpoint,
+        learned=state.absorbed if share < 1 else (),
     )
     manifest = checkpoints.write(store, files, draft)
     state.parent = manifest.checkpoint
@@ -184,6 +195,16 @@ def policy_files(policy: Policy) -> dict[str, bytes]:
 def libraries() -> dict[str, str]:
     """Versions of what computes; another version may round differently."""
     return {name: importlib.metadata.version(name) for name in ("torch", "transformers", "numpy")}
+
+
+def _learned(store: Store, manifest: Manifest) -> Policy:
+    """The policy with the learner's own weights."""
+    policy = load_policy(checkpoints.policy_folder(store, manifest.checkpoint))
+    if LEARNED in manifest.files:
+        fill(
+            policy.module, _training_file(store, manifest, LEARNED), f"{checkpoints.path_of(manifest.checkpoint)}/{LEARNED}"
+        )
+    return policy
 
 
 def _training_file(store: Store, manifest: Manifest, name: str) -> bytes:

@@ -13,6 +13,7 @@ from headrace.ablation.answering import PolicyAnswers, Tiers
 from headrace.ablation.lab import Lab
 from headrace.ablation.plane import Plane
 from headrace.ablation.settings import Setup
+from reward.campaigns.relative import diluted
 from schemas.checkpoints import Absorbed
 from schemas.journal import StepIntent
 from schemas.weights import RewardWeights
@@ -21,6 +22,7 @@ from trainers.batches import choose
 from trainers.follow import Arrival
 from trainers.gate import decide, list_rewards
 from trainers.policies.base import Policy
+from trainers.served import as_served
 from trainers.state import Versions, load_state
 from trainers.step import advance
 from trainers.tools import Tools, open_tools
@@ -81,7 +83,7 @@ class Line:
 
     def _publish(self, answers: PolicyAnswers) -> None:
         """As `trainers.promotion.Publisher`: the candidate meets what is served on the newest held-out views."""
-        candidate = (self._copy(), self.state.absorbed)
+        candidate = (self._copy(), diluted(self.state.absorbed, self._settings.served_share))
         said: dict[str, float | bool] = {"step": self.state.step, "promoted": True}
         if self._loop.gated:
             views, tools = self.state.held_out.newest(self._gate.views), self.tools
@@ -109,7 +111,10 @@ class Line:
             answers.swap(candidate[0], f"{self.state.step:08d}", candidate[1])
 
     def _copy(self) -> Policy:
-        policy = copy.deepcopy(self.state.policy)
+        """What would be served now."""
+        assert self.state.start is not None
+        with as_served(self.state.policy, self.state.start, self._settings.served_share):
+            policy = copy.deepcopy(self.state.policy)
         policy.module.eval().requires_grad_(False)
         return policy
 

@@ -45,6 +45,15 @@ def absorb(absorbed: Sequence[Absorbed], used: RewardWeights, half_life: float) 
     return (*kept, Absorbed(1.0 - sum(e.share for e in kept), same))
 
 
+def diluted(absorbed: Sequence[Absorbed], share: float) -> tuple[Absorbed, ...]:
+    """What a policy has absorbed that is ``share`` of one which absorbed this, and else the warm start."""
+    if share == 1 or not absorbed:
+        return tuple(absorbed)
+    kept = [e for e in absorbed if _decided(e.weights) != _decided(REFERENCE)]
+    parts = [msgspec.structs.replace(e, share=e.share * share) for e in kept]
+    return (*parts, Absorbed(1.0 - sum(e.share for e in parts), REFERENCE))
+
+
 def excess(absorbed: Sequence[tuple[float, TermWeights]]) -> Excess:
     """What the checkpoint was rewarded with beyond the reference: ``absorbed`` are shares and the weights [K] of each."""
     relevance: NDArray[np.float64] | float = -REFERENCE.relevance

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 from safetensors import SafetensorError
+from safetensors import torch as safetensors
 from safetensors.torch import load_file, save_file
 
 from schemas.errors import Corrupt, Unavailable
@@ -85,6 +86,26 @@ def save_weights(module: nn.Module, path: Path) -> None:
     """Write a module's parameters and buffers; the same weights give the same bytes."""
     weights = {name: tensor.detach().contiguous() for name, tensor in _tensors(module).items()}
     save_file(weights, path, metadata={"format": "pt"})
+
+
+def dump_weights(module: nn.Module) -> bytes:
+    """A module's parameters and buffers as one file; the same weights give the same bytes."""
+    data: bytes = safetensors.save({name: tensor.detach().contiguous() for name, tensor in _tensors(module).items()})
+    return data
+
+
+def fill(module: nn.Module, data: bytes, where: str) -> None:
+    """Fill a module with what `dump_weights` gave of one of the same shape.
+
+    Raises:
+        Corrupt: naming ``where``: the file is torn, or names or shapes do not fit.
+    """
+    try:
+        weights = safetensors.load(data)
+    except SafetensorError as error:
+        raise Corrupt(where, str(error), REMEDY) from error
+    _check(module, weights, Path(where))
+    module.load_state_dict(weights)
 
 
 def load_weights(module: nn.Module, path: Path, repeated: Sequence[str] = ()) -> None:
