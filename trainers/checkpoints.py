@@ -126,15 +126,15 @@ def newest(
 def prune(store: Store, keep: int, line: Sequence[str], fallbacks: int = 3) -> list[str]:
     """Reduce old checkpoints to their manifests, from which a lineage is read; returns those that were.
 
-    Whole stay the newest ``keep``, the first of ``line`` (frozen: others are held against it) and its last
-    ``fallbacks`` (a server may be loading one). Meant to be called after every checkpoint: the walk from new to old ends at
+    Whole stay the newest ``keep``, warm starts (of which a part is in what is served, `trainers.served`), the first of ``line`` (frozen:
+    others are held against it) and its last ``fallbacks`` (a server may be loading one). Meant to be called after every checkpoint: the walk from new to old ends at
     the first that is reduced already, and looks beyond it only at the one that has just left the fallbacks.
     """
     old, spared = store.names(ROOT)[:-keep], {*line[:1], *line[-fallbacks:]}
     left = [checkpoint for checkpoint in line[:-fallbacks][-1:] if checkpoint in old and checkpoint not in spared]
     reduced = [checkpoint for checkpoint in left if _reduce(store, checkpoint)]
     for checkpoint in reversed(old):
-        if checkpoint in spared or checkpoint in reduced:
+        if checkpoint in spared or checkpoint in reduced or _is_start(checkpoint):
             continue
         try:
             if not _reduce(store, checkpoint):
@@ -143,6 +143,11 @@ def prune(store: Store, keep: int, line: Sequence[str], fallbacks: int = 3) -> l
             continue
         reduced.append(checkpoint)
     return reduced
+
+
+def _is_start(checkpoint: str) -> bool:
+    """A warm start is of step 0, as its id says."""
+    return checkpoint.partition("-")[0].strip("0") == ""
 
 
 def _reduce(store: Store, checkpoint: str) -> bool:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 from kafka import KafkaConsumer, KafkaProducer, TopicPartition
@@ -136,6 +136,10 @@ def settings_before(records: Sequence[JournalRecord], step: int, known: Mapping[
     return told[-1] if told else known
 
 
+#: What was so before there was a setting for it, where the default is another.
+UNSAID: Final[Mapping[str, Any]] = {"served_share": 1.0}
+
+
 def settings_at(
     records: Sequence[JournalRecord], step: int, known: Mapping[str, Any], otherwise: LearnerSettings
 ) -> LearnerSettings:
@@ -146,7 +150,7 @@ def settings_at(
     """
     said = settings_before(records, step, known)
     try:
-        return LearnerSettings.model_validate(said) if said else otherwise
+        return LearnerSettings.model_validate({**UNSAID, **said}) if said else otherwise
     except ValidationError as error:
         raise Incompatible(
             f"settings of step {step}", "settings of this version", str(error),

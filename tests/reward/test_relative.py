@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from reward.campaigns.control import in_control
 from reward.campaigns.facts import Asked, ItemFacts
-from reward.campaigns.relative import LEAST_SHARE, MOST, REFERENCE, Relative, absorb, excess
+from reward.campaigns.relative import LEAST_SHARE, MOST, REFERENCE, Relative, absorb, diluted, excess
 from reward.composite import item_reward, serving_score
 from reward.settings import ServingScoreSettings
 from schemas.campaigns import Campaign, Multipliers, Scope
@@ -133,3 +133,20 @@ def test_the_control_share_is_a_share_and_always_the_same_users() -> None:
     small, large = ({user for user in users if in_control(user, share)} for share in (0.05, 0.5))
     assert abs(len(small) / 4_000 - 0.05) < 4 * (0.05 * 0.95 / 4_000) ** 0.5
     assert small < large and not any(in_control(user, 0.0) for user in users)
+
+
+@given(st.lists(st.integers(1, 4), min_size=1, max_size=30), st.floats(0.01, 1, allow_nan=False), st.floats(1, 100))
+def test_a_policy_half_way_to_the_warm_start_has_half_of_the_excess(
+    wishes: list[int], share: float, half_life: float
+) -> None:
+    """Excess is linear in what was absorbed, and the warm start has none: so diluted, it is that share of it. Shares sum to 1."""
+    entries: tuple[Absorbed, ...] = ()
+    for wish in wishes:
+        entries = absorb(entries, RewardWeights(version=wish, relevance=wish, click=5 - wish), half_life)
+    thinner = diluted(entries, share)
+    assert sum(entry.share for entry in thinner) == pytest.approx(1)
+    whole, part = (Relative(REFERENCE, e, FACTS).of(Asked("lamp"), ROWS, 0).excess for e in (entries, thinner))
+    assert whole is not None and part is not None
+    for a, b in zip(whole, part, strict=True):
+        np.testing.assert_allclose(b, share * np.asarray(a), atol=1e-6)
+    assert diluted((), share) == ()
