@@ -82,7 +82,7 @@ class Follower:
             restore(self.state, self._store, order.checkpoint)
         elif isinstance(order, Compare):
             self._ranks.exchange(digest(self.state.policy))
-            self.state.optimiser.dump()
+            self.state.optimiser.hand_in()
 
     def close(self) -> None:
         """Let go of the broker."""

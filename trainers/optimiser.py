@@ -46,10 +46,13 @@ class Optimiser:
         self._adamw.step()
 
     def dump(self) -> bytes:
-        """Moments and count of steps; the same file whoever held which part. All ranks call it, or none."""
+        """Moments and count of steps; the same file whoever held which part. While rank 0 calls it, the others call `hand_in`."""
         file = io.BytesIO()
         torch.save(self._whole_state(), file)
         return file.getvalue()
+
+    def hand_in(self) -> None:
+        """Give rank 0 what it has not for `dump`: nothing, where each has all."""
 
     def _whole_state(self) -> dict[str, Any]:
         return self._adamw.state_dict()

@@ -36,7 +36,6 @@ class ShardedOptimiser(Optimiser):
         Raises:
             Unavailable: another rank has ended, or does not answer in time.
         """
-        self._ranks = ranks
         kept = {parameter for parameter in module.parameters() if not _divisible(parameter)}
         with answering():
             self._mesh = init_device_mesh("cpu", (ranks.size,))
@@ -94,12 +93,9 @@ class ShardedOptimiser(Optimiser):
         }
         return {**state, "state": found}
 
-    def dump(self) -> bytes:
-        """As `Optimiser.dump`; of other ranks than 0 nothing."""
-        if self._ranks.rank == 0:
-            return super().dump()
+    def hand_in(self) -> None:
+        """As `Optimiser.hand_in`."""
         self._whole_state()
-        return b""
 
     def _own_state(self, state: dict[str, Any]) -> dict[str, Any]:
         own = {

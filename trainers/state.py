@@ -135,7 +135,7 @@ def save_state(
 ) -> Manifest:  # fmt: skip
     """Write a checkpoint of the state, manifest last. ``intent``: of the last step, None before the first.
 
-    Of a sharded state this is rank 0's to call while the others call `Optimiser.dump`.
+    Of a sharded state this is rank 0's to call while the others call `Optimiser.hand_in`.
     """
     pack = zstandard.ZstdCompressor(level=1).compress
     share = settings.served_share
