@@ -8,8 +8,6 @@ STAMP := $(VENV)/.installed
 PEERS := .venv-peers
 PEERS_LISTS := benchmarks/attribution_peers/requirements.txt benchmarks/trl_peer/requirements.txt
 ARGS ?=
-# Tests wait for brokers and clocks a third of their time: one more at it than there are processors.
-WORKERS ?= $(shell expr $$(nproc 2>/dev/null || echo 2) + 1)
 
 BENCHMARKS := $(foreach name, \
   attribution delivery replay_files rollout beam trie update passes sharding learner advantages resume server relevance posterior weights_latency preview, \
@@ -37,7 +35,7 @@ demo: install
 	@$(BIN)/headrace demo $(ARGS)
 
 test: install
-	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(ARGS)
+	@$(BIN)/python -m pytest -n auto --dist loadfile $(ARGS)
 
 lint: install
 	@$(BIN)/ruff check .

@@ -42,6 +42,7 @@ def test_a_frozen_broker_delays_the_answer_and_loses_nothing(tmp_path: Path, red
             with ImpressionLog(connections, timeout_s=120) as log:
                 await asyncio.gather(*(log.write(page(n)) for n in range(10)))
                 os.kill(pid, signal.SIGSTOP)
+                os.waitid(os.P_PID, pid, os.WSTOPPED | os.WNOWAIT)  # until its last thread stands still
                 writes = [asyncio.create_task(log.write(page(n))) for n in range(10, 30)]
                 await asyncio.sleep(3)
                 answered = sum(write.done() for write in writes)

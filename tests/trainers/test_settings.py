@@ -8,11 +8,13 @@ from trainers.settings import LearnerSettings, LossSettings
 def test_the_paper_is_one_word() -> None:
     """V2's loss and reward; what is not the paper's concern stays as it is by default."""
     paper, ours = LearnerSettings(preset="paper"), LearnerSettings()
-    assert (paper.interaction, paper.warm_start_weight) == ("observed", 0)
+    assert (paper.interaction, paper.warm_start_weight, paper.served_share) == ("observed", 0, 1)
     assert paper.loss == LossSettings(gate_item_advantage=True, entropy=0)
     assert (
         paper.model_copy(
-            update={name: getattr(ours, name) for name in ("preset", "interaction", "warm_start_weight", "loss")}
+            update={
+                name: getattr(ours, name) for name in ("preset", "interaction", "warm_start_weight", "served_share", "loss")
+            }
         )
         == ours
     )
