@@ -12,9 +12,9 @@ from kafka.admin import ConfigResource, ConfigResourceType
 from kafka.errors import KafkaError, TopicAlreadyExistsError, UnknownTopicOrPartitionError
 
 from schemas.admission import probe_kafka
-from schemas.clients import kafka_python
 from schemas.connections import Connections
 from schemas.errors import Unavailable
+from schemas.kafka_clients import open_client
 from schemas.topics import TOPICS, Topic
 
 #: Longest wait until a broker shows what its controller has decided (s).
@@ -147,7 +147,7 @@ def _describe(admin: KafkaAdminClient, topics: Sequence[Topic]) -> dict[str, Fou
 def _admin(connections: Connections) -> Iterator[KafkaAdminClient]:
     probe_kafka(connections)
     try:
-        admin = KafkaAdminClient(**kafka_python(connections), bootstrap_timeout_ms=10_000)
+        admin = open_client(KafkaAdminClient, connections, bootstrap_timeout_ms=10_000)
         try:
             yield admin
         finally:

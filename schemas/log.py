@@ -8,9 +8,9 @@ from typing import Any, NamedTuple
 from kafka import KafkaConsumer, TopicPartition
 
 from schemas.admission import admit_kafka
-from schemas.clients import kafka_python
 from schemas.codec import decode
 from schemas.connections import Connections
+from schemas.kafka_clients import open_client
 from schemas.topics import Topic
 
 
@@ -40,8 +40,9 @@ def scan_raw(
 ) -> Iterator[tuple[int, int, int, bytes]]:
     """(partition, offset, timestamp, value) of every committed record from ``start`` to the end offsets of now."""
     admit_kafka(connections)
-    consumer = KafkaConsumer(
-        **kafka_python(connections),
+    consumer = open_client(
+        KafkaConsumer,
+        connections,
         enable_auto_commit=False,
         auto_offset_reset="earliest",
         isolation_level="read_committed",

@@ -13,7 +13,6 @@ import structlog
 from kafka import KafkaConsumer
 from kafka.errors import KafkaError, UnknownTopicOrPartitionError
 
-from schemas.clients import kafka_python
 from schemas.codec import decode
 from schemas.connections import Connections
 from schemas.errors import InvalidEvent, Unavailable
@@ -21,7 +20,7 @@ from schemas.events import Click, Order
 from schemas.quiet import Quiet
 from schemas.topics import CLICKS, ORDERS
 from serving.history import HistoryWriter
-from serving.kafka_reader import CLOSE_MS, RETRY_S, WAIT_MS, read
+from serving.kafka_reader import RETRY_S, read
 from serving.metrics import Metrics
 from serving.settings import ServingSettings
 
@@ -43,7 +42,12 @@ class ClickFollower:
     def run(self) -> None:
         """Until ``stop``; Kafka or Redis away only delays it."""
         try:
-            for consumer, records in read(self._connections, self._connect, self._stop, self._settings.poll_s):
+            options = {
+                "group_id": self._settings.click_group,
+                "auto_offset_reset": "latest",
+                "metadata_max_age_ms": 10_000,  # new partitions are taken within that time
+            }
+            for consumer, records in read(self._connections, self._begin, self._stop, self._settings.poll_s, **options):
                 events = [event for record in records if (event := self._event(record)) is not None]
                 if events and not self._write(events):
                     return
@@ -55,23 +59,13 @@ class ClickFollower:
         finally:
             self._writer.close()
 
-    def _connect(self) -> KafkaConsumer:
-        consumer = KafkaConsumer(
-            **kafka_python(self._connections),
-            group_id=self._settings.click_group,
-            auto_offset_reset="latest",
-            enable_auto_commit=False,
-            isolation_level="read_committed",
-            fetch_max_wait_ms=WAIT_MS,
-            metadata_max_age_ms=10_000,  # new partitions are taken within that time
-        )
+    @staticmethod
+    def _begin(consumer: KafkaConsumer) -> None:
         # A member that joins before it knows the topic's partitions is assigned none, and stays without.
         for name in TOPICS:
             if not consumer.partitions_for_topic(name):
-                consumer.close(timeout_ms=CLOSE_MS)
                 raise UnknownTopicOrPartitionError(name)
         consumer.subscribe(list(TOPICS))
-        return consumer
 
     def _event(self, record: Any) -> Click | Order | None:
         """The click or order, None for what else there is or cannot be read (the attribution quarantines that one)."""

@@ -13,6 +13,7 @@ from kafka.errors import KafkaConnectionError, KafkaError
 
 from schemas.admission import admit_kafka
 from schemas.connections import Connections
+from schemas.kafka_clients import open_client
 
 log = structlog.get_logger()
 
@@ -25,12 +26,12 @@ WAIT_MS = 500
 
 
 def read(
-    connections: Connections, connect: Callable[[], KafkaConsumer], stop: threading.Event, poll_s: float
+    connections: Connections, begin: Callable[[KafkaConsumer], None], stop: threading.Event, poll_s: float, **options: Any
 ) -> Iterator[tuple[KafkaConsumer, list[Any]]]:
     """(consumer, records of a poll in order per partition) until ``stop``; a poll without records is yielded too.
 
-    ``connect`` makes a consumer and seeks it; it is called again after a failure, so what it seeks to decides what is
-    read twice. KafkaError from it, or from a poll, is logged and tried again.
+    ``options`` are the consumer's own; ``begin`` chooses what it reads, and from where. After a failure both happen
+    again, so where it begins decides what is read twice. KafkaError from it, or from a poll, is logged and tried again.
 
     Raises:
         Refused: the broker does not let us in.
@@ -42,7 +43,11 @@ def read(
                 if consumer is None:
                     _reachable(connections.kafka)
                     admit_kafka(connections)
-                    consumer = connect()
+                    consumer = open_client(
+                        KafkaConsumer, connections, enable_auto_commit=False, isolation_level="read_committed",
+                        fetch_max_wait_ms=WAIT_MS, **options,
+                    )  # fmt: skip
+                    begin(consumer)
                 batches = consumer.poll(timeout_ms=int(poll_s * 1000))
             except KafkaError as error:
                 log.warning("kafka does not answer, trying again", error=f"{type(error).__name__} {error}")
@@ -56,7 +61,7 @@ def read(
 
 
 def _reachable(bootstrap: str) -> None:
-    """Raises KafkaConnectionError quickly; kafka-python takes seconds over it, and leaves its sockets open."""
+    """Raises KafkaConnectionError quickly; kafka-python takes seconds over it."""
     refusals = []
     for address in bootstrap.split(","):
         host, _, port = address.strip().rpartition(":")

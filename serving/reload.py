@@ -21,7 +21,6 @@ from reward.settings import RewardSettings
 from reward.snapshot import PosteriorSnapshot
 from schemas.artefacts import Artefacts
 from schemas.checkpoints import Promotion
-from schemas.clients import kafka_python
 from schemas.codec import decode
 from schemas.connections import Connections
 from schemas.errors import HeadraceError, InvalidEvent, Unavailable
@@ -32,7 +31,7 @@ from schemas.store import Store
 from schemas.topics import ITEMS, PROMOTED, SNAPSHOTS, WEIGHTS, topic
 from schemas.weights import RewardWeights
 from serving.engine import SearchEngine
-from serving.kafka_reader import WAIT_MS, read
+from serving.kafka_reader import read
 from serving.metrics import Metrics
 from serving.ordering import Ordering
 from serving.parts import Opened, Parts, open_checkpoint
@@ -81,7 +80,9 @@ class Reloader:
         self._taker = ItemTaker("server", self._artefacts.identifiers, self._parts.identifiers.level_sizes)
         backlog: list[Any] = []
         ends: dict[TopicPartition, int] = {}
-        for consumer, records in read(self._connections, self._connect, self._stop, self._settings.poll_s):
+        for consumer, records in read(
+            self._connections, self._begin, self._stop, self._settings.poll_s, auto_offset_reset="earliest"
+        ):
             backlog += records
             if self.served is None:
                 ends = ends or consumer.end_offsets(list(consumer.assignment()))
@@ -97,23 +98,15 @@ class Reloader:
                 self._follow(self.served, backlog)
                 backlog = []
 
-    def _connect(self) -> KafkaConsumer:
-        """A consumer over partition 0 of all four topics, from the beginning: what is known already changes nothing."""
-        consumer = KafkaConsumer(
-            **kafka_python(self._connections),
-            enable_auto_commit=False,
-            auto_offset_reset="earliest",
-            isolation_level="read_committed",
-            fetch_max_wait_ms=WAIT_MS,
-        )
+    @staticmethod
+    def _begin(consumer: KafkaConsumer) -> None:
+        """Partition 0 of all four topics, from the beginning: what is known already changes nothing."""
         for followed in FOLLOWED:
             if 0 not in (consumer.partitions_for_topic(followed.name) or ()):
-                consumer.close()
                 raise UnknownTopicOrPartitionError(f"{followed.name}; create the topics with `headrace topics --create`")
         parts = [TopicPartition(followed.name, 0) for followed in FOLLOWED]
         consumer.assign(parts)
         consumer.seek_to_beginning(*parts)
-        return consumer
 
     def _first(self, backlog: Sequence[Any]) -> Served:
         """The newest promoted checkpoint that is whole, else the run's frozen one. News are applied over it."""

@@ -16,7 +16,6 @@ import structlog
 from kafka import KafkaConsumer, TopicPartition
 from kafka.errors import KafkaError
 
-from schemas.clients import kafka_python
 from schemas.codec import decode
 from schemas.connections import Connections
 from schemas.errors import InvalidEvent, Unavailable
@@ -24,6 +23,7 @@ from schemas.events import ItemAdded
 from schemas.examples import TrainingExample
 from schemas.integrity import Verdict
 from schemas.items import ItemTaker
+from schemas.kafka_clients import open_client
 from schemas.posteriors import SnapshotPointer
 from schemas.quarantine import RAW_LIMIT, Quarantined
 from schemas.topics import EXAMPLES, ITEMS, SNAPSHOTS, VERDICTS, WEIGHTS
@@ -60,8 +60,9 @@ class Feed:
             Unavailable: the broker or one of the topics is not there.
         """
         self._quarantine, self._verdict = quarantine, verdict
-        self._consumer = KafkaConsumer(
-            **kafka_python(connections),
+        self._consumer = open_client(
+            KafkaConsumer,
+            connections,
             isolation_level="read_committed",
             enable_auto_commit=False,
             auto_offset_reset="earliest",
@@ -163,6 +164,7 @@ class Feed:
     def _partitions(self, topic: str) -> list[int]:
         found = self._consumer.partitions_for_topic(topic)
         if not found:
+            self._consumer.close()
             raise Unavailable(f"topic {topic}", "it does not exist", "create the topics with `headrace topics --create`")
         return sorted(found)
 

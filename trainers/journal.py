@@ -15,11 +15,11 @@ from kafka.errors import KafkaError
 from pydantic import ValidationError
 
 from schemas.admission import admit_kafka
-from schemas.clients import kafka_python
 from schemas.codec import decode, encode
 from schemas.connections import Connections
 from schemas.errors import Corrupt, Incompatible, Unavailable
 from schemas.journal import GateDecision, GuardAlarm, JournalRecord, StepIntent, StepResult, TrainingSettings
+from schemas.kafka_clients import open_client
 from schemas.topics import STEPS, Topic
 from trainers.settings import LearnerSettings
 
@@ -33,8 +33,8 @@ class Journal:
     def __init__(self, connections: Connections) -> None:
         """Raises Refused when the broker does not let us in."""
         admit_kafka(connections)
-        self._producer = KafkaProducer(
-            **kafka_python(connections), acks="all", enable_idempotence=True, delivery_timeout_ms=int(PATIENCE_S * 1000)
+        self._producer = open_client(
+            KafkaProducer, connections, acks="all", enable_idempotence=True, delivery_timeout_ms=int(PATIENCE_S * 1000)
         )
 
     def append(self, record: JournalRecord) -> int:
@@ -96,7 +96,7 @@ def read_raw(connections: Connections, topic: Topic, start: int = 0) -> list[tup
     """
     admit_kafka(connections)
     where = TopicPartition(topic.name, 0)
-    consumer = KafkaConsumer(**kafka_python(connections), isolation_level="read_committed", enable_auto_commit=False)
+    consumer = open_client(KafkaConsumer, connections, isolation_level="read_committed", enable_auto_commit=False)
     try:
         consumer.assign([where])
         consumer.seek(where, start)

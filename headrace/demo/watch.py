@@ -12,10 +12,10 @@ from headrace.shop.driver import Driver, Progress
 from headrace.stack import Stack
 from headrace.story import LiveTable
 from schemas import log
-from schemas.clients import kafka_python
 from schemas.codec import decode
 from schemas.connections import Connections
 from schemas.journal import GateDecision, StepIntent, StepResult
+from schemas.kafka_clients import open_client
 from schemas.topics import EXAMPLES, STEPS
 from streams.lag import lags
 
@@ -83,9 +83,7 @@ class JournalTail:
     def __init__(self, connections: Connections) -> None:
         self.result: StepResult | None = None
         self.promoted = ""
-        self._consumer = KafkaConsumer(
-            **kafka_python(connections), isolation_level="read_committed", enable_auto_commit=False
-        )
+        self._consumer = open_client(KafkaConsumer, connections, isolation_level="read_committed", enable_auto_commit=False)
         self._consumer.assign([TopicPartition(STEPS.name, 0)])
         self._consumer.seek_to_beginning()
 

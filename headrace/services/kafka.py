@@ -11,6 +11,7 @@ from pathlib import Path
 from headrace.services.child import Child
 from headrace.services.java import java, kafka_jars
 from headrace.services.ports import answers, free_port
+from schemas.connections import Connections
 from schemas.errors import ServiceFailed
 
 #: A record may be so large (bytes); workers quarantine what is over their own, lower bound, so it has to get through here.
@@ -70,8 +71,11 @@ def serves(port: int) -> bool:
     from kafka import KafkaAdminClient
     from kafka.errors import KafkaError
 
+    from schemas.kafka_clients import open_client
+
     try:
-        admin = KafkaAdminClient(bootstrap_servers=f"127.0.0.1:{port}", bootstrap_timeout_ms=1000, request_timeout_ms=2000)
+        connections = Connections(kafka=f"127.0.0.1:{port}")
+        admin = open_client(KafkaAdminClient, connections, bootstrap_timeout_ms=1000, request_timeout_ms=2000)
     except KafkaError:
         return False
     try:
