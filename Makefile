@@ -35,7 +35,7 @@ demo: install
 	@$(BIN)/headrace demo $(ARGS)
 
 test: install
-	@$(BIN)/python -m pytest -n auto --dist loadfile $(ARGS)
+	@$(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder $(ARGS)
 
 lint: install
 	@$(BIN)/ruff check .

@@ -44,6 +44,16 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     return 0 if os.environ.get("HEADRACE_KAFKA") or os.environ.get("HEADRACE_REDIS") else 2
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files with long tests first: one that begins when the other process has done all the rest makes everybody wait."""
+    length: dict[Path, float] = {}
+    for item in items:
+        allowed = item.get_closest_marker("timeout")
+        here = allowed.args[0] if allowed else float(item.get_closest_marker("slow") is not None)
+        length[item.path] = max(here, length.get(item.path, 0.0))
+    items.sort(key=lambda item: -length[item.path])
+
+
 @pytest.fixture(scope="session")
 def services(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Connections]:
     """Addresses of a Kafka and a Redis that live as long as the session. Most tests want `connections`."""

@@ -28,6 +28,7 @@ def test_yardsticks_agree_with_scikit_learn() -> None:
     assert calibration_error(click_N, p_N) == pytest.approx(np.abs(seen_B - said_B).mean(), abs=1e-3)
 
 
+@pytest.mark.slow
 def test_on_the_default_shop_it_is_calibrated_and_nearer_to_the_truth_than_every_peer() -> None:
     """Its whole history, predicted, then learned: ECE at most .01, and a 95 % interval by query above zero for each peer."""
     world = ShopWorld(ShopSettings(seed=7), 20_000 * 86_400_000)

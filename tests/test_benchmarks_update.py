@@ -139,6 +139,7 @@ def test_a_look_at_a_learner_finds_what_it_tells() -> None:
     assert (seen.at, seen.views) == (3.0, 7.0) and seen.cpu_s > 0
 
 
+@pytest.mark.slow
 def test_passes(line: learner.Line, monkeypatch: pytest.MonkeyPatch) -> None:
     """A micro-batch keeps less than the whole step, and costs more; two encoders that differ in their gradient are no race."""
     rows = {row.case: row for row in passes.steps(line, "tiny")}

@@ -39,6 +39,7 @@ CHECKS = [
 ASKING_A_BROKER = ("/api/training", "/api/integrity", "/api/preview", "/api/effect")
 
 
+@pytest.mark.slow
 def test_every_endpoint_answers_as_its_document_says(tmp_path: Path) -> None:
     """Each that asks no broker, with values that the document allows and values that it does not."""
     connections = Connections(database=f"sqlite:///{tmp_path / 'api.db'}", kafka=f"127.0.0.1:{free_port()}")

@@ -174,6 +174,7 @@ def test_a_live_run_is_written_to_its_topic(shop: Path, tmp_path: Path, fresh_to
     assert third["records"][0]["sid"] not in [list(record.sid) for record in records]
 
 
+@pytest.mark.slow
 def test_a_version_keeps_the_catalogue_that_it_was_built_for(shop: Path, tmp_path: Path) -> None:
     """Other catalogues are built into the same store, of the same size and of another: titles, changes and mapping of the first
     stay right. Titles alone do not make two catalogues one."""

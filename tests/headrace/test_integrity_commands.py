@@ -68,6 +68,7 @@ def command(monkeypatch: pytest.MonkeyPatch, connections: Connections, *words: s
     return result.output
 
 
+@pytest.mark.slow
 def test_a_broken_window_is_named_shown_and_released(
     fresh_topics: Connections, unique: Callable[[str], str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

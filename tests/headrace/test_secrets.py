@@ -66,6 +66,7 @@ def check(connections: Connections, name: str, folder: Path) -> Check:
     return found
 
 
+@pytest.mark.slow
 def test_a_run_with_secrets_in_its_settings_leaves_none_behind(tmp_path: Path) -> None:
     """Kafka's password in the settings file, Redis' in its URL: children work, and nothing they or we write holds them."""
     port = free_port()

@@ -90,6 +90,7 @@ with hold(run), Supervisor(run) as supervisor:
 """
 
 
+@pytest.mark.slow
 def test_services_live_through_kills_and_leave_nothing_behind(tmp_path: Path) -> None:
     """A broker killed with -9 comes back on its port with its data; a killed parent takes its children along, and its
     folder is free for the next one, which finds all data."""

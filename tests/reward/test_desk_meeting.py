@@ -5,6 +5,7 @@ from __future__ import annotations
 from itertools import combinations, product
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -75,6 +76,7 @@ def test_overlaps_are_what_a_walk_through_the_world_finds(book: RewardWeights, n
     assert not found
 
 
+@pytest.mark.slow
 @given(books(), st.integers(0, 6))
 def test_what_holds_somewhere_is_what_the_weighing_says_there(book: RewardWeights, now: int) -> None:
     """From now on: every point's weights are those of the set of campaigns that hold there, and its multiplier lies in their bounds."""

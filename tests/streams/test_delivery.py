@@ -73,6 +73,7 @@ def test_views_come_out_exactly_once_and_sigterm_ends_cleanly(
     assert "worker ends" in said and "in time" not in said and "Traceback" not in said
 
 
+@pytest.mark.slow
 def test_kill_9_at_random_moments_leaves_the_output_identical(
     fresh_topics: Connections, worker: Callable[..., Worker]
 ) -> None:
@@ -205,6 +206,7 @@ def test_windows_are_changed_on_a_running_system_by_a_stop_and_a_start(
     assert min(lags) <= 8_000 < 30_000 <= max(lags)
 
 
+@pytest.mark.slow
 def test_a_broker_that_is_away_for_a_while_is_waited_for(
     own_broker: Process, own_connections: Connections, unique: Callable[[str], str], tmp_path: Path
 ) -> None:

@@ -86,6 +86,7 @@ def counted(view: tuple[str, Label], n: int) -> dict[str, float]:
     return {item: counts[n] for item, counts in view[1].items() if counts[n]}
 
 
+@pytest.mark.slow
 @pytest.mark.services
 @pytest.mark.parametrize("click_window_s", [7, 45])
 def test_a_switch_to_another_click_window_and_on_to_the_same_end(
