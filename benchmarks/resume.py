@@ -27,9 +27,8 @@ from benchmarks.wishes.feed import as_new, steady_feed
 from benchmarks.wishes.shop import TINY, small_shop
 from schemas.errors import ServiceFailed
 from schemas.journal import JournalRecord, StepIntent
-from schemas.topics import STEPS
 from trainers import checkpoints
-from trainers.journal import read_topic
+from trainers.journal import read_journal
 
 #: Kills of a full run: at least so many, and in each phase; of a run that still lacks one then, at most.
 KILLS, LEAST, MOST = 40, 3, 120
@@ -152,7 +151,7 @@ def measure(run: Path, seed: int, quick: bool) -> tuple[list[Row], list[str]]:
         with steady_feed(with_orders(as_new(shop.examples)), one.connections, RATE):
             disturb(one, News(shop, one.connections), quick)
         verdict = one.compare()
-        well = survived(reached(one.faults, read_topic(one.connections, STEPS)), verdict)
+        well = survived(reached(one.faults, read_journal(one.connections)), verdict)
         outcomes = [(f, same and one.passed_over(f.checkpoint)) for f, same in zip(one.faults, well, strict=True)]
         return rows_of(outcomes), notes_of(verdict, one.recoveries, one.resume_s)
 

@@ -95,4 +95,13 @@ class TrainingSettings(msgspec.Struct, frozen=True, tag_field="type", tag="setti
     v: int = 1
 
 
+class LearnerStart(msgspec.Struct, frozen=True, tag_field="type", tag="start"):
+    """A learner takes the journal over: what an earlier one writes behind this record does not count."""
+
+    where: str  #: host and process
+    created_ms: int
+    v: int = 1
+
+
+#: What a learner says of its work; who took over when is not part of it.
 JournalRecord = StepIntent | StepResult | GateDecision | TrainingHold | TrainingSettings | GuardAlarm

@@ -1,13 +1,20 @@
 """The journal: what each step will read, then what came of it, appended to ``training.steps``.
 
 A write returns when every replica has it. Replaying the intents after a checkpoint remakes the steps exactly.
+
+It has one writer. A learner begins with a record that says so, and every later one of it carries that record's offset, its
+term. A learner that finds a newer term behind what it wrote last has been taken over from, and ends; the record by which it
+found out is of an older term than the one before it, and no reader counts it. So of two learners, on whatever machines, the
+later one goes on, and what both have written is one line of training.
 """
 
 from __future__ import annotations
 
+import os
+import socket
 import time
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Final
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, Final, NamedTuple
 
 import msgspec
 from kafka import KafkaConsumer, KafkaProducer, TopicPartition
@@ -17,30 +24,50 @@ from pydantic import ValidationError
 from schemas.admission import admit_kafka
 from schemas.codec import decode, encode
 from schemas.connections import Connections
-from schemas.errors import Corrupt, Incompatible, Unavailable
-from schemas.journal import GateDecision, GuardAlarm, JournalRecord, StepIntent, StepResult, TrainingSettings
+from schemas.errors import Conflict, Corrupt, Incompatible, Unavailable
+from schemas.journal import GateDecision, GuardAlarm, JournalRecord, LearnerStart, StepIntent, StepResult, TrainingSettings
 from schemas.kafka_clients import open_client
 from schemas.topics import STEPS, Topic
 from trainers.settings import LearnerSettings
 
 #: Longest wait for the broker to take a record, and to hand the journal out (seconds).
 PATIENCE_S = 120.0
+#: Header of a record: the offset at which its writer took the journal over.
+TERM: Final = "term"
 
 
 class Journal:
     """Writes records of the learner. Every write is durable when it returns."""
 
     def __init__(self, connections: Connections) -> None:
-        """Raises Refused when the broker does not let us in."""
+        """Takes the journal over.
+
+        Raises:
+            Refused: the broker does not let us in.
+            Unavailable: it does not take the record in time.
+        """
         admit_kafka(connections)
+        self._connections = connections
         self._producer = open_client(
             KafkaProducer, connections, acks="all", enable_idempotence=True, delivery_timeout_ms=int(PATIENCE_S * 1000)
         )
+        here = LearnerStart(f"{os.getpid()} of {socket.gethostname()}", int(time.time() * 1000))
+        self._end = self._write(STEPS, b"start", here, [])
+        self._term = self._end - 1
 
     def append(self, record: JournalRecord) -> int:
-        """Add to the journal; returns the offset after the record."""
+        """Add to the journal; returns the offset after the record.
+
+        Raises:
+            Conflict: another learner has taken over; the record does not count.
+            Unavailable: the broker did not take it in time.
+        """
         key = record.checkpoint if isinstance(record, GateDecision) else str(record.step)
-        return self.send(STEPS, key.encode(), record)
+        end = self._write(STEPS, key.encode(), record, [(TERM, b"%d" % self._term)])
+        if end != self._end + 1:
+            self._check_alone(end)
+        self._end = end
+        return end
 
     def send_all(self, topic: Topic, key: bytes, records: Iterable[msgspec.Struct]) -> None:
         """`send` of many, with one wait for all of them.
@@ -62,16 +89,27 @@ class Journal:
         Raises:
             Unavailable: the broker did not take it in time.
         """
+        return self._write(topic, key, record, [])
+
+    def close(self) -> None:
+        """Let go of the broker."""
+        self._producer.close(timeout=10)
+
+    def _write(self, topic: Topic, key: bytes, record: msgspec.Struct, headers: list[tuple[str, bytes]]) -> int:
         try:
-            future = self._producer.send(topic.name, key=key, value=encode(record), partition=0)
+            future = self._producer.send(topic.name, key=key, value=encode(record), headers=headers, partition=0)
             self._producer.flush(timeout=PATIENCE_S)
             return int(future.get(timeout=PATIENCE_S).offset) + 1
         except KafkaError as error:
             raise _away(topic, error) from error
 
-    def close(self) -> None:
-        """Let go of the broker."""
-        self._producer.close(timeout=10)
+    def _check_alone(self, end: int) -> None:
+        """Somebody has written since: a learner before us, which has not noticed yet, or one that takes over."""
+        for found in read_raw(self._connections, STEPS, self._end):
+            record = decode(STEPS.kind, found.value)
+            if found.offset < end and isinstance(record, LearnerStart):
+                remedy = "this one ends; if it is started again it takes over in turn, so stop one of the two"
+                raise Conflict("the journal of this Kafka", f"another learner, process {record.where}", remedy)
 
 
 def _away(topic: Topic, error: KafkaError) -> Unavailable:
@@ -85,11 +123,44 @@ def read_topic(connections: Connections, topic: Topic, start: int = 0) -> list[A
         Unavailable: the broker stops answering.
         InvalidEvent: a record does not have the topic's form.
     """
-    return [decode(topic.kind, raw) for _, raw in read_raw(connections, topic, start)]
+    return [decode(topic.kind, raw.value) for raw in read_raw(connections, topic, start)]
 
 
-def read_raw(connections: Connections, topic: Topic, start: int = 0) -> list[tuple[int, bytes]]:
-    """(offset, bytes) of every committed record of partition 0 from ``start`` to the end as it is now.
+class Raw(NamedTuple):
+    """A record as it lies in the topic."""
+
+    offset: int
+    value: bytes
+    term: int  #: of the learner that wrote it; -1: before there were terms, or not a record of the journal
+
+
+def read_journal(connections: Connections, start: int = 0) -> list[JournalRecord]:
+    """The journal's records from ``start`` to the end as it is now, but those that do not count and who took over when.
+
+    Raises:
+        Unavailable: the broker stops answering.
+        InvalidEvent: a record does not have the topic's form.
+    """
+    # The record before tells whose turn it was.
+    found = [
+        (raw.offset, raw.term, decode(STEPS.kind, raw.value)) for raw in read_raw(connections, STEPS, max(0, start - 1))
+    ]
+    return [record for offset, record in standing(found) if offset >= start]
+
+
+def standing(found: Iterable[tuple[int, int, JournalRecord | LearnerStart]]) -> Iterator[tuple[int, JournalRecord]]:
+    """(offset, record) of what counts, from (offset, term, record) in order: nothing of a term that is over, no `LearnerStart`."""
+    newest = -1
+    for offset, term, record in found:
+        if isinstance(record, LearnerStart):
+            newest = offset
+        elif term >= newest:
+            newest = term
+            yield offset, record
+
+
+def read_raw(connections: Connections, topic: Topic, start: int = 0) -> list[Raw]:
+    """Every committed record of partition 0 from ``start`` to the end as it is now.
 
     Raises:
         Unavailable: the broker stops answering.
@@ -100,11 +171,11 @@ def read_raw(connections: Connections, topic: Topic, start: int = 0) -> list[tup
     try:
         consumer.assign([where])
         consumer.seek(where, start)
-        end, records = consumer.end_offsets([where])[where], list[tuple[int, bytes]]()
+        end, records = consumer.end_offsets([where])[where], list[Raw]()
         deadline = time.monotonic() + PATIENCE_S
         while consumer.position(where) < end:
             for batch in consumer.poll(timeout_ms=200).values():
-                records += [(record.offset, record.value) for record in batch if record.offset < end]
+                records += [Raw(record.offset, record.value, _term(record)) for record in batch if record.offset < end]
             if time.monotonic() > deadline:
                 raise Unavailable(f"topic {topic.name}", f"its records up to {end} do not come", "check the broker")
         return records
@@ -112,6 +183,10 @@ def read_raw(connections: Connections, topic: Topic, start: int = 0) -> list[tup
         raise Unavailable(f"topic {topic.name}", str(error), "check the broker") from error
     finally:
         consumer.close()
+
+
+def _term(record: Any) -> int:
+    return int(dict(record.headers).get(TERM, b"-1"))
 
 
 def intents_after(records: Sequence[JournalRecord], step: int) -> list[StepIntent]:

@@ -33,7 +33,7 @@ from trainers.journal import (
     check_scorer,
     decisions_of,
     intents_after,
-    read_topic,
+    read_journal,
     restored_after,
     results_of,
     settings_at,
@@ -81,8 +81,9 @@ class Learner:
         """``open_tools`` gives what a step uses, for the policy that is loaded and for settings of the learner."""
         self._store, self._wanted, self._open_tools = store, settings.learner, open_tools
         self._versions = Versions(artefacts.relevance, artefacts.identifiers)
+        self._connections, self._journal = connections, Journal(connections)  # before it is read: then nobody adds to it
         self._manifest = _start(store, artefacts)
-        self._records = read_topic(connections, STEPS, self._manifest.offsets.get(STEPS.name, {}).get(0, 0))
+        self._records = read_journal(connections, self._manifest.offsets.get(STEPS.name, {}).get(0, 0))
         self._pending = intents_after(self._records, self._manifest.step)
         self._settings = self._wanted
         if self._pending:
@@ -90,7 +91,6 @@ class Learner:
         self._lead = Lead(ranks)
         self._lead.tell(Begin(self._manifest.checkpoint, self._settings, self._wanted.sharded))
         self.state = load_state(store, self._manifest, self._settings, self._versions, ranks, self._wanted.sharded)
-        self._connections, self._journal = connections, Journal(connections)
         self._breaker = Breaker(settings.learner.breaker)
         self._feed = Feed(
             connections,

@@ -10,10 +10,9 @@ from schemas.checkpoints import Manifest
 from schemas.connections import Connections
 from schemas.errors import Incompatible, InvalidRequest, Unavailable
 from schemas.store import Store
-from schemas.topics import STEPS
 from trainers import checkpoints
 from trainers.follow import Feed
-from trainers.journal import check_scorer, intents_after, read_topic, restored_after, settings_at
+from trainers.journal import check_scorer, intents_after, read_journal, restored_after, settings_at
 from trainers.policies.base import Policy
 from trainers.settings import LearnerSettings
 from trainers.state import Versions, adopt, libraries, load_state, restore, save_state
@@ -53,7 +52,7 @@ def remake(
     first, last = checkpoints.verify(store, start), checkpoints.read(store, end)
     _check_line(store, first, last)
     _check_versions(last, artefacts)
-    records = read_topic(connections, STEPS)
+    records = read_journal(connections)
     intents = [intent for intent in intents_after(records, first.step) if intent.step <= last.step]
     check_scorer(intents, last.relevance_version, artefacts.relevance)
     versions = Versions(artefacts.relevance, artefacts.identifiers)

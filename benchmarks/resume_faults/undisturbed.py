@@ -15,9 +15,9 @@ from schemas.connections import Connections
 from schemas.errors import Corrupt, Unavailable
 from schemas.journal import JournalRecord, StepIntent, StepResult
 from schemas.store import Store
-from schemas.topics import EXAMPLES, STEPS
+from schemas.topics import EXAMPLES
 from trainers import checkpoints
-from trainers.journal import intents_after, read_topic
+from trainers.journal import intents_after, read_journal
 from trainers.learner import Learner
 
 #: Fields of a manifest that steps make, beside files, offsets and metrics.
@@ -43,14 +43,14 @@ def compare(connections: Connections, store: Store, learner: Learner) -> Verdict
     Raises:
         Corrupt: the journal lacks a step, or has decided one twice.
     """
-    journal: list[JournalRecord] = read_topic(connections, STEPS)
+    journal: list[JournalRecord] = read_journal(connections)
     made, refused = _manifests(store)
     again: dict[int, Manifest] = {}
     for intent in intents_after(journal, 0):
         learner.retake(intent, report=True)
         if intent.step in made:
             again[intent.step] = learner.checkpoint()
-    undisturbed = [record for record in read_topic(connections, STEPS)[len(journal) :] if isinstance(record, StepResult)]
+    undisturbed = [record for record in read_journal(connections)[len(journal) :] if isinstance(record, StepResult)]
     steps, found = len(undisturbed), [*_of_checkpoints(made, again), *_of_steps(journal, undisturbed)]
     step, difference = min(found, default=(steps + 1, ""))
     return Verdict(steps, step - 1, len(again), tuple(refused), difference)

@@ -30,13 +30,12 @@ def lineage(
 ) -> None:
     """List what made a checkpoint, back to the warm start: steps, offsets read, versions of weights, snapshots and settings."""
     from schemas.store import Store
-    from schemas.topics import STEPS
-    from trainers.journal import read_topic
+    from trainers.journal import read_journal
     from trainers.lineage import lineage as line_of
 
     _, settings = open_live_run(run)
     store = Store(settings.store)
-    found = line_of(store, read_topic(settings.connections, STEPS), checkpoint or _newest(store))
+    found = line_of(store, read_journal(settings.connections), checkpoint or _newest(store))
     console.print(_drawn(found))
     emit(found, json)
 

@@ -17,14 +17,14 @@ from schemas.examples import TrainingExample
 from schemas.integrity import Check, Sample, Verdict
 from schemas.journal import StepIntent, StepResult, TrainingHold
 from schemas.store import Store
-from schemas.topics import EXAMPLES, QUARANTINE, STEPS, VERDICTS
+from schemas.topics import EXAMPLES, QUARANTINE, VERDICTS
 from tests.trainers import policy_toys
 from tests.trainers.learner_toys import tools, view
 from tests.trainers.learner_worker import SETTINGS, open_learner
 from trainers.batches import choose, compose, draws, is_held_out
 from trainers.breaker import MEMORY_MS, Breaker, merged
 from trainers.follow import Arrival
-from trainers.journal import intents_after, read_topic
+from trainers.journal import intents_after, read_journal, read_topic
 from trainers.learner import Learner
 from trainers.settings import BreakerSettings, LearnerSettings
 from trainers.state import Versions, save_state, save_warm_start
@@ -162,7 +162,7 @@ def test_held_and_released_it_becomes_what_it_would_have_become(start: tuple[Con
         undisturbed = files(learner, Store(str(tmp_path / "one")))
     finally:
         learner.close()
-    steps = len([r for r in read_topic(connections, STEPS) if isinstance(r, StepResult)])
+    steps = len([r for r in read_journal(connections) if isinstance(r, StepResult)])
     send(connections, VERDICTS.name, [BROKEN])
     learner = open_learner(connections, frozen)
     try:
@@ -177,7 +177,7 @@ def test_held_and_released_it_becomes_what_it_would_have_become(start: tuple[Con
         assert learner._exposition.registry.get_sample_value("headrace_learner_held_seconds") == 0
     finally:
         learner.close()
-    journal = read_topic(connections, STEPS)
+    journal = read_journal(connections)
     assert len([r for r in journal if isinstance(r, StepResult)]) == 2 * steps
     held, went_on = [record for record in journal if isinstance(record, TrainingHold)]
     assert (held.held, held.step, held.window) == (True, 0, 1_020) and held.checks == BROKEN.failed
@@ -211,7 +211,7 @@ def test_after_a_healthy_window_it_goes_on_and_puts_the_broken_one_aside(
     assert {(q.topic, q.reason) for q in put_aside} == {(EXAMPLES.name, "broken_window")}
     assert {msgspec.json.decode(q.raw, type=TrainingExample).example_id for q in put_aside} == TOUCHED
     assert [EXAMPLE_LOG[q.offset].ts for q in put_aside] == list(range(BROKEN.since, BROKEN.end))
-    results = [record for record in read_topic(connections, STEPS) if isinstance(record, StepResult)]
+    results = [record for record in read_journal(connections) if isinstance(record, StepResult)]
     wanted = [e for e in EXAMPLE_LOG if not is_held_out(e.request_id, SETTINGS.learner.held_out_share)]
     assert sum(r.examples for r in results) == sum(e.example_id not in TOUCHED for e in wanted)
     assert sum(r.metrics["aside"] for r in results) == len(TOUCHED) == 25
@@ -224,7 +224,7 @@ def test_after_a_healthy_window_it_goes_on_and_puts_the_broken_one_aside(
     finally:
         again.close()
     assert len(read_topic(connections, QUARANTINE)) == len(TOUCHED)
-    intents = intents_after(read_topic(connections, STEPS), 0)
+    intents = intents_after(read_journal(connections), 0)
     assert {intent.aside for intent in intents if isinstance(intent, StepIntent)} == {((1_015, 1_040),)}
 
 
@@ -244,4 +244,4 @@ def test_with_skip_window_it_never_stands_still(start: tuple[Connections, str]) 
     finally:
         learner.close()
     assert len(read_topic(connections, QUARANTINE)) == len(TOUCHED)
-    assert not [record for record in read_topic(connections, STEPS) if isinstance(record, TrainingHold)]
+    assert not [record for record in read_journal(connections) if isinstance(record, TrainingHold)]

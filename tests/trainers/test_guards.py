@@ -14,13 +14,13 @@ from schemas.connections import Connections
 from schemas.errors import LearningError
 from schemas.journal import GateDecision, GuardAlarm
 from schemas.store import Store
-from schemas.topics import PROMOTED, STEPS
+from schemas.topics import PROMOTED
 from tests.trainers import policy_toys
 from tests.trainers.learner_toys import tools
 from tests.trainers.learner_worker import SETTINGS
 from tests.trainers.test_resume import VERSIONS, send
 from trainers.guards import BEFORE, Guards
-from trainers.journal import read_topic
+from trainers.journal import read_journal, read_topic
 from trainers.learner import Learner
 from trainers.remake import remake
 from trainers.settings import GuardSettings, TrainerSettings
@@ -109,7 +109,7 @@ def test_publishing_waits_for_the_guards_and_goes_on_by_itself(fresh_topics: Con
         walk(learner, 2)
         held = learner.checkpoint()
         learner.publish(held)
-        journal = read_topic(fresh_topics, STEPS)
+        journal = read_journal(fresh_topics)
         (alarm,) = (r for r in journal if isinstance(r, GuardAlarm))
         assert (alarm.guard, alarm.on, alarm.bound, alarm.restored) == ("lag", True, 40, "") and alarm.value > 40
         (decision,) = (r for r in journal if isinstance(r, GateDecision))
@@ -118,7 +118,7 @@ def test_publishing_waits_for_the_guards_and_goes_on_by_itself(fresh_topics: Con
         while not learner._watch.quiet:
             walk(learner, 1)
         learner.publish(learner.checkpoint())
-        last = [r for r in read_topic(fresh_topics, STEPS) if isinstance(r, GuardAlarm | GateDecision)][-2:]
+        last = [r for r in read_journal(fresh_topics) if isinstance(r, GuardAlarm | GateDecision)][-2:]
         assert isinstance(last[0], GuardAlarm) and not last[0].on
         assert isinstance(last[1], GateDecision) and "guard" not in last[1].reason
     finally:
@@ -142,7 +142,7 @@ def test_rolled_back_it_is_the_same_however_often_it_is_killed(
         made = learner.checkpoint()
     finally:
         learner.close()
-    alarms = [r for r in read_topic(fresh_topics, STEPS) if isinstance(r, GuardAlarm)]
+    alarms = [r for r in read_journal(fresh_topics) if isinstance(r, GuardAlarm)]
     assert [(a.step, a.guard, a.restored) for a in alarms if a.on] == [(10, "reward_jump", frozen)]
     again = guarded(fresh_topics.model_copy(update={"store": str(bare)}), frozen, **strict)
     try:

@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
+import os
+from contextlib import closing
+
 import msgspec
 import pytest
 
 from schemas.connections import Connections
-from schemas.errors import Corrupt, Incompatible
-from schemas.journal import GateDecision, StepIntent, StepResult, TrainingSettings
-from schemas.topics import STEPS
+from schemas.errors import Conflict, Corrupt, Incompatible
+from schemas.journal import GateDecision, LearnerStart, StepIntent, StepResult, TrainingSettings
 from schemas.weights import RewardWeights
-from trainers.journal import Journal, check_scorer, decisions_of, intents_after, read_topic, results_of, settings_at
+from trainers.journal import (
+    Journal,
+    check_scorer,
+    decisions_of,
+    intents_after,
+    read_journal,
+    results_of,
+    settings_at,
+    standing,
+)
 from trainers.settings import LearnerSettings
 
 
@@ -77,6 +88,36 @@ def test_settings_hold_from_the_step_after_they_were_told() -> None:
         settings_at([TrainingSettings(5, {"of_another_version": 1}, 1)], 6, rate, LearnerSettings())
 
 
+def test_what_a_learner_writes_behind_the_start_of_another_does_not_count() -> None:
+    """Records of before there were terms count until the first start; a later start ends every earlier term."""
+    start = LearnerStart("7 of a", 1)
+    found = [
+        (3, -1, intent(1)), (4, -1, start), (5, -1, intent(2)), (6, 4, intent(2, 1)), (7, 6, start),
+        (8, 4, result(2)), (9, 7, result(2)), (10, 4, intent(3)), (11, 7, intent(3, 1)),
+    ]  # fmt: skip
+    assert list(standing(found)) == [(3, intent(1)), (6, intent(2, 1)), (9, result(2)), (11, intent(3, 1))]
+
+
+@pytest.mark.services
+def test_of_two_learners_the_later_one_goes_on(fresh_topics: Connections) -> None:
+    """The earlier one is told by whom at its next record, which no reader counts, from wherever it reads."""
+    with (
+        closing(Journal(fresh_topics)) as first,
+        closing(Journal(fresh_topics)) as idle,
+        closing(Journal(fresh_topics)) as last,
+    ):
+        kept = [intent(1), result(1), intent(2)]
+        offsets = [last.append(record) for record in kept[:2]]
+        with pytest.raises(Conflict, match=rf"journal of this Kafka is held by another learner, process {os.getpid()} of "):
+            first.append(intent(1, offset=5))
+        with pytest.raises(Conflict, match="another learner"):
+            idle.append(result(1))
+        last.append(kept[2])  # past what those two have left there
+        assert read_journal(fresh_topics) == kept
+        assert read_journal(fresh_topics, offsets[1]) == kept[2:]
+        assert read_journal(fresh_topics, offsets[0]) == kept[1:]
+
+
 @pytest.mark.services
 def test_what_is_written_is_read_back_from_any_offset(fresh_topics: Connections) -> None:
     """Each write returns the offset after it; reading from there gives the rest."""
@@ -86,6 +127,6 @@ def test_what_is_written_is_read_back_from_any_offset(fresh_topics: Connections)
         offsets = [journal.append(record) for record in records]
     finally:
         journal.close()
-    assert read_topic(fresh_topics, STEPS) == records
-    assert read_topic(fresh_topics, STEPS, offsets[1]) == records[2:]
-    assert read_topic(fresh_topics, STEPS, offsets[3]) == []
+    assert read_journal(fresh_topics) == records
+    assert read_journal(fresh_topics, offsets[1]) == records[2:]
+    assert read_journal(fresh_topics, offsets[3]) == []

@@ -25,14 +25,14 @@ from schemas.events import ItemAdded
 from schemas.journal import GuardAlarm, JournalRecord, StepIntent, StepResult
 from schemas.single import single
 from schemas.store import Store
-from schemas.topics import ITEMS, STEPS, WEIGHTS
+from schemas.topics import ITEMS, WEIGHTS
 from schemas.weights import RewardWeights
 from tests.trainers import policy_toys
 from tests.trainers.learner_worker import SETTINGS, open_learner
 from tests.trainers.rank_worker import divided, group, learner, sums
 from tests.trainers.test_resume import FREE, VERSIONS, send
 from trainers import checkpoints
-from trainers.journal import intents_after, read_topic
+from trainers.journal import intents_after, read_journal
 from trainers.orders import Lead
 from trainers.ranks import Ranks, answering
 from trainers.running import lead_or_follow
@@ -42,7 +42,7 @@ from trainers.tools import Tools
 
 def results(connections: Connections) -> list[StepResult]:
     """All results in the journal."""
-    return [record for record in read_topic(connections, STEPS) if isinstance(record, StepResult)]
+    return [record for record in read_journal(connections) if isinstance(record, StepResult)]
 
 
 def wait_for(condition: Callable[[], bool], ranks: Sequence[ForkServerProcess], log: Path) -> None:
@@ -101,7 +101,7 @@ def test_two_ranks_killed_and_started_again_make_the_weights_of_one(
                 assert [ended(rank) for rank in ranks] == [0, 0], log.read_text()[-3000:]
                 told = [msgspec.json.decode(line) for line in log.read_text().splitlines()]
                 assert {line.get("rank") for line in told if "step" in line} == {0, 1}
-    check_journal(read_topic(fresh_topics, STEPS))
+    check_journal(read_journal(fresh_topics))
     check_against_one_process(fresh_topics, store, untouched, frozen, producer)
 
 
@@ -128,7 +128,7 @@ def check_against_one_process(
     shutil.copytree(store.folder(checkpoints.ROOT), untouched / checkpoints.ROOT, dirs_exist_ok=True)  # the one gone back to
     scratch = Store(str(untouched.parent / "scratch"))
     try:
-        for intent in intents_after(read_topic(connections, STEPS), 0):
+        for intent in intents_after(read_journal(connections), 0):
             alone.retake(intent, report=False)
             if intent.step in made:
                 alone._go_back()  # which the next step would do

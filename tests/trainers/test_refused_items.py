@@ -12,14 +12,14 @@ from schemas.events import ItemAdded
 from schemas.journal import StepIntent
 from schemas.quarantine import Quarantined
 from schemas.store import Store
-from schemas.topics import EXAMPLES, ITEMS, QUARANTINE, STEPS
+from schemas.topics import EXAMPLES, ITEMS, QUARANTINE
 from tests.trainers import policy_toys
 from tests.trainers.learner_toys import ITEMS as KNOWN
 from tests.trainers.learner_toys import view
 from tests.trainers.learner_worker import open_learner
 from tests.trainers.test_resume import FREE
 from trainers.exposition import Exposition
-from trainers.journal import read_topic
+from trainers.journal import read_journal, read_topic
 from trainers.learner import Learner
 from trainers.state import Versions, save_warm_start
 
@@ -68,7 +68,7 @@ def test_a_record_of_another_codebook_is_set_aside_once_and_training_goes_on(fre
     told = [line for line in lines if line["event"] == "item records refused"]
     assert [line["records"] for line in told] == [2, 2, 2]
     assert all("codebook of item foreign" in line["first"][0] and "'cb0'" in line["first"][0] for line in told)
-    intents = [record for record in read_topic(fresh_topics, STEPS) if isinstance(record, StepIntent)]
+    intents = [record for record in read_journal(fresh_topics) if isinstance(record, StepIntent)]
     assert [intent.catalogue_offset for intent in intents] == [3, 3, 4, 4]
     kept = [record for record in read_topic(fresh_topics, QUARANTINE) if isinstance(record, Quarantined)]
     assert [(q.topic, q.offset, q.reason, q.raw) for q in kept] == [

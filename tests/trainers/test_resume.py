@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from itertools import pairwise, product
 from pathlib import Path
 
@@ -28,20 +29,21 @@ from schemas.errors import Incompatible, InvalidRequest
 from schemas.events import ItemAdded
 from schemas.journal import JournalRecord, StepIntent, StepResult
 from schemas.store import Store
-from schemas.topics import CANDIDATES, EXAMPLES, ITEMS, PROMOTED, QUARANTINE, STEPS, WEIGHTS
+from schemas.topics import CANDIDATES, EXAMPLES, ITEMS, PROMOTED, QUARANTINE, WEIGHTS
 from schemas.weights import RewardWeights
 from tests.trainers import policy_toys
 from tests.trainers.learner_toys import tools, view
 from tests.trainers.learner_worker import SETTINGS, open_learner
 from trainers import checkpoints
 from trainers.batches import is_held_out
-from trainers.journal import read_topic
+from trainers.journal import read_journal, read_topic
 from trainers.lineage import lineage
 from trainers.remake import remake
 from trainers.state import Versions, save_warm_start
 
 ROOT = Path(__file__).parents[2]
 VIEWS = 400
+LEFT = 40  #: of the first round's: they come once a second learner is there
 VERSIONS = Versions("rel", "cb1")
 #: In force from the emission of view 330 on (`learner_toys.view`).
 SALE = Campaign("sale", 1, "sale", "me", starts_ms=2_330, relevance=4, multipliers=Multipliers(new_items=2))
@@ -94,7 +96,7 @@ def wait_for(condition: Callable[[], bool], child: subprocess.Popen[bytes], log:
 
 def steps_reported(connections: Connections) -> list[int]:
     """Steps whose results are in the journal, in order."""
-    return [record.step for record in read_topic(connections, STEPS) if isinstance(record, StepResult)]
+    return [record.step for record in read_journal(connections) if isinstance(record, StepResult)]
 
 
 def tear_newest(store: Store) -> None:
@@ -126,8 +128,8 @@ def test_an_intent_names_its_scorer_and_is_not_taken_again_under_another(fresh_t
 @pytest.mark.services
 @pytest.mark.slow
 def test_a_learner_killed_again_and_again_makes_the_same_weights(fresh_topics: Connections, tmp_path: Path) -> None:
-    """Three kill -9 at random moments, a torn manifest, a change of weights, one of settings, items that come, move and go:
-    every checkpoint equals the undisturbed one.
+    """Three kill -9 at random moments, a second learner that takes over, a torn manifest, a change of weights, one of settings,
+    items that come, move and go: every checkpoint equals the undisturbed one.
 
     The change has a campaign that begins in the event time of the last round. The reference is one process that takes the journalled steps from the warm start without a break.
     """
@@ -140,7 +142,8 @@ def test_a_learner_killed_again_and_again_makes_the_same_weights(fresh_topics: C
     kills = 3
     wanted = sum(not is_held_out(f"r{n}", SETTINGS.learner.held_out_share) for n in range(VIEWS))
     for round_ in range(kills + 1):
-        send(producer, round_ * VIEWS // (kills + 1), (round_ + 1) * VIEWS // (kills + 1))
+        first, last = round_ * VIEWS // (kills + 1), (round_ + 1) * VIEWS // (kills + 1)
+        send(producer, first, last - LEFT if round_ == 0 else last)
         for item in LIFE[round_]:
             producer.send(ITEMS.name, key=item.item.encode(), value=encode(item), partition=0)
         if round_ == 2:
@@ -152,6 +155,10 @@ def test_a_learner_killed_again_and_again_makes_the_same_weights(fresh_topics: C
                 before = len(steps_reported(fresh_topics))
                 wait_for(lambda known=before: len(steps_reported(fresh_topics)) > known + 9, child, log)  # type: ignore[misc]
                 time.sleep(dice.uniform(0.0, 0.3))
+                if round_ == 0:
+                    check_a_second_learner_takes_over(
+                        fresh_topics, frozen, log, child, partial(send, producer, last - LEFT, last)
+                    )
                 child.send_signal(signal.SIGKILL)
                 child.wait()
                 continue
@@ -165,14 +172,28 @@ def test_a_learner_killed_again_and_again_makes_the_same_weights(fresh_topics: C
     check_against_undisturbed(fresh_topics, store, untouched, frozen)  # last: it reports every step once more
 
 
+def check_a_second_learner_takes_over(
+    connections: Connections, frozen: str, log: Path, first: subprocess.Popen[bytes], send_more: Callable[[], None]
+) -> None:
+    """As one on another machine would (no lock is held in these tests): the first one ends at its next step, and says why."""
+    before = len(steps_reported(connections))
+    with worker(connections, frozen, log) as second:
+        wait_for(lambda: log.read_text().count("resumed ") == 2, second, log)
+        send_more()
+        wait_for(lambda: first.poll() is not None, second, log)
+        assert first.returncode == 1 and "is held by another learner, process" in log.read_text()
+        wait_for(lambda: len(steps_reported(connections)) > before + 3, second, log)
+        second.send_signal(signal.SIGKILL)
+
+
 def results(connections: Connections) -> list[StepResult]:
     """All results in the journal."""
-    return [record for record in read_topic(connections, STEPS) if isinstance(record, StepResult)]
+    return [record for record in read_journal(connections) if isinstance(record, StepResult)]
 
 
 def check_journal(connections: Connections, wanted: int) -> None:
     """Each step was decided once and reported once; every view became a prompt once; the weights changed once."""
-    journal: list[JournalRecord] = read_topic(connections, STEPS)
+    journal: list[JournalRecord] = read_journal(connections)
     intents = [record.step for record in journal if isinstance(record, StepIntent)]
     assert intents == list(range(1, len(intents) + 1))
     assert sorted(r.step for r in results(connections)) == intents
@@ -219,7 +240,7 @@ def check_lineage(connections: Connections, store: Store, scratch: Store, frozen
     """The newest checkpoint's line goes back to the warm start without a gap, names the changed settings, and can be remade."""
     newest = checkpoints.newest(store, lambda *_: None)
     assert newest is not None
-    line = lineage(store, read_topic(connections, STEPS), newest.checkpoint)
+    line = lineage(store, read_journal(connections), newest.checkpoint)
     assert line[-1].checkpoint == frozen and line[-1].parent == ""
     for one, parent in pairwise(line):
         assert one.parent == parent.checkpoint and one.first_step == parent.last_step + 1
