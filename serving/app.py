@@ -223,8 +223,8 @@ def _strangers(request: Request, once: frozenset[str]) -> tuple[str, ...]:
 
 
 def _ids(name: str, listed: str) -> tuple[str, ...]:
-    """The ids of a list, each once."""
-    ids = tuple(dict.fromkeys(filter(None, listed.split(","))))
+    """The ids of a list, each once, without the spaces that people put behind commas."""
+    ids = tuple(dict.fromkeys(filter(None, map(str.strip, listed.split(",")))))
     if listed and not ids:
         raise InvalidRequest(name, listed, "ids separated by commas", "leave it out for no filter")
     return ids

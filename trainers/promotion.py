@@ -56,11 +56,14 @@ class Publisher:
         path = checkpoints.path_of(manifest.checkpoint)
         candidate = Candidate(manifest.checkpoint, manifest.step, path, int(time.time() * 1000))
         self._journal.send(CANDIDATES, manifest.checkpoint.encode(), candidate)
-        decision = self._judge(manifest, state, now)
+        # From the store: what would be served.
+        policy = load_policy(checkpoints.policy_folder(self._store, manifest.checkpoint))
+        decision = self._judge(manifest, policy, state, now)
         self._journal.append(decision)
         log.info("gate", checkpoint=manifest.checkpoint, promoted=decision.promoted, reason=decision.reason)
         if decision.promoted:
             self._promote(manifest, decision.reason)
+            self._policy = (manifest.checkpoint, policy, manifest.absorbed)
         return decision
 
     @property
@@ -84,10 +87,9 @@ class Publisher:
         elif decision.promoted and manifest.checkpoint not in self._line:
             self._promote(manifest, decision.reason)
 
-    def _judge(self, manifest: Manifest, state: LearnerState, now: Present) -> GateDecision:
+    def _judge(self, manifest: Manifest, candidate: Policy, state: LearnerState, now: Present) -> GateDecision:
         views = state.held_out.newest(self._settings.views)
         served, policy, absorbed = self._served()
-        candidate = load_policy(checkpoints.policy_folder(self._store, manifest.checkpoint))  # what would be served
         tools, rates = now.tools, now.tools.rates(now.snapshot)
         means = [
             list_rewards(

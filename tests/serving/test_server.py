@@ -67,7 +67,7 @@ def test_page_is_logged_as_it_was_answered(serve: Serve, shop: Shop, prepared: P
     with serve(fresh_topics) as server:
         ready = server.wait_ready()
         assert ready["checkpoint"] == prepared.artefacts.frozen
-        answer = server.search(q="red mug", user="ann", k=5, request_id="r1", ts=ts, items=",".join(only)).json()
+        answer = server.search(q="red mug", user="ann", k=5, request_id="r1", ts=ts, items=", ".join(only)).json()
         ((partition, logged),) = impressions(fresh_topics)
         long = " ".join(["purple aquarium"] * 12)
         whole = [server.search(q=long, user="ann", request_id="r2", ts=ts).json() for _ in range(2)]
