@@ -45,13 +45,17 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Files with long tests first: one that begins when the other process has done all the rest makes everybody wait."""
-    length: dict[Path, float] = {}
+    """Files with long tests first: one that begins when the other process has done all the rest makes everybody wait. Of
+    these, the files without services before the others: a broker's first start waits for the disk, and an installation of
+    a minute ago is still being written."""
+    length, served = dict[Path, float](), set[Path]()
     for item in items:
         allowed = item.get_closest_marker("timeout")
         here = allowed.args[0] if allowed else float(item.get_closest_marker("slow") is not None)
         length[item.path] = max(here, length.get(item.path, 0.0))
-    items.sort(key=lambda item: -length[item.path])
+        if item.get_closest_marker("services") or "services" in getattr(item, "fixturenames", ()):
+            served.add(item.path)
+    items.sort(key=lambda item: (not length[item.path], item.path in served, -length[item.path]))
 
 
 @pytest.fixture(scope="session")

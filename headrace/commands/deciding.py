@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 import msgspec
 import typer
@@ -38,6 +38,10 @@ OverrideOption = Annotated[
 ]
 
 
+#: Longest wait for Kafka to take a decision (s): a broker that is started again is back by then.
+PATIENCE_S: Final = 60.0
+
+
 @dataclass(frozen=True)
 class At:
     """The desk of a run, and who stands at it."""
@@ -51,11 +55,11 @@ class At:
         """Send what is saved into its topic.
 
         Raises:
-            Unavailable: Kafka is away; it goes out with the next one.
+            Unavailable: Kafka is away for longer than `PATIENCE_S`; it goes out with the next one.
         """
         from reward.desk.outbox import publish
 
-        publish(self.engine, self.connections)
+        publish(self.engine, self.connections, PATIENCE_S)
 
 
 def at(run: Path | None, *, live: bool = False) -> At:

@@ -14,6 +14,7 @@ from headrace.story import LiveTable
 from schemas import log
 from schemas.codec import decode
 from schemas.connections import Connections
+from schemas.errors import Unavailable
 from schemas.journal import GateDecision, StepIntent, StepResult
 from schemas.kafka_clients import open_client
 from schemas.topics import EXAMPLES, STEPS
@@ -65,7 +66,10 @@ class Watch:
     def _rows(self, journal: JournalTail) -> dict[str, str]:
         supervisor, now = self._stack.supervisor, self._round
         rows = {"searches": f"{now.searches} ({now.share:.0%})" if now else "0"}
-        rows["lag"] = f"{stream_lag(self._stack.settings)} records"
+        try:
+            rows["lag"] = f"{stream_lag(self._stack.settings)} records"
+        except Unavailable:  # a broker that has ended is started again; the next look tells what is then
+            rows["lag"] = "unknown, the broker does not answer"
         if journal.result is not None:
             metrics = journal.result.metrics
             rows["steps"] = f"{journal.result.step} (weights version {journal.result.weights_version})"

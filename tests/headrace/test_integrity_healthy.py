@@ -29,26 +29,41 @@ HOME_DEPOT = Path(__file__).parents[2] / ".." / "shared" / "data" / "homedepot_s
 NOW = 1_790_000_000_000
 
 
-def chances(world: Any, day: float, query_id: int, shown: list[int]) -> tuple[list[float], int]:
-    """Propensities and support of a logged page: Plackett-Luce over the simulator's standardised scores."""
-    query = world.q[query_id]
-    here_C = world.t_item[query["pool"]] <= day
-    ids_C, score_C = world.iid[query["pool"]][here_C], query["bm"][here_C]
-    mass_C = np.exp((score_C - score_C.mean()) / (score_C.std() + 1e-6) / world.c["policy"]["tau"])
-    place = {int(item): n for n, item in enumerate(ids_C)}
-    first = [place[item] for item in shown]
-    mass_C = np.r_[mass_C[first], np.delete(mass_C, first)]  # as the list goes, then what was never drawn
-    left_K = np.cumsum(mass_C[::-1])[::-1][: len(shown)]
-    support = np.triu(mass_C >= SUPPORT_FLOOR * left_K[:, None]).sum()
-    return (mass_C[: len(shown)] / left_K).tolist(), int(support)
+class Odds:
+    """Propensities and support of logged pages: Plackett-Luce over the simulator's standardised scores."""
+
+    def __init__(self, world: Any) -> None:
+        self._world = world
+        self._known: dict[tuple[int, int], tuple[dict[int, int], np.ndarray]] = {}
+
+    def of(self, day: float, query_id: int, shown: list[int]) -> tuple[list[float], int]:
+        place, mass_C = self._masses(day, query_id)
+        first = [place[item] for item in shown]
+        rest_C = mass_C.copy()
+        rest_C[first] = 0
+        mass_C = np.concatenate((mass_C[first], rest_C[rest_C > 0]))  # as the list goes, then what was never drawn
+        left_K = np.cumsum(mass_C[::-1])[::-1][: len(shown)]
+        support = sum(int((mass_C[n:] >= SUPPORT_FLOOR * left).sum()) for n, left in enumerate(left_K))
+        return (mass_C[: len(shown)] / left_K).tolist(), support
+
+    def _masses(self, day: float, query_id: int) -> tuple[dict[int, int], np.ndarray]:
+        """Places and masses of what is there on that day; how many those are says which, as none ever goes."""
+        world, query = self._world, self._world.q[query_id]
+        here_C = world.t_item[query["pool"]] <= day
+        key = query_id, int(here_C.sum())
+        if key not in self._known:
+            score_C = query["bm"][here_C]
+            mass_C = np.exp((score_C - score_C.mean()) / (score_C.std() + 1e-6) / world.c["policy"]["tau"])
+            self._known[key] = {int(item): n for n, item in enumerate(world.iid[query["pool"]][here_C])}, mass_C
+        return self._known[key]
 
 
-def honest(impression: Impression, world: Any, start_ms: int, query_id: int) -> Impression:
+def honest(impression: Impression, odds: Odds, start_ms: int, query_id: int) -> Impression:
     """The page with each item's own propensity in place of an equal part of the list's."""
     ids = [int(item.item) for item in impression.items]
-    found, support = chances(world, (impression.ts - start_ms) / 86_400_000, query_id, ids)
+    found, support = odds.of((impression.ts - start_ms) / 86_400_000, query_id, ids)
     logged = sum(math.log(item.propensity) for item in impression.items)
-    assert sum(map(math.log, found)) == pytest.approx(logged, abs=2e-3)  # the log rounds to a thousandth
+    assert abs(sum(map(math.log, found)) - logged) <= 2e-3  # the log rounds to a thousandth
     shown = tuple(ShownItem(i.item, i.position, p) for i, p in zip(impression.items, found, strict=True))
     return msgspec.structs.replace(impression, items=shown, support=support)
 
@@ -57,11 +72,12 @@ def fourteen_days() -> Iterator[Any]:
     simulator = load_simulator(HOME_DEPOT)
     assert simulator is not None
     queries, log = read_queries(HOME_DEPOT), FolderLog(HOME_DEPOT)
+    odds = Odds(simulator.world)
     number = {text: name for name, text in queries.text.items()}
     assert len(number) == len(queries.text)
     for view in log.views(lambda _: True, 0, queries, read_items(HOME_DEPOT)[0]):
         page = view.impression
-        yield honest(page, simulator.world, simulator.start_ms, number[page.query])
+        yield honest(page, odds, simulator.start_ms, number[page.query])
         yield from (*view.outcome.clicks, *view.outcome.orders, *view.outcome.returns)
 
 
