@@ -81,8 +81,9 @@ class Learner:
         """``open_tools`` gives what a step uses, for the policy that is loaded and for settings of the learner."""
         self._store, self._wanted, self._open_tools = store, settings.learner, open_tools
         self._versions = Versions(artefacts.relevance, artefacts.identifiers)
-        self._connections, self._journal = connections, Journal(connections)  # before it is read: then nobody adds to it
         self._manifest = _start(store, artefacts)
+        # Not before there is something to start from, as it ends another learner; before the journal is read, as nobody adds to it then.
+        self._connections, self._journal = connections, Journal(connections)
         self._records = read_journal(connections, self._manifest.offsets.get(STEPS.name, {}).get(0, 0))
         self._pending = intents_after(self._records, self._manifest.step)
         self._settings = self._wanted
