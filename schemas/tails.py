@@ -15,6 +15,7 @@ from schemas.admission import admit_kafka
 from schemas.clients import librdkafka
 from schemas.connections import Connections
 from schemas.errors import Unavailable
+from schemas.offsets import bounds
 from schemas.topics import Topic
 
 #: Longest wait for the broker without progress (s).
@@ -43,13 +44,13 @@ def since(connections: Connections, topic: Topic, time_ms: Mapping[int, int]) ->
         Unavailable: as `ends`.
     """
     with _consumer(connections) as consumer:
-        bounds = _ends(consumer, connections, topic)
-        asked = [TopicPartition(topic.name, p, ms) for p, ms in time_ms.items() if p in bounds]
+        spans = _ends(consumer, connections, topic)
+        asked = [TopicPartition(topic.name, p, ms) for p, ms in time_ms.items() if p in spans]
         try:
             found = consumer.offsets_for_times(asked, timeout=PATIENCE_S) if asked else []
         except KafkaException as error:
             raise _away(connections, str(error)) from error
-        return {one.partition: one.offset if one.offset >= 0 else bounds[one.partition][1] for one in found}
+        return {one.partition: one.offset if one.offset >= 0 else spans[one.partition][1] for one in found}
 
 
 def read(
@@ -63,9 +64,9 @@ def read(
         Unavailable: no progress for `PATIENCE_S`.
     """
     with _consumer(connections) as consumer:
-        bounds = _ends(consumer, connections, topic)
-        begin = {p: max(start, bounds[p][0]) for p, start in starts.items() if p in bounds}
-        waiting = {p for p, start in begin.items() if start < bounds[p][1]}
+        spans = _ends(consumer, connections, topic)
+        begin = {p: max(start, spans[p][0]) for p, start in starts.items() if p in spans}
+        waiting = {p for p, start in begin.items() if start < spans[p][1]}
         consumer.assign([TopicPartition(topic.name, p, begin[p]) for p in waiting])
         deadline = time.monotonic() + PATIENCE_S
         while waiting:
@@ -78,7 +79,7 @@ def read(
                     if error.code() == KafkaError._PARTITION_EOF:
                         waiting.discard(partition)
                     continue  # anything else the client gets over by itself, or the deadline ends it
-                end = bounds[partition][1]
+                end = spans[partition][1]
                 if message.offset() >= end or enough(message):
                     waiting.discard(partition)
                     continue
@@ -94,11 +95,10 @@ def _ends(consumer: Consumer, connections: Connections, topic: Topic) -> Bounds:
         found = consumer.list_topics(topic.name, timeout=PATIENCE_S).topics[topic.name]
         if found.error is not None:
             raise Unavailable(f"topic {topic.name}", found.error.str(), "create the topics with `headrace topics --create`")
-        places = [TopicPartition(topic.name, p) for p in sorted(found.partitions)]
-        bounds = [consumer.get_watermark_offsets(place, timeout=PATIENCE_S) for place in places]
     except KafkaException as error:
         raise _away(connections, str(error)) from error
-    return {place.partition: (int(low), int(high)) for place, (low, high) in zip(places, bounds, strict=True)}
+    spans = bounds(connections, [(topic.name, p) for p in sorted(found.partitions)], PATIENCE_S)
+    return {partition: span for (_, partition), span in spans.items()}
 
 
 def _away(connections: Connections, detail: str) -> Unavailable:

@@ -8,13 +8,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
-from confluent_kafka import ConsumerGroupTopicPartitions, KafkaException
+from confluent_kafka import ConsumerGroupTopicPartitions, TopicPartition
 from confluent_kafka.admin import AdminClient
 
-from schemas.clients import librdkafka
+from schemas.asking import ask
 from schemas.codec import decode
 from schemas.connections import Connections
-from schemas.errors import Unavailable
 from schemas.journal import StepIntent
 from schemas.topics import EXAMPLES, IMPRESSIONS, STEPS
 from streams.integrity.hold import Hold, after
@@ -97,10 +96,10 @@ def group_offsets(connections: Connections, group: str, topic: str, timeout_s: f
     Raises:
         Unavailable: the broker does not answer in ``timeout_s``.
     """
-    admin = AdminClient(librdkafka(connections))
-    try:
-        asked = admin.list_consumer_group_offsets([ConsumerGroupTopicPartitions(group)], request_timeout=timeout_s)
-        found = asked[group].result(timeout_s).topic_partitions
-    except (KafkaException, TimeoutError) as error:
-        raise Unavailable(f"Kafka at {connections.kafka}", str(error), "check that the broker runs") from error
+
+    def question(admin: AdminClient, seconds: float) -> list[TopicPartition]:
+        said = admin.list_consumer_group_offsets([ConsumerGroupTopicPartitions(group)], request_timeout=seconds)
+        return list(said[group].result().topic_partitions)
+
+    found = ask(connections, timeout_s, question)
     return {place.partition: place.offset for place in found if place.topic == topic and place.offset >= 0}

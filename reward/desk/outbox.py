@@ -20,6 +20,7 @@ from schemas.admission import admit_kafka
 from schemas.clients import librdkafka
 from schemas.connections import Connections
 from schemas.errors import Incompatible, Unavailable
+from schemas.offsets import bounds
 from schemas.tables import BookRow, OutboxRow
 from schemas.topics import WEIGHTS
 from schemas.weights import RewardWeights
@@ -104,7 +105,7 @@ def _last(connections: Connections, patience_s: float) -> bytes:
         "enable.partition.eof": True,
     })  # fmt: skip
     try:
-        low, high = consumer.get_watermark_offsets(TopicPartition(WEIGHTS.name, 0), timeout=patience_s)
+        low, high = bounds(connections, [(WEIGHTS.name, 0)], patience_s)[WEIGHTS.name, 0]
         # The last offset may be a marker, or compacted away; then the whole topic is looked through.
         for start in (max(low, high - 1), OFFSET_BEGINNING):
             if found := _read(consumer, start, high, patience_s):

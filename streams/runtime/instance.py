@@ -13,11 +13,11 @@ from contextlib import contextmanager
 
 import psutil
 import structlog
-from confluent_kafka import KafkaException
-from confluent_kafka.admin import AdminClient
+from confluent_kafka.admin import AdminClient, MemberDescription
 
-from schemas.clients import librdkafka
+from schemas.asking import ask
 from schemas.connections import Connections
+from schemas.errors import Unavailable
 from schemas.single import single
 
 logger = structlog.get_logger(__name__)
@@ -45,10 +45,13 @@ def tell_of_others(connections: Connections, group: str, instance: str | None) -
     """A line when the group has a member of this name on another machine: ours takes its partitions."""
     if instance is None:
         return
-    admin = AdminClient(librdkafka(connections))
+
+    def question(admin: AdminClient, seconds: float) -> list[MemberDescription]:
+        return list(admin.describe_consumer_groups([group], request_timeout=seconds)[group].result().members)
+
     try:
-        members = admin.describe_consumer_groups([group], request_timeout=ASK_S)[group].result().members
-    except KafkaException as error:
+        members = ask(connections, ASK_S, question)
+    except Unavailable as error:
         logger.warning("the group does not tell its members", group=group, error=str(error))
         return
     hosts = {str(member.host).lstrip("/") for member in members if member.group_instance_id == instance}

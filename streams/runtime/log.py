@@ -15,13 +15,14 @@ from contextlib import contextmanager
 from typing import NamedTuple
 
 import structlog
-from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
 
 from schemas.admission import admit_kafka
 from schemas.clients import librdkafka
 from schemas.codec import MAX_RECORD_BYTES
 from schemas.connections import Connections
 from schemas.errors import Corrupt, Unavailable
+from schemas.offsets import bounds
 from streams.runtime.core import Record
 
 logger = structlog.get_logger(__name__)
@@ -56,21 +57,7 @@ class LogReader:
         Raises:
             Unavailable: the broker does not answer in time.
         """
-        with self._consumer("read_uncommitted") as consumer:
-            return self._bounds(consumer, topic, partition)
-
-    def _bounds(self, consumer: Consumer, topic: str, partition: int) -> tuple[int, int]:
-        deadline = time.monotonic() + self._timeout_s
-        while True:
-            try:
-                low, high = consumer.get_watermark_offsets(
-                    TopicPartition(topic, partition), timeout=min(5.0, self._timeout_s)
-                )
-                return int(low), int(high)
-            except KafkaException as error:
-                if time.monotonic() > deadline:
-                    raise _silent(self._connections.kafka, str(error)) from error
-                time.sleep(0.2)
+        return bounds(self._connections, [(topic, partition)], self._timeout_s)[topic, partition]
 
     def read(self, topic: str, partition: int, start: int, end: int) -> Iterator[list[Record]]:
         """Committed records with ``start <= offset < end``, in batches.
@@ -83,12 +70,12 @@ class LogReader:
         """
         if start >= end:
             return
-        with self._consumer("read_committed") as consumer:
-            low, _ = self._bounds(consumer, topic, partition)
-            if start < low:
-                raise Corrupt(
-                    f"{topic}/{partition}", f"offset {start} needed, {low} is the first kept", "lengthen its retention"
-                )
+        low, _ = self.bounds(topic, partition)
+        if start < low:
+            raise Corrupt(
+                f"{topic}/{partition}", f"offset {start} needed, {low} is the first kept", "lengthen its retention"
+            )
+        with self._consumer() as consumer:
             consumer.assign([TopicPartition(topic, partition, start)])
             deadline = time.monotonic() + self._timeout_s
             while True:
@@ -116,11 +103,11 @@ class LogReader:
         Raises:
             Unavailable: no progress for the timeout.
         """
-        with self._consumer("read_committed") as consumer:
-            bounds = {place: self._bounds(consumer, *place) for place in places}
-            found = {place: Tail(high, []) for place, (_, high) in bounds.items()}
-            waiting = {place for place, (low, high) in bounds.items() if low < high}
-            starts = {place: max(bounds[place][0], bounds[place][1] - TAIL) for place in waiting}
+        spans = bounds(self._connections, places, self._timeout_s)
+        found = {place: Tail(high, []) for place, (_, high) in spans.items()}
+        waiting = {place for place, (low, high) in spans.items() if low < high}
+        starts = {place: max(spans[place][0], spans[place][1] - TAIL) for place in waiting}
+        with self._consumer() as consumer:
             consumer.assign([TopicPartition(*place, start) for place, start in starts.items()])
             deadline = time.monotonic() + self._timeout_s
             while waiting:
@@ -141,7 +128,7 @@ class LogReader:
 
     def _last_of(self, consumer: Consumer, topic: str, partition: int, first: int) -> int:
         """Last offset of the batch that begins at ``first``, which the client does not unpack."""
-        _, high = self._bounds(consumer, topic, partition)
+        _, high = self.bounds(topic, partition)
         inside, step = first, 1
         while inside + step < high and self._refused(consumer, topic, partition, inside + step) == first:
             inside, step = inside + step, 2 * step
@@ -168,7 +155,7 @@ class LogReader:
         raise _silent(self._connections.kafka, f"{topic}/{partition} at {offset} not readable in {self._timeout_s} s")
 
     @contextmanager
-    def _consumer(self, isolation: str) -> Iterator[Consumer]:
+    def _consumer(self) -> Iterator[Consumer]:
         consumer = Consumer(
             {
                 **librdkafka(self._connections),
@@ -176,7 +163,7 @@ class LogReader:
                 "enable.auto.commit": False,
                 "enable.partition.eof": True,
                 "auto.offset.reset": "error",
-                "isolation.level": isolation,
+                "isolation.level": "read_committed",
                 "receive.message.max.bytes": UNPACKED_BYTES,
                 "fetch.wait.max.ms": 20,
                 "fetch.error.backoff.ms": 50,
