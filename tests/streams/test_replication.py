@@ -98,6 +98,7 @@ def cluster(tmp_path: Path) -> Iterator[Cluster]:
         yield Cluster(brokers, Connections(kafka=where, store=str(tmp_path / "store"), partitions=PARTITIONS))
 
 
+@pytest.mark.slow
 def test_brokers_and_workers_are_killed_one_after_the_other(
     cluster: Cluster, unique: Callable[[str], str], tmp_path: Path
 ) -> None:
