@@ -136,10 +136,20 @@ class TransactionWriter:
         self._abort()
 
     def _lost(self, error: KafkaException) -> Conflict:
+        if error.args[0].code() == KafkaError._FATAL:
+            error = self._cause(error)
         fenced = error.args[0].code() in (KafkaError._FENCED, KafkaError.INVALID_PRODUCER_EPOCH, KafkaError.PRODUCER_FENCED)
         holder = "another process, which has taken this partition over" if fenced else "the broker, which gave it up"
         remedy = "this one ends and may start again; if that goes on, two workers run under one --instance"
         return Conflict(f"transactional id {self._id}", f"{holder} ({error.args[0].str()})", remedy)
+
+    def _cause(self, error: KafkaException) -> KafkaException:
+        """What was fatal: `produce` says only that something was, a call to the coordinator says what."""
+        try:
+            self._producer.abort_transaction(TRY_S)
+        except KafkaException as told:
+            return told
+        return error
 
     def _abort(self) -> None:
         try:
