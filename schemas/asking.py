@@ -1,6 +1,6 @@
 """A question to the brokers that keeps its time, whatever happens to them meanwhile.
 
-Each try is a client of its own, which remembers nothing of who leads or coordinates what: after an election, what a client
+Each try takes a client of its own, which remembers nothing of who leads or coordinates what: after an election, what a client
 remembers is wrong, and while a coordinator reads its log it refuses to answer.
 """
 
@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from traceback import clear_frames
 from typing import Final, TypeVar
 
 from confluent_kafka import KafkaException
-from confluent_kafka.admin import AdminClient
 
-from schemas.clients import librdkafka
 from schemas.connections import Connections
 from schemas.errors import Unavailable
 
@@ -26,8 +25,8 @@ _LONGEST_S: Final = 16.0
 _PAUSE_S: Final = 0.2
 
 
-def ask(connections: Connections, patience_s: float, question: Callable[[AdminClient, float], T]) -> T:
-    """What ``question(client, seconds)`` says, which has to end within those seconds.
+def ask(connections: Connections, patience_s: float, question: Callable[[float], T]) -> T:
+    """What ``question(seconds)`` says, which has to make its client anew and to end within those seconds.
 
     Raises:
         Unavailable: `KafkaException` at each try within ``patience_s``.
@@ -36,8 +35,11 @@ def ask(connections: Connections, patience_s: float, question: Callable[[AdminCl
     while True:
         seconds = max(0.1, min(allowed, deadline - time.monotonic()))
         try:
-            return question(AdminClient(librdkafka(connections)), seconds)
+            return question(seconds)
         except KafkaException as error:
+            # A refused answer refers to the question's frame, and that to the client and the answer: left to the collector, which may
+            # run in the client's own thread, the client would be ended there, and with it the process.
+            clear_frames(error.__traceback__)
             if time.monotonic() + _PAUSE_S > deadline:
                 remedy = "check HEADRACE_KAFKA, and that the broker runs; `headrace doctor` says more"
                 raise Unavailable(f"Kafka at {connections.kafka}", str(error), remedy) from error

@@ -1,17 +1,18 @@
 """Where partitions begin and end, asked of whoever leads them now.
 
-Not by the consumer's `get_watermark_offsets`: it ignores its timeout while the leader that it remembers is down (librdkafka
-2535), so it would hang on a broker that was killed until it is back, though another one leads.
+Not by `get_watermark_offsets`: it ignores its timeout while the leader that it remembers is down (librdkafka 2535), so it would
+hang on a broker that was killed until it is back, though another one leads. Nor by the administrator's `list_offsets`, which
+crashes the process once in some thousand calls from several threads (confluent-kafka 2.16).
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from confluent_kafka import TopicPartition
-from confluent_kafka.admin import AdminClient, OffsetSpec
+from confluent_kafka import OFFSET_BEGINNING, OFFSET_END, Consumer, KafkaException, TopicPartition
 
 from schemas.asking import ask
+from schemas.clients import librdkafka
 from schemas.connections import Connections
 
 Place = tuple[str, int]
@@ -25,12 +26,24 @@ def bounds(connections: Connections, places: Sequence[Place], patience_s: float)
         Unavailable: no answer within ``patience_s``, or there is no such place.
     """
 
-    def question(admin: AdminClient, seconds: float) -> Spans:
-        first, end = (
-            admin.list_offsets({TopicPartition(*place): spec for place in places}, request_timeout=seconds)
-            for spec in (OffsetSpec.earliest(), OffsetSpec.latest())
-        )
-        low = {(at.topic, at.partition): said.result().offset for at, said in first.items()}
-        return {(at.topic, at.partition): (low[at.topic, at.partition], said.result().offset) for at, said in end.items()}
+    def question(seconds: float) -> Spans:
+        consumer = Consumer({
+            **librdkafka(connections), "group.id": "headrace-bounds", "enable.auto.commit": False,
+            "isolation.level": "read_uncommitted",
+        })  # fmt: skip
+        try:
+            low, high = (_at(consumer, places, time, seconds) for time in (OFFSET_BEGINNING, OFFSET_END))
+        finally:
+            consumer.close()
+        return {place: (low[place], high[place]) for place in places}
 
     return ask(connections, patience_s, question) if places else {}
+
+
+def _at(consumer: Consumer, places: Sequence[Place], time: int, seconds: float) -> dict[Place, int]:
+    """In place of a time (ms) the protocol takes -2 for the first offset and -1 for the end."""
+    found = consumer.offsets_for_times([TopicPartition(*place, time) for place in places], timeout=seconds)
+    for place in found:
+        if place.error is not None:
+            raise KafkaException(place.error)
+    return {(place.topic, place.partition): int(place.offset) for place in found}

@@ -12,6 +12,7 @@ from confluent_kafka import ConsumerGroupTopicPartitions, TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from schemas.asking import ask
+from schemas.clients import librdkafka
 from schemas.codec import decode
 from schemas.connections import Connections
 from schemas.journal import StepIntent
@@ -97,7 +98,8 @@ def group_offsets(connections: Connections, group: str, topic: str, timeout_s: f
         Unavailable: the broker does not answer in ``timeout_s``.
     """
 
-    def question(admin: AdminClient, seconds: float) -> list[TopicPartition]:
+    def question(seconds: float) -> list[TopicPartition]:
+        admin = AdminClient(librdkafka(connections))
         said = admin.list_consumer_group_offsets([ConsumerGroupTopicPartitions(group)], request_timeout=seconds)
         return list(said[group].result().topic_partitions)
 

@@ -16,6 +16,7 @@ import structlog
 from confluent_kafka.admin import AdminClient, MemberDescription
 
 from schemas.asking import ask
+from schemas.clients import librdkafka
 from schemas.connections import Connections
 from schemas.errors import Unavailable
 from schemas.single import single
@@ -46,7 +47,8 @@ def tell_of_others(connections: Connections, group: str, instance: str | None) -
     if instance is None:
         return
 
-    def question(admin: AdminClient, seconds: float) -> list[MemberDescription]:
+    def question(seconds: float) -> list[MemberDescription]:
+        admin = AdminClient(librdkafka(connections))
         return list(admin.describe_consumer_groups([group], request_timeout=seconds)[group].result().members)
 
     try:
