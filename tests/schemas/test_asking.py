@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 import pytest
-from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka import KafkaError, KafkaException, Producer
 
 from schemas.asking import ask
 from schemas.connections import Connections
@@ -45,8 +45,12 @@ def test_refused_until_the_end_it_says_by_whom_and_why() -> None:
 
 @pytest.mark.services
 def test_a_place_that_is_not_there_is_not_available(fresh_topics: Connections) -> None:
-    """Whereas one that is there begins and ends at 0; of no place there is nothing to ask."""
-    assert bounds(fresh_topics, [("search.clicks", 1)], 10) == {("search.clicks", 1): (0, 0)}
+    """Whereas an empty one begins and ends at 0, and one with a record ends at 1; of no place there is nothing to ask."""
+    producer = Producer({"bootstrap.servers": fresh_topics.kafka})
+    producer.produce("search.clicks", b"{}", partition=1)
+    assert producer.flush(30) == 0
+    places = [("search.clicks", 0), ("search.clicks", 1)]
+    assert bounds(fresh_topics, places, 10) == {places[0]: (0, 0), places[1]: (0, 1)}
     assert bounds(fresh_topics, [], 0) == {}
     with pytest.raises(Unavailable, match="is not available"):
         bounds(fresh_topics, [("search.clicks", 99)], 0.5)
