@@ -2,7 +2,7 @@
 
 Not by `get_watermark_offsets`: it ignores its timeout while the leader that it remembers is down (librdkafka 2535), so it would
 hang on a broker that was killed until it is back, though another one leads. Nor by the administrator's `list_offsets`, which
-crashes the process once in some thousand calls from several threads (confluent-kafka 2.16).
+now and then crashes the process when several threads call it (seen with confluent-kafka 2.16).
 """
 
 from __future__ import annotations
