@@ -22,7 +22,7 @@ from trainers.losses import Metrics, sft_loss
 from trainers.noise import Noise
 from trainers.objective import group_loss
 from trainers.pairs import Pair
-from trainers.policies.base import Policy, PromptBatch, context_of
+from trainers.policies.base import EncoderState, Policy, PromptBatch, context_of
 from trainers.policies.prompts import PromptBuilder
 from trainers.rewards import GroupRewards
 from trainers.rollout import Rollouts, sample
@@ -107,14 +107,20 @@ class Work:
             ce_BL = self.policy.full_ce(encoder, self.targets.rows(rows).first_BL)
             if settings.loss.learner == "sft":
                 return Seen(ce_BL, None)
-            draw = sample_distinct if settings.sampling == "without_replacement" else sample
-            noise = Noise(settings.seed, self.intent.random_counter, rows)
-            rollouts = draw(self.policy, encoder, tools.trie, settings.group, settings.temperature, noise)
+            rollouts = self._draw(encoder, rows)
             logp_BGL = self.policy.logprobs(encoder, rollouts.sids_BGL, tools.trie, settings.temperature)
             reference_BG = self._reference(prompts, rollouts.sids_BGL)
         rates = tools.rates(self.intent.snapshot)
         rewards = tools.rewards.score(views, rollouts.leaf_BG.numpy(), self.intent.weights, rates)
         return Seen(ce_BL, Groups(rollouts, rewards, logp_BGL, reference_BG))
+
+    def _draw(self, encoder: EncoderState, rows: Rows) -> Rollouts:
+        settings = self.tools.settings
+        noise = Noise(settings.seed, self.intent.random_counter, rows)
+        what = (self.policy, encoder, self.tools.trie, settings.group, settings.temperature, noise)
+        if settings.sampling == "without_replacement":
+            return sample_distinct(*what)
+        return sample(*what, drawn_at=settings.rollout_temperature)
 
     @torch.no_grad()
     def _reference(self, prompts: PromptBatch, sids_BGL: Tensor) -> Tensor | None:

@@ -21,7 +21,7 @@ class Rollouts:
 
     sids_BGL: Tensor  #: int64 codes
     logp_BGL: Tensor  #: float32, without gradient
-    entropy_BGL: Tensor  #: nats, of the distribution each code was drawn from
+    entropy_BGL: Tensor  #: nats, of the policy's distribution that each code is of
     leaf_BG: Tensor  #: int64, the trie's leaf of each identifier
 
     @property
@@ -35,6 +35,18 @@ class Rollouts:
         return 1 + (ordered[:, 1:] != ordered[:, :-1]).sum(dim=1)
 
 
+@dataclass(frozen=True)
+class ReweightedRollouts(Rollouts):
+    """Drawn from a flatter or a sharper policy than the one that is trained; ``logp_BGL`` is of the latter."""
+
+    ratio_BG: Tensor  #: float64 nats: log (pi / q), of the policy's probability over that with which it was drawn
+
+    @property
+    def weight_BG(self) -> Tensor:
+        """As `Rollouts.weight_BG`: pi / q, normalised in the group, which trades a bias that falls with G for less variance."""
+        return self.ratio_BG.softmax(dim=1)
+
+
 @torch.no_grad()
 def sample(
     policy: Policy,
@@ -43,9 +55,11 @@ def sample(
     rollouts: int,
     temperature: float = 1.0,
     noise: Noise | None = None,
+    drawn_at: float = 1.0,
 ) -> Rollouts:
     """Draw G identifiers per prompt from softmax(logits / temperature) over the trie's allowed children (EQUATIONS 4).
 
+    ``drawn_at``: they are drawn at this times the temperature in its place; if it is not 1 each counts by its ratio.
     ``prompts`` may be an `EncoderState` that also serves the training pass. With the policy in training mode and dropout
     above 0 the recomputed log-probabilities differ: sample in evaluation mode. ``noise``: None draws what never comes again.
 
@@ -57,6 +71,7 @@ def sample(
     if rollouts < 1:
         raise InvalidValue("rollouts per prompt", rollouts, "at least 1", "set it higher")
     check_temperature(temperature)
+    check_temperature(drawn_at)
     check_levels(policy.tokenizer.level_sizes, trie)
     encoder = prompts if isinstance(prompts, EncoderState) else policy.encode(prompts)
     tables = TrieTables.of(trie, encoder.bias_B11S.device)
@@ -65,6 +80,7 @@ def sample(
     sids_BGL = nodes_BG.new_zeros(*nodes_BG.shape, trie.levels)
     logp_BGL = torch.zeros(sids_BGL.shape, device=tables.device)
     entropy_BGL = torch.zeros_like(logp_BGL)
+    ratio_BG = torch.zeros(nodes_BG.shape, dtype=torch.float64, device=tables.device)
     descent = PolicyDescent(policy, tables, DecodeState(encoder, 0), temperature)
     for level in range(trie.levels):
         now = Frontier.of(tables, level, nodes_BG)
@@ -73,13 +89,18 @@ def sample(
             logp_BRK = descent.logp(level, now, nodes_BG, sids_BGL[..., level - 1])
             prompt_P, at_P = now.open_BG.nonzero(as_tuple=True)
             row_P = now.row_BG[prompt_P, at_P]
-            code_P = _chosen(logp_BRK, prompt_P, row_P, uniform_BGL[prompt_P, at_P, level])
+            drawn_BRK = logp_BRK if drawn_at == 1 else (logp_BRK / drawn_at).log_softmax(dim=-1)
+            code_P = _chosen(drawn_BRK, prompt_P, row_P, uniform_BGL[prompt_P, at_P, level])
             code_BG[prompt_P, at_P] = code_P
             child_BG[prompt_P, at_P] = tables.child(level, nodes_BG[prompt_P, at_P], code_P)
-            logp_BGL[prompt_P, at_P, level] = logp_BRK[prompt_P, row_P, code_P].float()
+            logp_P = logp_BRK[prompt_P, row_P, code_P].float()
+            logp_BGL[prompt_P, at_P, level] = logp_P
+            ratio_BG[prompt_P, at_P] += logp_P - drawn_BRK[prompt_P, row_P, code_P].float()
             entropy_BGL[prompt_P, at_P, level] = entropy(logp_BRK).float()[prompt_P, row_P]
         sids_BGL[..., level], nodes_BG = code_BG, child_BG
-    return Rollouts(sids_BGL, logp_BGL, entropy_BGL, nodes_BG)
+    if drawn_at == 1:
+        return Rollouts(sids_BGL, logp_BGL, entropy_BGL, nodes_BG)
+    return ReweightedRollouts(sids_BGL, logp_BGL, entropy_BGL, nodes_BG, ratio_BG)
 
 
 def _chosen(logp_BRK: Tensor, prompt_P: Tensor, row_P: Tensor, uniform_P: Tensor) -> Tensor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -117,6 +117,12 @@ class LearnerSettings(BaseModel):
         "independent",
         description="of a group's rollouts; without_replacement: G different ones, each counted by its chance to be drawn",
     )
+    rollout_temperature: float = Field(
+        1.0,
+        gt=0,
+        le=100,
+        description="rollouts are drawn at this times the temperature; each then counts by its chance under the policy over that",
+    )
     prompts: int = Field(16, ge=1, le=4096, description="page views per step, B")
     micro_batch: int = Field(
         0, ge=0, le=4096, description="prompts of a forward and backward pass, whose gradients add up; 0: all of the step's"
@@ -186,6 +192,15 @@ class LearnerSettings(BaseModel):
             return given
         loss = given.get("loss", {})
         return {**PAPER, **given, "loss": {**PAPER["loss"], **loss} if isinstance(loss, Mapping) else loss}
+
+    @model_validator(mode="after")
+    def _one_chance_each(self) -> Self:
+        if self.sampling == "without_replacement" and self.rollout_temperature != 1:
+            raise ValueError(
+                f"rollout_temperature is {self.rollout_temperature}, but sampling without_replacement has 1, as its rollouts count by "
+                "their own chances; set one of the two back"
+            )
+        return self
 
 
 class GateSettings(BaseModel):

@@ -56,10 +56,10 @@ def check_same(one: tuple[LevelPolicy, dict[str, float]], other: tuple[LevelPoli
 
 
 @pytest.mark.parametrize(("micro", "ranks"), [(1, 1), (3, 1), (0, 2), (0, 3), (1, 2), (2, 9)])
-@pytest.mark.parametrize("sampling", ["independent", "without_replacement"])
-def test_the_parts_add_up_to_the_whole(micro: int, ranks: int, sampling: Any) -> None:
+@pytest.mark.parametrize("drawn", [{}, {"sampling": "without_replacement"}, {"rollout_temperature": 2.0}])
+def test_the_parts_add_up_to_the_whole(micro: int, ranks: int, drawn: dict[str, Any]) -> None:
     """Micro-batches that do not divide seven prompts and five pairs, and more shares than there are prompts."""
-    settings = LearnerSettings(group=6, prompts=7, warm_start_batch=5, sampling=sampling)
+    settings = LearnerSettings(group=6, prompts=7, warm_start_batch=5, **drawn)
     check_same(taken(settings), taken(settings.model_copy(update={"micro_batch": micro}), ranks))
 
 
@@ -158,11 +158,11 @@ def test_bf16_is_float32_to_its_digits(name: str) -> None:
     assert float((a - b).norm()) < 0.05 * float(a.norm())
 
 
-@pytest.mark.parametrize("sampling", ["independent", "without_replacement"])
-def test_in_bf16_what_is_sampled_is_what_is_trained(sampling: Any) -> None:
+@pytest.mark.parametrize("drawn", [{}, {"sampling": "without_replacement"}, {"rollout_temperature": 2.0}])
+def test_in_bf16_what_is_sampled_is_what_is_trained(drawn: dict[str, Any]) -> None:
     """Rollouts are bf16's too, so recomputed log-probabilities differ by rounding alone; every weight that float32 moves has a
     gradient, though rollouts without one have cast it before; the same step again has the same bits."""
-    settings = LearnerSettings(group=6, prompts=7, warm_start_weight=0, sampling=sampling, loss=LossSettings(beta_sft=0))
+    settings = LearnerSettings(group=6, prompts=7, warm_start_weight=0, **drawn, loss=LossSettings(beta_sft=0))
     found = []
     for precision in ("fp32", "bf16", "bf16"):
         policy = toys.toy_policy()

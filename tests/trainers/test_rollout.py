@@ -79,6 +79,42 @@ def test_frequencies_are_those_of_the_stated_log_probs(policy: BartPolicy, tempe
         assert stats.chisquare(counted, np.array(expected) * sum(counted) / sum(expected)).pvalue > 1e-3
 
 
+@pytest.mark.parametrize("drawn_at", [0.5, 2.0])
+def test_drawn_from_a_flatter_policy_each_counts_by_its_ratio(policy: BartPolicy, drawn_at: float) -> None:
+    """They are the tempered policy's own draws of the same noise; what is stated of them is the policy's, and their shares of the
+    mean are pi / q, both recomputed."""
+    prompts, trie = toys.toy_prompts(policy), toys.toy_trie()
+    drawn = sample(policy, prompts, trie, 16, 1.5, Noise(3, 0, range(3)), drawn_at)
+    tempered = draw(policy, 3, temperature=1.5 * drawn_at)
+    assert torch.equal(drawn.sids_BGL, tempered.sids_BGL)
+    with torch.no_grad():
+        pi_BGL, q_BGL = (policy.logprobs(prompts, drawn.sids_BGL, trie, at) for at in (1.5, 1.5 * drawn_at))
+    torch.testing.assert_close(drawn.logp_BGL, pi_BGL, rtol=1e-5, atol=1e-5)
+    ratio_BG = pi_BGL.double().sum(dim=-1).exp() / q_BGL.double().sum(dim=-1).exp()
+    torch.testing.assert_close(drawn.weight_BG, ratio_BG / ratio_BG.sum(dim=1, keepdim=True), rtol=1e-4, atol=1e-7)
+    assert drawn.weight_BG is not None and float(drawn.weight_BG.std()) > 1e-3
+    assert tempered.weight_BG is None
+
+
+def test_the_ratio_takes_the_mean_back_to_the_policy(policy: BartPolicy) -> None:
+    """Over 20,000 draws at twice the temperature the weighted share of each identifier is the policy's own probability, within 5
+    standard errors of a ratio estimate; the plain share is not."""
+    prompts, trie, draws = toys.toy_prompts(policy), toys.toy_trie(), 20_000
+    distinct = sorted({tuple(sid) for sid in toys.toy_sids().tolist()})
+    leaves = torch.tensor(distinct).expand(3, -1, -1)
+    with torch.no_grad():
+        prob_BN = toys.slow_logprobs(policy, prompts, leaves, distinct, 0.3).sum(dim=-1).exp().double()
+    drawn = sample(policy, prompts, trie, draws, 0.3, Noise(9, 0, range(3)), 2.0)
+    assert drawn.weight_BG is not None
+    for leaf_G, weight_G, prob_N in zip(drawn.leaf_BG, drawn.weight_BG, prob_BN, strict=True):
+        share_N = torch.zeros_like(prob_N).index_add_(0, leaf_G, weight_G)
+        plain_N = torch.bincount(leaf_G, minlength=len(distinct)) / draws
+        hit_GN = torch.nn.functional.one_hot(leaf_G, len(distinct)).double()
+        error_N = (weight_G[:, None] * (hit_GN - prob_N)).square().sum(dim=0).sqrt()
+        assert bool(((share_N - prob_N).abs() <= 5 * error_N + 1e-6).all())
+        assert bool(((plain_N - prob_N).abs() > 5 * error_N + 1e-6).any())
+
+
 def test_every_rollout_is_an_identifier_of_the_catalogue_and_knows_its_leaf(policy: BartPolicy) -> None:
     trie, drawn = toys.toy_trie(), draw(policy, 1)
     path = trie.path(drawn.sids_BGL.reshape(-1, 5).numpy())
@@ -109,5 +145,7 @@ def test_what_cannot_be_sampled_raises(policy: BartPolicy) -> None:
         sample(policy, prompts, trie, 0)
     with pytest.raises(InvalidValue, match="temperature is -1"):
         sample(policy, prompts, trie, 4, -1.0)
+    with pytest.raises(InvalidValue, match="temperature is 0"):
+        sample(policy, prompts, trie, 4, drawn_at=0.0)
     with pytest.raises(InvalidValue, match="level sizes"):
         sample(policy, prompts, Trie.build(toys.toy_sids(), (4, 3, 3, 2, 9)), 4)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import pytest
+from pydantic import ValidationError
+
 from trainers.settings import LearnerSettings, LossSettings
 
 
@@ -28,3 +31,11 @@ def test_ones_own_word_goes_before_the_preset() -> None:
 
 def test_a_reference_is_held_only_where_it_is_used() -> None:
     assert [LossSettings(**given).needs_reference for given in ({}, {"kl": 1.0}, {"learner": "dpo"})] == [False, True, True]
+
+
+def test_a_rollout_counts_by_one_chance() -> None:
+    """Either way of drawing has its own; both at once are refused, and the message says what to do."""
+    LearnerSettings(sampling="without_replacement")
+    LearnerSettings(rollout_temperature=2)
+    with pytest.raises(ValidationError, match=r"rollout_temperature is 2\.0, .* set one of the two back"):
+        LearnerSettings(sampling="without_replacement", rollout_temperature=2)
