@@ -217,9 +217,9 @@ def _keep_catalogue(store: Store, version: str, catalogue: Catalogue) -> None:
 def _published(connections: Connections, version: str, level_sizes: Sequence[int]) -> list[ItemAdded]:
     """The records of the run's topic under this version; what the other readers of the topic refuse is left out here too."""
     taker, taken = ItemTaker("identifiers", version, level_sizes), list[ItemAdded]()
-    for offset, raw, _ in read_raw(connections, topics.ITEMS):
+    for record in read_raw(connections, topics.ITEMS):
         with suppress(InvalidEvent):
-            taken.append(taker.take(offset, raw))
+            taken.append(taker.take(record.offset, record.value))
     taker.tell()
     return taken
 

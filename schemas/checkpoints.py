@@ -39,7 +39,13 @@ class Manifest(msgspec.Struct, frozen=True, tag_field="type", tag="manifest"):
     settings: dict[str, Any] = {}  #: the learner's, under which the last step was taken
     start: str = ""  #: the warm start of its line; empty: of a warm start, and of checkpoints before there was this field
     learned: tuple[Absorbed, ...] = ()  #: by the learner's own weights, where those are not what is served
+    held: str = ""  #: why a guard keeps it from being published; empty: none does
     v: int = 1
+
+    @property
+    def line(self) -> str:
+        """The warm start of its line of training; empty where the manifest is too old to say."""
+        return self.start or (self.checkpoint if self.step == 0 else "")
 
 
 class Candidate(msgspec.Struct, frozen=True, tag_field="type", tag="candidate"):
@@ -60,4 +66,9 @@ class Promotion(msgspec.Struct, frozen=True, tag_field="type", tag="promotion"):
     path: str
     decided_ms: int
     reason: str
+    start: str = ""  #: the warm start of its line; empty: of promotions before there was this field
     v: int = 1
+
+    def is_of(self, line: str) -> bool:
+        """Whether the warm start ``line`` is its line's, or nothing says that it is not."""
+        return not line or self.start in ("", line)

@@ -46,6 +46,15 @@ class StepResult(msgspec.Struct, frozen=True, tag_field="type", tag="result"):
     v: int = 1
 
 
+class StepLeftOut(msgspec.Struct, frozen=True, tag_field="type", tag="left_out"):
+    """An operator goes on without a step that was decided and cannot be taken: it reads what it was to read, and changes no weight."""
+
+    step: int
+    why: str
+    created_ms: int
+    v: int = 1
+
+
 class GateDecision(msgspec.Struct, frozen=True, tag_field="type", tag="gate"):
     """Candidate against the served checkpoint on held-out views: paired difference with its 95 % interval."""
 
@@ -104,4 +113,4 @@ class LearnerStart(msgspec.Struct, frozen=True, tag_field="type", tag="start"):
 
 
 #: What a learner says of its work; who took over when is not part of it.
-JournalRecord = StepIntent | StepResult | GateDecision | TrainingHold | TrainingSettings | GuardAlarm
+JournalRecord = StepIntent | StepResult | StepLeftOut | GateDecision | TrainingHold | TrainingSettings | GuardAlarm

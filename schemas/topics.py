@@ -10,7 +10,16 @@ from schemas.commits import Commit, SnapshotPart
 from schemas.events import Click, Impression, ItemAdded, Order, Return, Tick
 from schemas.examples import TrainingExample
 from schemas.integrity import Facts, Release, Verdict
-from schemas.journal import GateDecision, GuardAlarm, LearnerStart, StepIntent, StepResult, TrainingHold, TrainingSettings
+from schemas.journal import (
+    GateDecision,
+    GuardAlarm,
+    LearnerStart,
+    StepIntent,
+    StepLeftOut,
+    StepResult,
+    TrainingHold,
+    TrainingSettings,
+)
 from schemas.pools import Pool
 from schemas.posteriors import PosteriorDelta, SnapshotPointer
 from schemas.quarantine import Quarantined, Replayed
@@ -63,7 +72,7 @@ PROMOTED = Topic("checkpoints.promoted", "checkpoint", Promotion, 1, retention_s
 STEPS = Topic(
     "training.steps",
     "step",
-    StepIntent | StepResult | GateDecision | TrainingHold | TrainingSettings | GuardAlarm | LearnerStart,
+    StepIntent | StepResult | StepLeftOut | GateDecision | TrainingHold | TrainingSettings | GuardAlarm | LearnerStart,
     1,
     retention_s=FOREVER,
     purpose="the journal",

@@ -153,13 +153,13 @@ class SearchEngine:
         ordering = weights if isinstance(weights, Ordering) else self.ordering(weights)
         limits = [limits_of(self.shelf, request) for request in batch]
         asked = [n for n, limit in enumerate(limits) if not limit.reason]
-        beams = self._search([batch[n] for n in asked], [limits[n].nodes for n in asked]) if asked else None
+        found = dict(zip(asked, self._search([batch[n] for n in asked], [limits[n].nodes for n in asked]), strict=True))
         answers = []
         for n, (request, limit) in enumerate(zip(batch, limits, strict=True)):
             page, cut = Page(), False
-            if beams is not None and not limit.reason:
+            if n in found:
                 cut = self._prompts.cuts(request.query)
-                pool = self._pool(beams, asked.index(n), request, limit)
+                pool = self._pool(*found[n], request, limit)
                 page = self._page(request, pool, ordering, snapshot, pools)
             answers.append(
                 SearchAnswer(
@@ -191,21 +191,24 @@ class SearchEngine:
         made._prompts.inherit(self._prompts)
         return made
 
-    def _search(self, requests: Sequence[SearchRequest], masks: Sequence[NodeMask]) -> Beams:
-        width = max(self.settings.beam, *(request.k for request in requests))
-        available = None if all(mask is None for mask in masks) else masks
-        prompts = self.prompts([context_of(request) for request in requests])
-        return beam_search(self.policy, prompts, self.shelf.trie, width, available, self.settings.temperature)
+    def _search(self, requests: Sequence[SearchRequest], masks: Sequence[NodeMask]) -> list[tuple[Beams, int]]:
+        """For each request the beams of a search and its row there; a search for each width that is asked for, as the best ones
+        of a wide beam are not what a narrow one finds."""
+        widths = [max(self.settings.beam, request.k) for request in requests]
+        found: dict[int, tuple[Beams, int]] = {}
+        for width in sorted(set(widths)):
+            rows = [row for row, its in enumerate(widths) if its == width]
+            prompts = self.prompts([context_of(requests[row]) for row in rows])
+            available = None if all(masks[row] is None for row in rows) else [masks[row] for row in rows]
+            beams = beam_search(self.policy, prompts, self.shelf.trie, width, available, self.settings.temperature)
+            found |= {row: (beams, at) for at, row in enumerate(rows)}
+        return [found[row] for row in range(len(requests))]
 
     def _pool(self, beams: Beams, at: int, request: SearchRequest, limits: Limits) -> Pool:
-        """The items at the found leaves that may be shown, behind the pinned ones.
-
-        A beam that was widened for another request of the batch is cut, so that a request's pool is its own.
-        """
-        width = max(self.settings.beam, request.k)
-        valid_W = beams.valid_BW[at, :width].numpy()
-        leaf_W = beams.leaf_BW[at, :width].numpy()[valid_W]
-        logp_W = beams.score_BW[at, :width].numpy()[valid_W].astype(np.float64)
+        """The items at the found leaves that may be shown, behind the pinned ones."""
+        valid_W = beams.valid_BW[at].numpy()
+        leaf_W = beams.leaf_BW[at].numpy()[valid_W]
+        logp_W = beams.score_BW[at].numpy()[valid_W].astype(np.float64)
         owner_C, rows_C = self.shelf.trie.items_of(leaf_W)
         keep_C = self.shelf.here(rows_C, request.ts) if limits.passing_N is None else limits.passing_N[rows_C]
         if not limits.pinned:

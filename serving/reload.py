@@ -110,7 +110,7 @@ class Reloader:
 
     def _first(self, backlog: Sequence[Any]) -> Served:
         """The newest promoted checkpoint that is whole, else the run's frozen one. News are applied over it."""
-        promoted = [p.checkpoint for p in self._decoded(backlog, PROMOTED.name)]
+        promoted = [p.checkpoint for p in self._promotions(backlog)]
         for checkpoint in [*reversed(promoted), self._artefacts.frozen]:
             if not checkpoint:
                 continue
@@ -138,12 +138,16 @@ class Reloader:
         if added := self._added(records):
             served = self._attempt("items", served, partial(self._with_items, added))
         before = served
-        for promotion in reversed(self._decoded(records, PROMOTED.name)):
+        for promotion in reversed(self._promotions(records)):
             if promotion.checkpoint == served.engine.checkpoint:
                 break
             served = self._attempt("checkpoint", served, partial(self._with_checkpoint, promotion))
             if served is not before:
                 break  # the newest that can be used
+
+    def _promotions(self, records: Sequence[Any]) -> list[Promotion]:
+        """Those of the line of training that the run's warm start begins."""
+        return [p for p in self._decoded(records, PROMOTED.name) if p.is_of(self._artefacts.frozen)]
 
     def _with_checkpoint(self, promotion: Promotion, served: Served) -> Served:
         opened = policy, manifest = open_checkpoint(self._store, promotion.checkpoint, self._opened)

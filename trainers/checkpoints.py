@@ -11,10 +11,13 @@ from pathlib import Path
 from typing import Final
 
 import msgspec
+import structlog
 
 from schemas.checkpoints import Manifest
 from schemas.errors import Corrupt, Unavailable
 from schemas.store import Store, sha256
+
+log = structlog.get_logger()
 
 __all__ = [
     "ROOT",
@@ -123,6 +126,25 @@ def newest(
     return None
 
 
+def newest_of(store: Store, line: str, codebook_version: str) -> Manifest:
+    """The newest good checkpoint of a warm start's line, with these identifiers; each bad one met on the way is named in the log.
+
+    Raises:
+        Unavailable: there is none.
+    """
+
+    def refuse(checkpoint: str, error: Corrupt | Unavailable) -> None:
+        log.warning("checkpoint refused", checkpoint=checkpoint, error=str(error))
+
+    def continues(manifest: Manifest) -> bool:
+        return (not line or manifest.line in ("", line)) and manifest.codebook_version == codebook_version
+
+    manifest = newest(store, refuse, continues)
+    if manifest is None:
+        raise Unavailable("a checkpoint to start from", f"none is good in {store.url}", "make a warm start first")
+    return manifest
+
+
 def prune(store: Store, keep: int, line: Sequence[str], fallbacks: int = 3) -> list[str]:
     """Reduce old checkpoints to their manifests, from which a lineage is read; returns those that were.
 
@@ -136,12 +158,9 @@ def prune(store: Store, keep: int, line: Sequence[str], fallbacks: int = 3) -> l
     for checkpoint in reversed(old):
         if checkpoint in spared or checkpoint in reduced or _is_start(checkpoint):
             continue
-        try:
-            if not _reduce(store, checkpoint):
-                break
-        except (Corrupt, Unavailable):  # torn, or never completed: left as it is, for whoever looks into it
-            continue
-        reduced.append(checkpoint)
+        if (whole := _reduce(store, checkpoint)) is False:
+            break
+        reduced += [checkpoint] if whole else []
     return reduced
 
 
@@ -150,10 +169,14 @@ def _is_start(checkpoint: str) -> bool:
     return checkpoint.partition("-")[0].strip("0") == ""
 
 
-def _reduce(store: Store, checkpoint: str) -> bool:
-    """Delete all but the manifest; whether there was anything to delete."""
+def _reduce(store: Store, checkpoint: str) -> bool | None:
+    """Delete all but the manifest; whether there was anything to delete. None: torn, or never completed, and left as it is, for
+    whoever looks into it."""
     folder = path_of(checkpoint)
-    there = [f"{folder}/{name}" for name in read(store, checkpoint).files if store.exists(f"{folder}/{name}")]
+    try:
+        there = [f"{folder}/{name}" for name in read(store, checkpoint).files if store.exists(f"{folder}/{name}")]
+    except (Corrupt, Unavailable):
+        return None
     for path in there:
         store.remove(path)
     return bool(there)

@@ -63,10 +63,7 @@ def sample_distinct(
     check_levels(policy.tokenizer.level_sizes, trie)
     encoder = prompts if isinstance(prompts, EncoderState) else policy.encode(prompts)
     tables = TrieTables.of(trie, encoder.bias_B11S.device)
-    leaves = int(tables.leaves(0, torch.tensor(trie.root, device=tables.device)))
-    if not 1 <= rollouts <= leaves:
-        bound = f"1 to {leaves}, the identifiers of the catalogue"
-        raise InvalidValue("rollouts per prompt", rollouts, bound, "draw fewer, or independently")
+    leaves = check_group(rollouts, trie, tables.device)
     width = min(rollouts + 1, leaves)  # one more, whose key is the threshold
     noise = Noise.of(noise, len(encoder))
     beams = _root(tables, noise)
@@ -85,6 +82,20 @@ def sample_distinct(
         threshold_B=threshold_B,
         inclusion_BG=(-torch.expm1(-rate_BG)).log(),
     )
+
+
+def check_group(rollouts: int, trie: Trie, device: torch.device | None = None) -> int:
+    """How many identifiers there are to draw from, which have to be as many.
+
+    Raises:
+        InvalidValue: they are fewer.
+    """
+    tables = TrieTables.of(trie, device or torch.device("cpu"))
+    leaves = int(tables.leaves(0, torch.tensor(trie.root, device=tables.device)))
+    if not 1 <= rollouts <= leaves:
+        bound = f"1 to {leaves}, the identifiers of the catalogue"
+        raise InvalidValue("rollouts per prompt", rollouts, bound, "draw fewer (trainers.learner.group), or independently")
+    return leaves
 
 
 class _Beams(NamedTuple):

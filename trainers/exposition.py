@@ -53,6 +53,7 @@ class Exposition:
         self._steps.inc()
         self._fresh.inc(fresh)
         self._stepped.set_to_current_time()
+        self._last.clear()  # what this step does not say is not of the last step
         for name, value in metrics.items():
             self._last.labels(name).set(value)
 

@@ -115,9 +115,10 @@ class Feed:
                 raise Unavailable("Kafka", f"no records up to {ends} in {timeout_s} s", "check the broker")
 
     def take(self, offsets: Mapping[int, int]) -> list[Arrival]:
-        """The records before these offsets that were not taken yet, ordered by (partition, offset).
+        """The records before these offsets that were not taken yet, in the order of their pages' event times.
 
-        That order, not the order of arrival, is what a step sees: it is the same when the step is replayed.
+        That order, not the order of arrival, is what a step sees: it is the same when the step is replayed. By time and not by partition,
+        as the last ones of a backlog are those that are learned from and kept.
 
         Raises:
             Unavailable: the journal names records that do not come.
@@ -132,7 +133,7 @@ class Feed:
         taken = [a for a in self.waiting if a.offset < offsets[a.partition]]
         self.waiting = deque(a for a in self.waiting if a.offset >= offsets[a.partition])
         self.taken = offsets
-        return sorted(taken, key=lambda a: (a.partition, a.offset))
+        return sorted(taken, key=lambda a: (a.example.ts if a.example else 0, a.partition, a.offset))
 
     def changes(self, offset: int) -> list[ItemAdded]:
         """The records of `catalogue.items` before ``offset``.
@@ -178,20 +179,29 @@ class Feed:
             return None
 
     def _follow(self, topic: str, record: Any) -> None:
-        if topic == WEIGHTS.name and record.value is not None:
-            told = decode(RewardWeights, record.value)
+        """What cannot be read changes nothing. Of items it goes to quarantine with the step that passes it (`set_aside`); of the other
+        topics, which each start reads from their beginning, it stands in the log."""
+        try:
+            if topic == ITEMS.name:
+                self.catalogue_offset = record.offset + 1
+                self._items.append((record.offset, self._taker.take(record.offset, record.value)))
+            elif record.value is not None:
+                self._learn_of(topic, record.value)
+        except InvalidEvent as error:
+            if topic == ITEMS.name:
+                self._refused.append(_quarantined(record, error))
+            else:
+                log.error("refused, the one before stays", topic=topic, offset=record.offset, error=str(error))
+
+    def _learn_of(self, topic: str, raw: bytes) -> None:
+        if topic == WEIGHTS.name:
+            told = decode(RewardWeights, raw)
             if told.version >= self.weights.version:  # two publishers that cross show an older one for a moment
                 self.weights = told
         elif topic == SNAPSHOTS.name:
-            self.snapshot = decode(SnapshotPointer, record.value)
-        elif topic == VERDICTS.name and record.value is not None:
-            self._verdict(decode(Verdict, record.value))
-        elif topic == ITEMS.name:
-            try:
-                self._items.append((record.offset, self._taker.take(record.offset, record.value)))
-            except InvalidEvent as error:
-                self._refused.append(_quarantined(record, error))
-            self.catalogue_offset = record.offset + 1
+            self.snapshot = decode(SnapshotPointer, raw)
+        elif topic == VERDICTS.name:
+            self._verdict(decode(Verdict, raw))
 
 
 def _quarantined(record: Any, error: InvalidEvent) -> Quarantined:

@@ -94,4 +94,4 @@ class Follower:
             adopt(self.state, order.settings)
             self._stock.use(self._open_tools(self.state.policy, order.settings))
         tools = self._stock.at(order.intent.catalogue_offset)
-        advance(tools, self.state, self._feed.take(order.intent.offsets), order.intent, self._ranks)
+        advance(tools, self.state, self._feed.take(order.intent.offsets), order.intent, self._ranks, order.left_out)

@@ -56,7 +56,7 @@ class Guards:
 
     def _not_finite(self) -> tuple[float, float]:
         """Steps left out among the last ones."""
-        return sum(self._recent("not_finite")), 0.0
+        return sum(self._recent(NOT_FINITE)), 0.0
 
     def _entropy_collapse(self) -> tuple[float, float]:
         """exp(-H) with H the nats of all levels: the probability of an identifier where all the mass lay on equal ones."""
@@ -84,8 +84,11 @@ class Guards:
         return lags[-1] if lags else 0.0, float(self._settings.max_lag)
 
 
+#: Steps whose loss or gradient was not finite.
+NOT_FINITE: Final = "not_finite"
+
 _MEASURES: Final[Mapping[str, Callable[[Guards], tuple[float, float]]]] = {
-    "not_finite": Guards._not_finite,
+    NOT_FINITE: Guards._not_finite,
     "entropy_collapse": Guards._entropy_collapse,
     "reward_jump": Guards._reward_jump,
     "lag": Guards._lag,

@@ -6,6 +6,9 @@ It has one writer. A learner begins with a record that says so, and every later 
 term. A learner that finds a newer term behind what it wrote last has been taken over from, and ends; the record by which it
 found out is of an older term than the one before it, and no reader counts it. So of two learners, on whatever machines, the
 later one goes on, and what both have written is one line of training.
+
+A line begins with a warm start. Every record carries its name, so that a learner from another warm start, in the same topic,
+neither takes the steps of the line before again nor is taken for it.
 """
 
 from __future__ import annotations
@@ -13,41 +16,41 @@ from __future__ import annotations
 import os
 import socket
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator
 from typing import Any, Final, NamedTuple
 
 import msgspec
 from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 from kafka.errors import KafkaError
-from pydantic import ValidationError
 
 from schemas.admission import admit_kafka
 from schemas.codec import decode, encode
 from schemas.connections import Connections
-from schemas.errors import Conflict, Corrupt, Incompatible, Unavailable
-from schemas.journal import GateDecision, GuardAlarm, JournalRecord, LearnerStart, StepIntent, StepResult, TrainingSettings
+from schemas.errors import Conflict, Unavailable
+from schemas.journal import GateDecision, JournalRecord, LearnerStart
 from schemas.kafka_clients import open_client
 from schemas.topics import STEPS, Topic
-from trainers.settings import LearnerSettings
 
 #: Longest wait for the broker to take a record, and to hand the journal out (seconds).
 PATIENCE_S = 120.0
 #: Header of a record: the offset at which its writer took the journal over.
 TERM: Final = "term"
+#: Header of a record: the warm start of the writer's line.
+LINE: Final = "line"
 
 
 class Journal:
     """Writes records of the learner. Every write is durable when it returns."""
 
-    def __init__(self, connections: Connections) -> None:
-        """Takes the journal over.
+    def __init__(self, connections: Connections, line: str = "") -> None:
+        """Takes the journal over. ``line``: the warm start that training goes on from; empty: its records are of every line.
 
         Raises:
             Refused: the broker does not let us in.
             Unavailable: it does not take the record in time.
         """
         admit_kafka(connections)
-        self._connections = connections
+        self._connections, self._line = connections, [(LINE, line.encode())] if line else []
         self._producer = open_client(
             KafkaProducer, connections, acks="all", enable_idempotence=True, delivery_timeout_ms=int(PATIENCE_S * 1000)
         )
@@ -63,7 +66,7 @@ class Journal:
             Unavailable: the broker did not take it in time.
         """
         key = record.checkpoint if isinstance(record, GateDecision) else str(record.step)
-        end = self._write(STEPS, key.encode(), record, [(TERM, b"%d" % self._term)])
+        end = self._write(STEPS, key.encode(), record, [(TERM, b"%d" % self._term), *self._line])
         if end != self._end + 1:
             self._check_alone(end)
         self._end = end
@@ -132,20 +135,22 @@ class Raw(NamedTuple):
     offset: int
     value: bytes
     term: int  #: of the learner that wrote it; -1: before there were terms, or not a record of the journal
+    line: str = ""  #: of the learner that wrote it; empty: before there were lines, or not a record of the journal
 
 
-def read_journal(connections: Connections, start: int = 0) -> list[JournalRecord]:
+def read_journal(connections: Connections, start: int = 0, line: str = "") -> list[JournalRecord]:
     """The journal's records from ``start`` to the end as it is now, but those that do not count and who took over when.
+    ``line``: without those of other lines; empty: of all.
 
     Raises:
         Unavailable: the broker stops answering.
         InvalidEvent: a record does not have the topic's form.
     """
     # The record before tells whose turn it was.
-    found = [
-        (raw.offset, raw.term, decode(STEPS.kind, raw.value)) for raw in read_raw(connections, STEPS, max(0, start - 1))
-    ]
-    return [record for offset, record in standing(found) if offset >= start]
+    raws = read_raw(connections, STEPS, max(0, start - 1))
+    others = {raw.offset for raw in raws if line and raw.line not in ("", line)}
+    found = standing((raw.offset, raw.term, decode(STEPS.kind, raw.value)) for raw in raws)
+    return [record for offset, record in found if offset >= start and offset not in others]
 
 
 def standing(found: Iterable[tuple[int, int, JournalRecord | LearnerStart]]) -> Iterator[tuple[int, JournalRecord]]:
@@ -175,7 +180,7 @@ def read_raw(connections: Connections, topic: Topic, start: int = 0) -> list[Raw
         deadline = time.monotonic() + PATIENCE_S
         while consumer.position(where) < end:
             for batch in consumer.poll(timeout_ms=200).values():
-                records += [Raw(record.offset, record.value, _term(record)) for record in batch if record.offset < end]
+                records += [_raw(record) for record in batch if record.offset < end]
             if time.monotonic() > deadline:
                 raise Unavailable(f"topic {topic.name}", f"its records up to {end} do not come", "check the broker")
         return records
@@ -185,82 +190,6 @@ def read_raw(connections: Connections, topic: Topic, start: int = 0) -> list[Raw
         consumer.close()
 
 
-def _term(record: Any) -> int:
-    return int(dict(record.headers).get(TERM, b"-1"))
-
-
-def intents_after(records: Sequence[JournalRecord], step: int) -> list[StepIntent]:
-    """The intents that continue a checkpoint of ``step``, in order, each once.
-
-    Raises:
-        Corrupt: a step is missing, or one step has two different intents.
-    """
-    found: dict[int, StepIntent] = {}
-    for record in records:
-        if isinstance(record, StepIntent) and record.step > step and found.setdefault(record.step, record) != record:
-            raise Corrupt(f"topic {STEPS.name}", f"two intents for step {record.step}", "two learners ran at once; stop one")
-    for expected, number in enumerate(sorted(found), start=step + 1):
-        if number != expected:
-            raise Corrupt(f"topic {STEPS.name}", f"step {expected} is missing before step {number}", "restore the topic")
-    return [found[number] for number in sorted(found)]
-
-
-def settings_before(records: Sequence[JournalRecord], step: int, known: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The learner's settings under which ``step`` was taken; ``known`` are those of the checkpoint that the records follow."""
-    told = [record.settings for record in records if isinstance(record, TrainingSettings) and record.step < step]
-    return told[-1] if told else known
-
-
-#: What was so before there was a setting for it, where the default is another.
-UNSAID: Final[Mapping[str, Any]] = {"served_share": 1.0}
-
-
-def settings_at(
-    records: Sequence[JournalRecord], step: int, known: Mapping[str, Any], otherwise: LearnerSettings
-) -> LearnerSettings:
-    """`settings_before` as settings; ``otherwise`` where nothing was ever told.
-
-    Raises:
-        Incompatible: this version of the code does not understand them.
-    """
-    said = settings_before(records, step, known)
-    try:
-        return LearnerSettings.model_validate({**UNSAID, **said}) if said else otherwise
-    except ValidationError as error:
-        raise Incompatible(
-            f"settings of step {step}", "settings of this version", str(error),
-            "take the step again with the version that decided it, stop it in good order, and update then",
-        ) from error  # fmt: skip
-
-
-def restored_after(records: Sequence[JournalRecord], step: int) -> str:
-    """The checkpoint from which training went on after ``step``, where a guard sent it back; empty where none did."""
-    back = [r.restored for r in records if isinstance(r, GuardAlarm) and r.step == step and r.restored]
-    return back[-1] if back else ""
-
-
-def check_scorer(intents: Sequence[StepIntent], before: str, present: str) -> None:
-    """Refuse to take steps again with tiers of another relevance scorer than they were taken with. ``before``: the scorer that
-    the checkpoint names, for intents that name none.
-
-    Raises:
-        Incompatible: ``present`` is another one.
-    """
-    for intent in intents:
-        made_with = intent.relevance_version or before
-        if made_with != present:
-            remedy = (
-                f"`headrace relevance use {made_with}`, start the learner and stop it in good order: it leaves a checkpoint, "
-                "from which any scorer may go on"
-            )
-            raise Incompatible(f"relevance scorer of the journalled step {intent.step}", made_with, present, remedy)
-
-
-def results_of(records: Sequence[JournalRecord]) -> set[int]:
-    """Steps whose result is in the journal."""
-    return {record.step for record in records if isinstance(record, StepResult)}
-
-
-def decisions_of(records: Sequence[JournalRecord]) -> dict[str, GateDecision]:
-    """The last decision about each checkpoint."""
-    return {record.checkpoint: record for record in records if isinstance(record, GateDecision)}
+def _raw(record: Any) -> Raw:
+    headers = dict(record.headers)
+    return Raw(record.offset, record.value, int(headers.get(TERM, b"-1")), headers.get(LINE, b"").decode())

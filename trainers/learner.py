@@ -16,7 +16,6 @@ from reward.campaigns.force import in_force
 from schemas.artefacts import Artefacts
 from schemas.checkpoints import Manifest
 from schemas.connections import Connections
-from schemas.errors import Corrupt, Unavailable
 from schemas.journal import StepIntent, StepResult, TrainingSettings
 from schemas.quarantine import Quarantined
 from schemas.store import Store
@@ -24,16 +23,17 @@ from schemas.topics import QUARANTINE, STEPS
 from trainers import checkpoints
 from trainers.batches import choose, fresh_quota
 from trainers.breaker import Breaker
+from trainers.distinct import check_group
 from trainers.exposition import Exposition
 from trainers.follow import Feed
 from trainers.follower import OpenTools
 from trainers.holding import Holding, quarantined
-from trainers.journal import (
-    Journal,
+from trainers.journal import Journal, read_journal
+from trainers.journalled import (
     check_scorer,
     decisions_of,
     intents_after,
-    read_journal,
+    left_out_of,
     restored_after,
     results_of,
     settings_at,
@@ -81,11 +81,13 @@ class Learner:
         """``open_tools`` gives what a step uses, for the policy that is loaded and for settings of the learner."""
         self._store, self._wanted, self._open_tools = store, settings.learner, open_tools
         self._versions = Versions(artefacts.relevance, artefacts.identifiers)
-        self._manifest = _start(store, artefacts)
+        self._manifest = checkpoints.newest_of(store, artefacts.frozen, artefacts.identifiers)
         # Not before there is something to start from, as it ends another learner; before the journal is read, as nobody adds to it then.
-        self._connections, self._journal = connections, Journal(connections)
-        self._records = read_journal(connections, self._manifest.offsets.get(STEPS.name, {}).get(0, 0))
+        self._connections, self._journal = connections, Journal(connections, artefacts.frozen)
+        behind = self._manifest.offsets.get(STEPS.name, {}).get(0, 0)
+        self._records = read_journal(connections, behind, artefacts.frozen)
         self._pending = intents_after(self._records, self._manifest.step)
+        self._left_out = left_out_of(self._records)
         self._settings = self._wanted
         if self._pending:
             self._settings = settings_at(self._records, self._pending[0].step, self._manifest.settings, self._wanted)
@@ -117,6 +119,9 @@ class Learner:
         """Take the journalled steps after the checkpoint again, under the settings of that time, and settle what its publication
         left open."""
         reported = results_of(self._records)
+        if self._pending:
+            first, last = self._pending[0].step, self._pending[-1].step
+            log.info("steps to take again", checkpoint=self._manifest.checkpoint, first=first, last=last)
         check_scorer(self._pending, self._manifest.relevance_version, self._versions.relevance)
         if self._manifest.relevance_version != self._versions.relevance:
             scorers = {"before": self._manifest.relevance_version, "now": self._versions.relevance}
@@ -152,16 +157,22 @@ class Learner:
         return waited and (revisit or self._chosen()[0] != self._feed.taken)
 
     def intend(self) -> StepIntent:
-        """Decide the next step and write it down, with the newest weights and snapshot there are: what of them is in force."""
+        """Decide the next step and write it down, with the newest weights and snapshot there are: what of them is in force.
+
+        Raises:
+            InvalidValue: the settings do not fit the catalogue: no such step is written, as every start would take it again.
+        """
         offsets, fresh = self._chosen()
         self._idle = 0 if fresh else self._idle + 1
-        number = self.state.step + 1
+        number, catalogue_offset = self.state.step + 1, self._stock.next()
+        if self._settings.sampling == "without_replacement":
+            check_group(self._settings.group, self._stock.at(catalogue_offset).trie)
         intent = StepIntent(
             step=number,
             offsets=offsets,
             weights=in_force(self._feed.weights, self._feed.clock_ms),
             snapshot=self._feed.snapshot,
-            catalogue_offset=self._stock.next(),
+            catalogue_offset=catalogue_offset,
             random_counter=number,
             created_ms=int(time.time() * 1000),
             aside=self._breaker.aside,
@@ -179,9 +190,10 @@ class Learner:
 
     def step(self, intent: StepIntent, report: bool = True) -> None:
         """Take a step as intended; deterministic, so it is the same when it is taken again after a kill."""
-        self._lead.tell(Take(intent, self._settings))
-        tools = self._stock.at(intent.catalogue_offset)
-        batch, metrics = advance(tools, self.state, self._feed.take(intent.offsets), intent, self._lead.ranks)
+        left_out = intent.step in self._left_out
+        self._lead.tell(Take(intent, self._settings, left_out))
+        tools, records = self._stock.at(intent.catalogue_offset), self._feed.take(intent.offsets)
+        batch, metrics = advance(tools, self.state, records, intent, self._lead.ranks, left_out)
         self.state.offsets = dict(self._feed.taken)
         metrics |= {
             "lag": float(self._feed.lag()), "window": float(len(self.state.window)), "revised": float(batch.revised),
@@ -202,7 +214,7 @@ class Learner:
 
     def judge(self) -> None:
         """Let the guards look at the step just taken; they may send training back to the checkpoint promoted last."""
-        self._watch.judge(self.state.step, self._publisher.line[-1])
+        self._watch.judge(self.state.step, self._publisher.fallback)
 
     @property
     def called_off(self) -> bool:
@@ -230,7 +242,8 @@ class Learner:
         """
         self._lead.compare(self.state.policy)
         self.state.clock_ms = self._feed.clock_ms
-        manifest = save_state(self._store, self.state, self._intent, self._settings, self._versions, self._metrics)
+        held = self._watch.reason
+        manifest = save_state(self._store, self.state, self._intent, self._settings, self._versions, self._metrics, held)
         self._saved_step, self._saved_at = self.state.step, time.monotonic()
         log.info("checkpoint", checkpoint=manifest.checkpoint, step=manifest.step)
         return manifest
@@ -280,15 +293,3 @@ class Learner:
 
     def _quarantine(self, record: Quarantined) -> None:
         self._journal.send(QUARANTINE, record.agent.encode(), record)
-
-
-def _start(store: Store, artefacts: Artefacts) -> Manifest:
-    """The newest good checkpoint of these identifiers; each bad one met on the way is named in the log."""
-
-    def refuse(checkpoint: str, error: Corrupt | Unavailable) -> None:
-        log.warning("checkpoint refused", checkpoint=checkpoint, error=str(error))
-
-    manifest = checkpoints.newest(store, refuse, lambda m: m.codebook_version == artefacts.identifiers)
-    if manifest is None:
-        raise Unavailable("a checkpoint to start from", f"none is good in {store.url}", "make a warm start first")
-    return manifest

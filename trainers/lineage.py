@@ -16,7 +16,7 @@ from schemas.journal import JournalRecord, StepIntent, StepResult
 from schemas.store import Store
 from schemas.topics import EXAMPLES
 from trainers import checkpoints
-from trainers.journal import decisions_of, settings_before
+from trainers.journalled import decisions_of, settings_before
 
 
 class Stretch(msgspec.Struct, frozen=True):

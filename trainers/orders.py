@@ -35,6 +35,7 @@ class Take:
 
     intent: StepIntent
     settings: LearnerSettings
+    left_out: bool = False
 
 
 @dataclass(frozen=True)

@@ -48,7 +48,7 @@ class Publisher:
     ) -> None:
         self._store, self._journal, self._settings = store, journal, settings
         promotions: list[Promotion] = read_topic(connections, PROMOTED)
-        self._line = [artefacts.frozen, *(promotion.checkpoint for promotion in promotions)]
+        self._line = [artefacts.frozen, *(one.checkpoint for one in promotions if one.is_of(artefacts.frozen))]
         self._policy: tuple[str, Policy, tuple[Absorbed, ...]] | None = None
 
     def publish(self, manifest: Manifest, state: LearnerState, now: Present) -> GateDecision:
@@ -71,6 +71,11 @@ class Publisher:
         """What may be served: the first checkpoint and all that were promoted after it, oldest first."""
         return self._line
 
+    def fallback(self) -> str:
+        """The newest of ``line`` that passes its checks now."""
+        self._policy = None
+        return self._served()[0]
+
     def hold_back(self, manifest: Manifest, reason: str) -> GateDecision:
         """Keep a checkpoint from the gate, in the journal as a decision against it; it is announced to nobody."""
         now_ms = int(time.time() * 1000)
@@ -82,7 +87,9 @@ class Publisher:
     def settle(self, manifest: Manifest, state: LearnerState, now: Present, decisions: dict[str, GateDecision]) -> None:
         """Finish what a kill cut short for the checkpoint that was resumed from: its judgement, or its announcement."""
         decision = decisions.get(manifest.checkpoint)
-        if decision is None:
+        if decision is None and manifest.held:
+            self.hold_back(manifest, manifest.held)
+        elif decision is None:
             self.publish(manifest, state, now)
         elif decision.promoted and manifest.checkpoint not in self._line:
             self._promote(manifest, decision.reason)
@@ -115,6 +122,6 @@ class Publisher:
 
     def _promote(self, manifest: Manifest, reason: str) -> None:
         path = checkpoints.path_of(manifest.checkpoint)
-        promotion = Promotion(manifest.checkpoint, manifest.step, path, int(time.time() * 1000), reason)
+        promotion = Promotion(manifest.checkpoint, manifest.step, path, int(time.time() * 1000), reason, manifest.line)
         self._journal.send(PROMOTED, manifest.checkpoint.encode(), promotion)
         self._line.append(manifest.checkpoint)

@@ -12,7 +12,8 @@ from schemas.errors import Incompatible, InvalidRequest, Unavailable
 from schemas.store import Store
 from trainers import checkpoints
 from trainers.follow import Feed
-from trainers.journal import check_scorer, intents_after, read_journal, restored_after, settings_at
+from trainers.journal import read_journal
+from trainers.journalled import check_scorer, intents_after, left_out_of, restored_after, settings_at
 from trainers.policies.base import Policy
 from trainers.settings import LearnerSettings
 from trainers.state import Versions, adopt, libraries, load_state, restore, save_state
@@ -52,7 +53,8 @@ def remake(
     first, last = checkpoints.verify(store, start), checkpoints.read(store, end)
     _check_line(store, first, last)
     _check_versions(last, artefacts)
-    records = read_journal(connections)
+    records = read_journal(connections, line=last.line)
+    left_out = left_out_of(records)
     intents = [intent for intent in intents_after(records, first.step) if intent.step <= last.step]
     check_scorer(intents, last.relevance_version, artefacts.relevance)
     versions = Versions(artefacts.relevance, artefacts.identifiers)
@@ -76,7 +78,8 @@ def remake(
                 settings = now
                 adopt(state, settings)
                 stock.use(open_tools(state.policy, settings))
-            advance(stock.at(intent.catalogue_offset), state, feed.take(intent.offsets), intent)
+            tools = stock.at(intent.catalogue_offset)
+            advance(tools, state, feed.take(intent.offsets), intent, left_out=intent.step in left_out)
             tell(done, len(intents))
         go_back(last.step)
         state.offsets, state.parent = dict(feed.taken), last.parent

@@ -131,9 +131,9 @@ def own_weights(policy: Policy) -> Policy:
 
 def save_state(
     store: Store, state: LearnerState, intent: StepIntent | None, settings: LearnerSettings, versions: Versions,
-    metrics: dict[str, float],
+    metrics: dict[str, float], held: str = "",
 ) -> Manifest:  # fmt: skip
-    """Write a checkpoint of the state, manifest last. ``intent``: of the last step, None before the first.
+    """Write a checkpoint of the state, manifest last. ``intent``: of the last step, None before the first; ``held``: as in the manifest.
 
     Of a sharded state this is rank 0's to call while the others call `Optimiser.hand_in`.
     """
@@ -169,6 +169,7 @@ def save_state(
         settings=settings.model_dump(mode="json"),
         start=state.start.checkpoint,
         learned=state.absorbed if share < 1 else (),
+        held=held,
     )
     manifest = checkpoints.write(store, files, draft)
     state.parent = manifest.checkpoint

@@ -30,19 +30,24 @@ log = structlog.get_logger()
 
 
 def advance(
-    tools: Tools, state: LearnerState, records: Sequence[Arrival], intent: StepIntent, ranks: Ranks = ALONE
-) -> tuple[Batch, dict[str, float]]:
+    tools: Tools, state: LearnerState, records: Sequence[Arrival], intent: StepIntent, ranks: Ranks = ALONE,
+    left_out: bool = False,
+) -> tuple[Batch, dict[str, float]]:  # fmt: skip
     """The step that an intent and its records make, windows included; equal however often it is taken from one state, and on
     every rank.
 
-    A step whose loss or gradient is not finite changes no weight, and says so in its metrics (`trainers.guards`).
+    A step whose loss or gradient is not finite changes no weight, and says so in its metrics (`trainers.guards`). So does one that an
+    operator has ``left_out``.
     """
     settings = tools.settings
     random = draws(settings.seed, intent.random_counter)
     batch = compose(records, state.window, state.held_out, settings, random, intent.aside)
     metrics: dict[str, float] = {}
     try:
-        metrics = take_step(tools, state, batch, intent, ranks) if batch.views else {}
+        if left_out:
+            metrics = {"left_out": 1.0}
+        elif batch.views:
+            metrics = take_step(tools, state, batch, intent, ranks)
     except NotFinite as error:
         log.error("step left out", step=intent.step, error=str(error))
         metrics = {"not_finite": 1.0}
@@ -166,5 +171,7 @@ def _health(groups: Groups) -> dict[str, float]:
         "logp_gap": float((groups.rollouts.logp_BGL - groups.logp_BGL).abs().max()),
     }
     if groups.reference_BG is not None:
-        found["kl_warm_start"] = float((groups.logp_BGL.sum(dim=-1) - groups.reference_BG).mean())
+        gap_BG = groups.logp_BGL.sum(dim=-1) - groups.reference_BG
+        gap_B = gap_BG.mean(dim=1) if weight_BG is None else (weight_BG * gap_BG).sum(dim=1)
+        found["kl_warm_start"] = float(gap_B.mean())
     return found

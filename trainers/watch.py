@@ -10,7 +10,7 @@ import structlog
 from schemas.errors import LearningError
 from schemas.journal import GuardAlarm
 from trainers.exposition import Exposition
-from trainers.guards import OF_WEIGHTS, Alarm, Guards
+from trainers.guards import NOT_FINITE, OF_WEIGHTS, Alarm, Guards
 from trainers.journal import Journal
 from trainers.settings import GuardSettings
 
@@ -54,22 +54,28 @@ class Watch:
                 "lower trainers.learner.learning_rate, or set trainers.learner.guards.on_alarm to roll_back",
             )
 
-    def judge(self, step: int, fallback: str) -> None:
-        """Tell what has changed since the last step, and go back to the checkpoint ``fallback`` where that is the setting."""
+    def judge(self, step: int, fallback: Callable[[], str]) -> None:
+        """Tell what has changed since the last step, and go back to the checkpoint ``fallback()`` where that is the setting: when a
+        guard of the weights begins to ring, and at the second step in a row that was left out."""
         found = {alarm.guard: alarm for alarm in self._guards.alarms()}
-        back = self._settings.on_alarm == "roll_back" and any(
-            guard in OF_WEIGHTS or self._left_out > 1 for guard in found.keys() - self._ringing.keys()
-        )
-        for guard in sorted(found.keys() ^ self._ringing.keys()):
-            alarm, on = (found[guard], True) if guard in found else (self._ringing[guard], False)
-            self._since[guard] = time.monotonic()
-            self._tell(alarm, on, step, fallback if on and back else "")
+        begun, ended = found.keys() - self._ringing.keys(), self._ringing.keys() - found.keys()
+        back = set[str]()
+        if self._settings.on_alarm == "roll_back":
+            back = {guard for guard in found if guard in begun & OF_WEIGHTS or (guard == NOT_FINITE and self._left_out == 2)}
+        restored = ""
+        if back:
+            # Before it is told: a checkpoint that turns out to be damaged must not be one that every start goes back to.
+            restored = fallback()
+            self._restore(restored)
+            self._guards.forget()
+        for guard in sorted(begun | ended | back):
+            on = guard in found
+            if guard not in back - begun:
+                self._since[guard] = time.monotonic()
+            self._tell(found[guard] if on else self._ringing[guard], on, step, restored if on else "")
         self._ringing = found
         for guard, since in self._since.items():
             self._exposition.alarm(guard, time.monotonic() - since if guard in found else 0.0)
-        if back:
-            self._restore(fallback)
-            self._guards.forget()
 
     def _tell(self, alarm: Alarm, on: bool, step: int, restored: str) -> None:
         now_ms = int(time.time() * 1000)

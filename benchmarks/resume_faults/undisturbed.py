@@ -17,7 +17,8 @@ from schemas.journal import JournalRecord, StepIntent, StepResult
 from schemas.store import Store
 from schemas.topics import EXAMPLES
 from trainers import checkpoints
-from trainers.journal import intents_after, read_journal
+from trainers.journal import read_journal
+from trainers.journalled import intents_after
 from trainers.learner import Learner
 
 #: Fields of a manifest that steps make, beside files, offsets and metrics.

@@ -21,6 +21,7 @@ def register(app: typer.Typer) -> None:
     """Add the commands."""
     app.command()(lineage)
     app.command("replay-training")(replay_training)
+    app.command("leave-out")(leave_out)
 
 
 def lineage(
@@ -30,14 +31,34 @@ def lineage(
 ) -> None:
     """List what made a checkpoint, back to the warm start: steps, offsets read, versions of weights, snapshots and settings."""
     from schemas.store import Store
+    from trainers import checkpoints
     from trainers.journal import read_journal
     from trainers.lineage import lineage as line_of
 
     _, settings = open_live_run(run)
     store = Store(settings.store)
-    found = line_of(store, read_journal(settings.connections), checkpoint or _newest(store))
+    name = checkpoint or _newest(store)
+    found = line_of(store, read_journal(settings.connections, line=checkpoints.read(store, name).line), name)
     console.print(_drawn(found))
     emit(found, json)
+
+
+def leave_out(
+    why: Annotated[str, typer.Option("--why", help="Kept in the journal.")],
+    run: RunOption = None,
+) -> None:
+    """Go on without the step at which the learner ends whenever it is started. What it was to read counts as read; no weight changes.
+
+    A learner that still runs ends with `Conflict`; start it again.
+    """
+    from schemas.artefacts import Artefacts
+    from schemas.store import Store
+    from trainers.leaving_out import leave_out as without
+
+    _, settings = open_live_run(run)
+    store = Store(settings.store)
+    intent = without(settings.connections, store, Artefacts.load(store), why)
+    console.print(f"step {intent.step} is left out from the learner's next start on", highlight=False)
 
 
 def replay_training(

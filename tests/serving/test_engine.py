@@ -99,9 +99,10 @@ def test_two_arms_meet_the_same_noise(shop: Shop, prior: PosteriorSnapshot) -> N
 
 
 def test_batch_composition_changes_nothing(shop: Shop, prior: PosteriorSnapshot, weights: RewardWeights) -> None:
-    """The same pages one by one, together, and beside a request whose k widens the beam."""
-    engine = shop.engine(1, exploration=0.3, beam=15)
-    requests = shop.requests(5)
+    """The same pages one by one, together, and beside a request whose k widens the beam: of a wide beam the best are not a narrow
+    one's, so the beam is narrow enough here to lose prefixes that the wide one keeps."""
+    engine = shop.engine(1, exploration=0.3, beam=6)
+    requests = shop.requests(40, k=6)
     alone = [names(engine.answer([request], weights, prior)[0]) for request in requests]
     wide = msgspec.structs.replace(requests[0], request_id="wide", k=60)
     together = engine.answer([*requests, wide], weights, prior)

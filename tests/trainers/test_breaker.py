@@ -24,7 +24,8 @@ from tests.trainers.learner_worker import SETTINGS, open_learner
 from trainers.batches import choose, compose, draws, is_held_out
 from trainers.breaker import MEMORY_MS, Breaker, merged
 from trainers.follow import Arrival
-from trainers.journal import intents_after, read_journal, read_topic
+from trainers.journal import read_journal, read_topic
+from trainers.journalled import intents_after
 from trainers.learner import Learner
 from trainers.settings import BreakerSettings, LearnerSettings
 from trainers.state import Versions, save_state, save_warm_start

@@ -117,5 +117,8 @@ def test_old_checkpoints_are_reduced_to_their_manifests(store: Store, tmp_path: 
     with pytest.raises(Corrupt, match="file is missing"):
         checkpoints.verify(store, names[1])
     assert checkpoints.prune(store, 2, [names[0], names[3]], fallbacks=1) == []
+    assert (
+        checkpoints.prune(store, 2, [names[0], names[4], names[3]], fallbacks=1) == []
+    )  # torn, and just behind the fallbacks
     assert checkpoints.prune(store, 2, [names[0], names[3], names[7]], fallbacks=1) == [names[3]]
     assert whole() == [0, 4, 6, 7]

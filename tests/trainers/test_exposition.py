@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import urllib.error
 import urllib.request
+from functools import partial
 
 import pytest
 
@@ -28,6 +29,14 @@ def test_an_address_that_cannot_be_used_names_the_settings() -> None:
     """192.0.2.1 is kept for documentation: no machine has it."""
     with pytest.raises(Unavailable, match=r"192\.0\.2\.1:9101.*metrics_host"):
         Exposition("192.0.2.1", 9101)
+
+
+def test_what_a_step_does_not_say_is_not_of_the_last_step() -> None:
+    exposition = Exposition("", 0)
+    value = partial(exposition.registry.get_sample_value, "headrace_learner_step_value")
+    exposition.step({"reward": 1.0, "not_finite": 1.0}, 3)
+    exposition.step({"reward": 2.0}, 3)
+    assert [value({"metric": name}) for name in ("reward", "not_finite")] == [2.0, None]
 
 
 def answers(url: str) -> bool:

@@ -12,19 +12,20 @@ from kafka import KafkaProducer
 from schemas.artefacts import Artefacts
 from schemas.connections import Connections
 from schemas.errors import LearningError
-from schemas.journal import GateDecision, GuardAlarm
+from schemas.journal import GateDecision, GuardAlarm, StepResult
 from schemas.store import Store
-from schemas.topics import PROMOTED
+from schemas.topics import CANDIDATES, PROMOTED
 from tests.trainers import policy_toys
 from tests.trainers.learner_toys import tools
 from tests.trainers.learner_worker import SETTINGS
 from tests.trainers.test_resume import VERSIONS, send
+from trainers.checkpoints import path_of
 from trainers.guards import BEFORE, Guards
 from trainers.journal import read_journal, read_topic
 from trainers.learner import Learner
 from trainers.remake import remake
 from trainers.settings import GuardSettings, TrainerSettings
-from trainers.state import save_warm_start
+from trainers.state import OPTIMISER, save_warm_start
 
 
 def rings(guards: Guards) -> dict[str, float]:
@@ -153,6 +154,74 @@ def test_rolled_back_it_is_the_same_however_often_it_is_killed(
     artefacts = Artefacts(identifiers="cb1", relevance="rel", frozen=frozen)
     remade = remake(fresh_topics, store, Store(str(tmp_path / "remade")), artefacts, frozen, made.checkpoint, tools)
     assert remade.differing == () and remade.steps == made.step
+
+
+@pytest.mark.services
+def test_what_a_guard_holds_back_stays_so_over_a_restart(fresh_topics: Connections, frozen: str) -> None:
+    """Stopped while a guard rings: the last checkpoint is neither judged nor announced, though the next learner's guards have seen
+    nothing yet; its journal says why, once."""
+    produce(fresh_topics, 100)
+    learner = guarded(fresh_topics, frozen, max_lag=40)
+    try:
+        learner.resume()
+        walk(learner, 2)
+        held = learner.checkpoint()
+        assert held.held.startswith("guard lag: ")
+    finally:
+        learner.close()
+    for _ in range(2):
+        again = guarded(fresh_topics, frozen, max_lag=40)
+        try:
+            again.resume()
+        finally:
+            again.close()
+        (decision,) = (r for r in read_journal(fresh_topics) if isinstance(r, GateDecision))
+        assert (decision.checkpoint, decision.promoted, decision.reason) == (held.checkpoint, False, held.held)
+        assert read_topic(fresh_topics, CANDIDATES) == read_topic(fresh_topics, PROMOTED) == []
+
+
+@pytest.mark.services
+def test_steps_that_are_not_finite_roll_back_at_the_second(fresh_topics: Connections, frozen: str) -> None:
+    """The first may be the batch's fault; after the second the weights are those of the checkpoint promoted last, and learning goes on."""
+    produce(fresh_topics, 60)
+    learner = guarded(fresh_topics, frozen, on_alarm="roll_back", max_left_out=5)
+    try:
+        learner.resume()
+        walk(learner, 1)
+        for parameter in learner.state.policy.module.parameters():
+            parameter.data.fill_(float("nan"))
+        walk(learner, 5)
+        journal = read_journal(fresh_topics)
+    finally:
+        learner.close()
+    assert [r.step for r in journal if isinstance(r, StepResult) and r.metrics.get("not_finite")] == [2, 3]
+    told = [(a.step, a.on, a.restored) for a in journal if isinstance(a, GuardAlarm) and a.guard == "not_finite"]
+    assert told == [(2, True, ""), (3, True, frozen), (4, False, "")]
+
+
+@pytest.mark.services
+def test_a_damaged_checkpoint_is_nothing_to_go_back_to(fresh_topics: Connections, frozen: str) -> None:
+    """The one promoted last has lost a file since: training goes back to the one before it, and a restart does too."""
+    produce(fresh_topics, 60)
+    settings = {"reward_jump": 1e-9, "on_alarm": "roll_back"}
+    learner = guarded(fresh_topics, frozen, **settings)
+    try:
+        learner.resume()
+        walk(learner, 1)
+        damaged = learner.checkpoint()
+        learner._publisher._promote(damaged, "for the test")
+        (Store(fresh_topics.store).folder(path_of(damaged.checkpoint)) / OPTIMISER).unlink()
+        walk(learner, 2 * (1 + BEFORE))
+        (alarm,) = (r for r in read_journal(fresh_topics) if isinstance(r, GuardAlarm) and r.on)
+        assert alarm.restored == frozen
+    finally:
+        learner.close()
+    again = guarded(fresh_topics, frozen, **settings)
+    try:
+        again.resume()
+        assert again.state.step == 2 * (1 + BEFORE) + 1
+    finally:
+        again.close()
 
 
 @pytest.mark.services

@@ -12,16 +12,8 @@ from schemas.connections import Connections
 from schemas.errors import Conflict, Corrupt, Incompatible
 from schemas.journal import GateDecision, LearnerStart, StepIntent, StepResult, TrainingSettings
 from schemas.weights import RewardWeights
-from trainers.journal import (
-    Journal,
-    check_scorer,
-    decisions_of,
-    intents_after,
-    read_journal,
-    results_of,
-    settings_at,
-    standing,
-)
+from trainers.journal import Journal, read_journal, standing
+from trainers.journalled import check_scorer, decisions_of, intents_after, results_of, settings_at
 from trainers.settings import LearnerSettings
 
 
@@ -116,6 +108,20 @@ def test_of_two_learners_the_later_one_goes_on(fresh_topics: Connections) -> Non
         assert read_journal(fresh_topics) == kept
         assert read_journal(fresh_topics, offsets[1]) == kept[2:]
         assert read_journal(fresh_topics, offsets[0]) == kept[1:]
+
+
+@pytest.mark.services
+def test_a_line_reads_its_own_records(fresh_topics: Connections) -> None:
+    """Two warm starts, one topic: each reads its own steps, and those of before there were lines."""
+    written = []
+    for line in ("", "00000000-a", "00000000-b"):
+        with closing(Journal(fresh_topics, line)) as journal:
+            record = decision(line, True)
+            journal.append(record)
+            written.append(record)
+    assert read_journal(fresh_topics) == written
+    assert read_journal(fresh_topics, line="00000000-a") == written[:2]
+    assert read_journal(fresh_topics, line="00000000-b") == [written[0], written[2]]
 
 
 @pytest.mark.services

@@ -32,7 +32,8 @@ from tests.trainers.learner_worker import SETTINGS, open_learner
 from tests.trainers.rank_worker import divided, group, learner, sums
 from tests.trainers.test_resume import FREE, VERSIONS, send
 from trainers import checkpoints
-from trainers.journal import intents_after, read_journal
+from trainers.journal import read_journal
+from trainers.journalled import intents_after
 from trainers.orders import Lead
 from trainers.ranks import Ranks, answering
 from trainers.running import lead_or_follow

@@ -16,7 +16,7 @@ from schemas.store import Store
 from tests.trainers import policy_toys as toys
 from tests.trainers.test_step import SETTINGS, VERSIONS, intent, start, walk
 from trainers import checkpoints
-from trainers.journal import settings_at
+from trainers.journalled import settings_at
 from trainers.policies import load_policy
 from trainers.served import Start, as_served, start_of
 from trainers.settings import LearnerSettings

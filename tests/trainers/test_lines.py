@@ -1,0 +1,133 @@
+"""A new warm start begins a new line of training; a step that cannot be taken is left out. Over one Kafka and one store."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from schemas.artefacts import Artefacts
+from schemas.checkpoints import Promotion
+from schemas.connections import Connections
+from schemas.errors import InvalidValue, NotFound
+from schemas.journal import StepIntent, StepResult
+from schemas.store import Store
+from schemas.topics import PROMOTED
+from tests.trainers import policy_toys
+from tests.trainers.learner_toys import tools
+from tests.trainers.learner_worker import SETTINGS, open_learner
+from tests.trainers.test_guards import produce, walk
+from tests.trainers.test_resume import VERSIONS
+from trainers import checkpoints
+from trainers.journal import read_journal, read_topic
+from trainers.leaving_out import leave_out
+from trainers.lineage import lineage
+from trainers.remake import remake
+from trainers.state import save_warm_start
+
+pytestmark = pytest.mark.services
+
+
+def warm(connections: Connections, seed: int) -> str:
+    """A warm start of the toy shop, with the same identifiers whatever the seed."""
+    return save_warm_start(Store(connections.store), policy_toys.toy_policy(seed=seed), 0, VERSIONS, {}).checkpoint
+
+
+def test_a_new_warm_start_is_not_the_old_lines(fresh_topics: Connections, tmp_path: Path) -> None:
+    """The first line has steps, a promotion and a step that waits. The second begins at its own warm start, learns everything anew
+    and is told apart wherever either is read; the first goes on where it was, should its warm start come back."""
+    store = Store(fresh_topics.store)
+    produce(fresh_topics, 60)
+    old, made = warm(fresh_topics, 1), {}
+    one = open_learner(fresh_topics, old)
+    try:
+        one.resume()
+        walk(one, 4)
+        made[old] = one.checkpoint()
+        one._publisher._promote(made[old], "for the test")
+        walk(one, 2)
+        one.intend()
+    finally:
+        one.close()
+    new = warm(fresh_topics, 2)
+    two = open_learner(fresh_topics, new)
+    try:
+        two.resume()
+        assert (two.state.step, two.state.offsets, list(two._publisher.line)) == (0, {}, [new])
+        walk(two, 5)
+        made[new] = two.checkpoint()
+        two._publisher._promote(made[new], "for the test")
+        assert list(two._publisher.line) == [new, made[new].checkpoint]
+    finally:
+        two.close()
+    promotions: list[Promotion] = read_topic(fresh_topics, PROMOTED)
+    assert [(p.start, p.is_of(new)) for p in promotions] == [(old, False), (new, True)]
+    for frozen, manifest in made.items():
+        assert manifest.line == frozen
+        found = lineage(store, read_journal(fresh_topics, line=manifest.line), manifest.checkpoint)
+        assert [(one.checkpoint, one.last_step) for one in found] == [(manifest.checkpoint, manifest.step), (frozen, 0)]
+        artefacts, target = Artefacts(identifiers="cb1", relevance="rel", frozen=frozen), Store(str(tmp_path / frozen))
+        assert remake(fresh_topics, store, target, artefacts, frozen, manifest.checkpoint, tools).differing == ()
+    back = open_learner(fresh_topics, old)
+    try:
+        back.resume()
+        assert (back.state.step, list(back._publisher.line)) == (7, [old, made[old].checkpoint])
+    finally:
+        back.close()
+
+
+def test_a_step_that_cannot_be_taken_is_left_out(fresh_topics: Connections, tmp_path: Path) -> None:
+    """Decided, and never taken: after `leave_out` it changes no weight, reads what it was to read, and is so for everybody who takes
+    the steps again."""
+    store, produced = Store(fresh_topics.store), 60
+    produce(fresh_topics, produced)
+    frozen = warm(fresh_topics, 1)
+    artefacts = Artefacts(identifiers="cb1", relevance="rel", frozen=frozen)
+    with pytest.raises(NotFound, match="nothing to leave out"):
+        leave_out(fresh_topics, store, artefacts, "why not")
+    one = open_learner(fresh_topics, frozen)
+    try:
+        one.resume()
+        walk(one, 2)
+        before = {name: value.clone() for name, value in one.state.policy.module.state_dict().items()}
+        waiting = one.intend()
+    finally:
+        one.close()
+    assert leave_out(fresh_topics, store, artefacts, "more than this machine has").step == waiting.step == 3
+    with pytest.raises(NotFound):
+        leave_out(fresh_topics, store, artefacts, "again")
+    for _ in range(2):  # and whoever takes it again leaves it out again
+        two = open_learner(fresh_topics, frozen)
+        try:
+            two.resume()
+            assert two.state.step == 3 and two.state.offsets == {**one.state.offsets, **waiting.offsets}
+            assert all(torch.equal(before[name], value) for name, value in two.state.policy.module.state_dict().items())
+        finally:
+            two.close()
+    three = open_learner(fresh_topics, frozen)
+    try:
+        three.resume()
+        walk(three, 2)
+        made = three.checkpoint()
+    finally:
+        three.close()
+    (told,) = (r.metrics for r in read_journal(fresh_topics) if isinstance(r, StepResult) and r.step == 3)
+    assert told["left_out"] == 1 and "loss" not in told
+    remade = remake(fresh_topics, store, Store(str(tmp_path / "remade")), artefacts, frozen, made.checkpoint, tools)
+    assert remade.differing == () and remade.steps == 5
+
+
+def test_settings_that_the_catalogue_cannot_meet_are_refused_before_a_step_is_decided(fresh_topics: Connections) -> None:
+    """More different identifiers a group than there are: a step decided so would fail at every start."""
+    produce(fresh_topics, 60)
+    learner = SETTINGS.learner.model_copy(update={"sampling": "without_replacement", "group": 100})
+    one = open_learner(fresh_topics, warm(fresh_topics, 1), SETTINGS.model_copy(update={"learner": learner}))
+    try:
+        one.resume()
+        with pytest.raises(InvalidValue, match="rollouts per prompt is 100, but must be 1 to "):
+            walk(one, 1)
+    finally:
+        one.close()
+    assert not [record for record in read_journal(fresh_topics) if isinstance(record, StepIntent)]
+    assert checkpoints.newest_of(Store(fresh_topics.store), "", "cb1").step == 0
