@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from typing import Any
 
+import msgspec
 import pytest
 from kafka import KafkaProducer
 from kafka.partitioner.default import murmur2
