@@ -1,7 +1,7 @@
 """TPMA's advantages, vectorised, against the paper's loop over groups, rollouts and positions.
 
 Both start from the rollouts, the targets and the item rewards, each in the form it works on (tensors; lists), and end
-with what the loss needs: position advantages, gates and item advantages (EQUATIONS 4, Eq. 11 and 13-16). The loop
+with what the loss needs: position advantages, gates and item advantages (Eq. 11 and 13-16). The loop
 computes nothing twice; it is plain Python on floats.
 """
 

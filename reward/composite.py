@@ -1,4 +1,4 @@
-"""The composite item reward, its terms kept apart, and the serving score made of the same components (EQUATIONS 3).
+"""The composite item reward, its terms kept apart, and the serving score made of the same components.
 
 What differs from the paper: orders outrank clicks (it prints their values the other way round), and each term's share
 of the reward's variance is reported, because a raw CTR near 0.02 next to a click of 3 does nothing.
@@ -19,7 +19,7 @@ TERMS: Final = ("relevance", "ctr", "interaction")
 #: Names of the last axis of `serving_terms`.
 SERVING_TERMS: Final = ("policy", "relevance", "ctr", "multiplier", "taken_up")
 
-#: V1's weight of an interaction's kind (EQUATIONS 3).
+#: V1's weight of an interaction's kind.
 LAMBDA: Final = {"search_order": 2.0, "category_order": 1.5, "click": 1.0, "exposed": 0.5, "category": 0.2, "random": 0.0}
 
 #: CTR is clipped to [CTR_FLOOR, 1 - CTR_FLOOR].
@@ -167,7 +167,7 @@ def serving_score(
 
 
 def v1_reward(clicks: ArrayLike, orders: ArrayLike, exposures: ArrayLike, kind_weight: ArrayLike) -> NDArray[np.float64]:
-    """V1's smoothed signal, for parity: 2 lambda Ctr Cvr / (Ctr + Cvr) with c(x) = log(x + 10) (EQUATIONS 3).
+    """V1's smoothed signal, for parity: 2 lambda Ctr Cvr / (Ctr + Cvr) with c(x) = log(x + 10).
 
     Args are counts of one shape [...] and lambda (see `LAMBDA`). An unseen item gets the highest value: that is the
     signal's flaw, and why the posterior of `reward.posterior` is the default.

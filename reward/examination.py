@@ -1,4 +1,4 @@
-"""How likely a position is looked at: a power of the position as a start, estimated again from the clicks (EQUATIONS 6).
+"""How likely a position is looked at: a power of the position as a start, estimated again from the clicks.
 
 Intervention harvesting: a logging policy with chance in it shows the same (query, item) at several positions. With
 c of the pair and theta of the position, clicks are Bernoulli(theta_k c); per pair only the contrast between its own

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final, NamedTuple
 
-#: Number of relevance tiers: 3 excellent, 2 related, 1 mismatch, 0 irrelevant (EQUATIONS 3).
+#: Number of relevance tiers: 3 excellent, 2 related, 1 mismatch, 0 irrelevant.
 TIERS: Final = 4
 
 

@@ -1,4 +1,4 @@
-"""The 18 types of keywords (EQUATIONS 1), and how a phrase's type is told from an attribute's name or the words alone."""
+"""The 18 types of keywords, and how a phrase's type is told from an attribute's name or the words alone."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The lexicon: phrases of a catalogue with their keyword type, found in any text by longest match (EQUATIONS 1).
+"""The lexicon: phrases of a catalogue with their keyword type, found in any text by longest match.
 
 Phrases come from the catalogue's structured attributes, brands and categories, and from n-grams mined in its titles.
 Both the identifiers (keyword enhancement) and the keyword agent read it.

@@ -1,4 +1,4 @@
-"""Empirical-Bayes CTR: a hierarchy whole -> (SID prefix) -> item -> (query, item) with fitted strengths (EQUATIONS 6).
+"""Empirical-Bayes CTR: a hierarchy whole -> (SID prefix) -> item -> (query, item) with fitted strengths.
 
 Each level's Beta prior has its parent's posterior mean and one strength. What a child adds to its parent is discounted by
 s / (s + n): a thousand views of one pair tell less of its item than ten views of each of a hundred pairs, as all of them

@@ -40,7 +40,8 @@ class RelevanceSettings(BaseModel):
 
 
 class PosteriorSettings(BaseModel):
-    """Position-debiased, decayed counts and the empirical-Bayes CTR made from them (EQUATIONS 6)."""
+    """Position-debiased, decayed counts and the empirical-Bayes CTR made from them: a mean that few
+    observations move little."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 

@@ -26,7 +26,7 @@ class Catalogue:
     """N items, column by column.
 
     Shapes: every tuple has N entries; ``prices_N`` and ``available_from_N`` are [N]; ``attributes`` maps an attribute
-    type (EQUATIONS 1) to its value, per item.
+    type (brand, colour, size) to its value, per item.
     """
 
     items: tuple[str, ...]

@@ -13,5 +13,5 @@ class KeywordChain(msgspec.Struct, frozen=True, tag_field="type", tag="keywords"
     keywords: tuple[str, ...]  #: best first
     chain: str  #: the reasoning as text
     written_ms: int  #: wall time
-    types: tuple[str, ...] = ()  #: of each keyword (EQUATIONS 1)
+    types: tuple[str, ...] = ()  #: of each keyword: entity, brand and so on (`reward.keyword_types`)
     v: int = 1

@@ -12,7 +12,8 @@ from typing import cast
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
-from schemas.errors import Corrupt, Unavailable
+from schemas.connections import without_password
+from schemas.errors import Corrupt, InvalidSetting, Unavailable
 
 
 def sha256(data: bytes) -> str:
@@ -21,11 +22,23 @@ def sha256(data: bytes) -> str:
 
 
 class Store:
-    """Artefacts by relative path. A file is written whole or not at all, and never changed."""
+    """Artefacts by relative path. A file is written whole or not at all, and never changed.
+
+    Raises:
+        InvalidSetting: the URL is of no kind that fsspec knows.
+        Unavailable: the package for this kind of URL is not installed.
+    """
 
     def __init__(self, url: str) -> None:
         self.url = url
-        self._fs, self._root = fsspec.core.url_to_fs(url)
+        try:
+            self._fs, self._root = fsspec.core.url_to_fs(url)
+        except ImportError as error:
+            remedy = "install what it names where Headrace is installed (for s3://: .venv/bin/uv pip install s3fs)"
+            raise Unavailable(f"the store {without_password(url)}", str(error), remedy) from error
+        except ValueError as error:
+            bound = f"a path, or a URL that fsspec knows ({error})"
+            raise InvalidSetting("the store", without_password(url), bound, "correct HEADRACE_STORE") from error
         self.local: Path | None = Path(self._root) if isinstance(self._fs, LocalFileSystem) else None
 
     def write(self, path: str, data: bytes) -> str:

@@ -8,7 +8,7 @@ from schemas.campaigns import Campaign, Weight
 
 
 class RewardWeights(msgspec.Struct, frozen=True, tag_field="type", tag="weights"):
-    """``R = relevance * tier + ctr * CTR + (order if ordered, else click if clicked, else 0)`` (EQUATIONS 3).
+    """``R = relevance * tier + ctr * CTR + (order if ordered, else click if clicked, else 0)``, of an item.
 
     Defaults are the paper's unit weights and interaction values, with orders above clicks. Campaigns lie over them
     (`reward.campaigns`); a version is the whole of it, so one number names everything that was decided.

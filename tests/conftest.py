@@ -1,8 +1,9 @@
 """Fixtures that many tests share: an embedded Kafka and Redis for the whole session.
 
 Property tests draw the same examples in every run, so that a failure comes from the change and not from the draw;
-`make test ARGS="--hypothesis-profile=search"` draws new ones. `HEADRACE_KAFKA` and `HEADRACE_REDIS` point the tests at services of your own; `HEADRACE_SERVICES=containers` starts them
-with testcontainers.
+`make test ARGS="--hypothesis-profile=search"` draws new ones. `HEADRACE_TEST_KAFKA` and `HEADRACE_TEST_REDIS` point the tests
+at services that hold nothing of worth: topics are deleted and the Redis is emptied, again and again. `HEADRACE_SERVICES=containers`
+starts them with testcontainers. All other variables of ours are dropped, so that a shell's addresses are never touched.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from schemas.connections import Connections
 from schemas.errors import Unavailable
 from schemas.topics import TOPICS
 from streams.runtime.log import LogReader
+from tests.environment import KAFKA, REDIS, drop_settings
 from tests.postgres import INSTALLED, running
 
 WHERE_INSTALLED = pytest.mark.skipif(not INSTALLED, reason="needs postgres on the PATH (Debian's package postgresql)")
@@ -35,13 +37,15 @@ settings.load_profile("same")
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """kafka-python reads its message definitions by a call that Python 3.11 calls deprecated (and 3.13 took back)."""
+    """A shell's settings are not for tests. kafka-python reads its message definitions by a call that Python 3.11 calls
+    deprecated (and 3.13 took back)."""
+    drop_settings(os.environ)
     config.addinivalue_line("filterwarnings", "ignore:(read_text|open_text) is deprecated:DeprecationWarning")
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     """Two processes, each with services of its own; one where the services are yours, as topics belong to one session."""
-    return 0 if os.environ.get("HEADRACE_KAFKA") or os.environ.get("HEADRACE_REDIS") else 2
+    return 0 if os.environ.get(KAFKA) or os.environ.get(REDIS) else 2
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -61,7 +65,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(scope="session")
 def services(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Connections]:
     """Addresses of a Kafka and a Redis that live as long as the session. Most tests want `connections`."""
-    given = Connections(kafka=os.environ.get("HEADRACE_KAFKA", ""), redis=os.environ.get("HEADRACE_REDIS", ""))
+    given = Connections(kafka=os.environ.get(KAFKA, ""), redis=os.environ.get(REDIS, ""))
     if os.environ.get("HEADRACE_SERVICES") == "containers":
         with _containers() as addresses:
             yield addresses

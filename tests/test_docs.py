@@ -18,6 +18,7 @@ from headrace.cli import app
 from headrace.settings import Settings
 from schemas.topics import FOREVER, TOPICS, Topic
 from schemas.views import View, ViewItem, ViewStatus
+from tests.environment import KAFKA, REDIS
 from tests.exported import named
 
 ROOT = Path(__file__).parents[1]
@@ -25,7 +26,7 @@ PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")])
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 CODE = re.compile(r"```.*?```|`[^`\n]+`", re.DOTALL)
 #: Variables that are read outside the settings.
-VARIABLES = {"HEADRACE_SETTINGS", "HEADRACE_CACHE", "HEADRACE_TOKEN"}
+VARIABLES = {"HEADRACE_SETTINGS", "HEADRACE_CACHE", "HEADRACE_TOKEN", KAFKA, REDIS}
 
 
 def names(paths: list[Path]) -> list[str]:

@@ -1,4 +1,4 @@
-"""Advantages within a group of rollouts: of the whole item, and of every position (EQUATIONS 4, Eq. 11, 15).
+"""Advantages within a group of rollouts: of the whole item, and of every position (Eq. 11, 15).
 
 The standard deviation is that of the group itself (divided by G, not G - 1).
 """

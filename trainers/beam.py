@@ -24,7 +24,7 @@ from trainers.identifiers.trie import Trie
 from trainers.policies.base import DecodeState, EncoderState, Policy, PromptBatch
 from trainers.policies.restricted import Children, TrieTables, check_levels, check_temperature
 
-#: Over what a code's logits are normalised: the catalogue's children of its prefix (the policy, EQUATIONS 4), its level, or
+#: Over what a code's logits are normalised: the catalogue's children of its prefix (the policy), its level, or
 #: every token of the model, as transformers' ``prefix_allowed_tokens_fn`` does.
 Scoring = Literal["trie", "level", "vocabulary"]
 

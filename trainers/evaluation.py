@@ -27,7 +27,7 @@ class Interval(NamedTuple):
 
 
 def hit_rate(relevant_QK: ArrayLike, k: int = 10) -> NDArray[np.float64]:
-    """HR@k of each list (EQUATIONS 5): 1 if any of its first k entries is relevant. [Q, K] bool -> [Q]."""
+    """HR@k of each list: 1 if any of its first k entries is relevant. [Q, K] bool -> [Q]."""
     hit_Q: NDArray[np.float64] = _lists(relevant_QK, k).astype(bool).max(axis=1, initial=False).astype(np.float64)
     return hit_Q
 
@@ -61,7 +61,7 @@ def paired_bootstrap(
     seed: int = 0,
     level: float = 0.95,
 ) -> Interval:
-    """Interval of mean(a - b) over pairs, resampling whole clusters (queries) with replacement (EQUATIONS 5).
+    """Interval of mean(a - b) over pairs, resampling whole clusters (queries) with replacement.
 
     What is learned is learned per query, so page views of one query are not independent: resampling views would give
     an interval several times too narrow. Within a repeat the mean is over the pairs drawn, so clusters weigh by size.

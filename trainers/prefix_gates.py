@@ -1,4 +1,4 @@
-"""Gates: how far a token may learn, by how much of its prefix was right (EQUATIONS 4, Eq. 16)."""
+"""Gates: how far a token may learn, by how much of its prefix was right (Eq. 16)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Prefix rewards of TPMA: how much of a target each rollout has reproduced after every token (EQUATIONS 4, Eq. 13-14).
+"""Prefix rewards of TPMA: how much of a target each rollout has reproduced after every token (Eq. 13-14).
 
 Letters: B prompts, G rollouts, T targets of a prompt (padded, see the mask), L identifier length.
 """

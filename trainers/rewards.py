@@ -1,4 +1,4 @@
-"""The composite reward of every generated identifier (EQUATIONS 3), its components kept apart.
+"""The composite reward of every generated identifier, its components kept apart.
 
 An identifier may hold several items: it is worth its best item in the shop at the request's time. Each (request,
 item) pair is scored once, however many rollouts produced it. What differs from the paper: with an examination curve, R_co of
@@ -83,7 +83,7 @@ class RewardModel:
 
     def __init__(self, catalogue: Catalogue, trie: Trie, tiers: Tiers, *, expected: bool = False) -> None:
         """``expected``: an item without a click counts with its chance of one (`click_if_examined`), by the snapshot's own
-        examination of its place; else R_co as observed (EQUATIONS 3)."""
+        examination of its place; else R_co as observed."""
         self._catalogue, self._trie, self._tiers, self._expected = catalogue, trie, tiers, expected
         self.facts = ItemFacts.of(catalogue)
         self._weighing = Weighing(RewardWeights(), self.facts)

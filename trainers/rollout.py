@@ -57,7 +57,7 @@ def sample(
     noise: Noise | None = None,
     drawn_at: float = 1.0,
 ) -> Rollouts:
-    """Draw G identifiers per prompt from softmax(logits / temperature) over the trie's allowed children (EQUATIONS 4).
+    """Draw G identifiers per prompt from softmax(logits / temperature) over the trie's allowed children.
 
     ``drawn_at``: they are drawn at this times the temperature in its place; if it is not 1 each counts by its ratio.
     ``prompts`` may be an `EncoderState` that also serves the training pass. With the policy in training mode and dropout

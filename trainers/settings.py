@@ -18,7 +18,7 @@ Sampling = Literal["independent", "without_replacement"]
 
 
 class LossSettings(BaseModel):
-    """What is minimised (EQUATIONS 4)."""
+    """What is minimised."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 

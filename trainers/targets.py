@@ -1,4 +1,4 @@
-"""Targets of a page view: the identifiers of what was ordered and clicked (EQUATIONS 4)."""
+"""Targets of a page view: the identifiers of what was ordered and clicked."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ from trainers.policies.base import DecodeState, Policy, PromptBatch
 
 @torch.inference_mode()
 def valid_sid_rate(policy: Policy, prompts: PromptBatch, trie: Trie) -> float:
-    """Share of B prompts whose greedy decode over the *whole* vocabulary is an identifier of the trie (EQUATIONS 5)."""
+    """Share of B prompts whose greedy decode over the *whole* vocabulary is an identifier of the trie."""
     tokenizer = policy.tokenizer
     hidden_BRD, state = policy.advance(DecodeState(policy.encode(prompts), 0), None)
     valid_B = torch.ones(len(prompts), dtype=torch.bool)

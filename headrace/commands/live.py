@@ -26,6 +26,12 @@ def demo(
     items: ItemsOption = None,
     report: Annotated[Path | None, typer.Option("--report", help="Folder of the report; default runs/<time>/.")] = None,
     keep: Annotated[bool, typer.Option("--keep", help="Stay up after the report, until Ctrl-C.")] = False,
+    own_services: Annotated[
+        bool,
+        typer.Option(
+            "--own-services", help="Simulated events, weights and artefacts may go to services that have an address."
+        ),
+    ] = False,
     json: JsonOption = None,
 ) -> None:
     """Watch a search model learn from a live Kafka stream, and get a report.
@@ -36,7 +42,9 @@ def demo(
     """
     from headrace.demo.run import run_demo
 
-    result = run_demo(data=data, minutes=minutes, seed=seed, items=items, report=report, keep=keep)
+    result = run_demo(
+        data=data, minutes=minutes, seed=seed, items=items, report=report, keep=keep, own_services=own_services
+    )
     emit(result.report, json)
     if not result.ok:
         console.print(coloured(("The loop did not close:", "red"), f" {result.why}"))

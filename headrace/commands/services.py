@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from headrace.commands.common import RunOption, open_run
+from headrace.commands.common import RunOption, console, open_run
 
 DataOption = Annotated[
     str | None,
@@ -105,18 +105,35 @@ def console_page(run: RunOption = None) -> None:
     run_console(*open_run(run))
 
 
-def prepare(run: RunOption = None) -> None:
-    """Make a run's artefacts: embeddings, identifiers, relevance scorer, warm-started policy."""
-    from headrace.errand import give_result, is_errand, tell_parent
-    from headrace.prepare import run_prepare
-    from headrace.story import Story
+def prepare(
+    run: RunOption = None,
+    again: Annotated[
+        bool,
+        typer.Option("--again", help="Make them anew where the store has them: a new warm start, a new line of training."),
+    ] = False,
+) -> None:
+    """Make a run's artefacts: embeddings, identifiers, relevance scorer, warm-started policy.
 
-    if is_errand():
-        give_result(run_prepare(*open_run(run), tell_parent))
+    Where the store has them already nothing is made, unless --again asks for it.
+    """
+    from headrace.errand import give_result, is_errand, tell_parent
+    from headrace.story import Story
+    from schemas.artefacts import PATH
+    from schemas.store import Store
+
+    folder, settings = open_run(run)
+    if not (again or is_errand()) and Store(settings.store).exists(PATH):
+        said = f"Prepared already: {settings.store}/{PATH} is there. `headrace prepare --again` makes all of it anew."
+        console.print(said, soft_wrap=True)
+        return
+    from headrace.prepare import run_prepare
+
+    if is_errand():  # who asks has looked
+        give_result(run_prepare(folder, settings, tell_parent))
         return
     story = Story()
     with story.errand() as tell:
-        prepared = run_prepare(*open_run(run), tell)
+        prepared = run_prepare(folder, settings, tell)
     for note in prepared.notes:
         story.say(note)
 

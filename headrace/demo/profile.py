@@ -10,6 +10,7 @@ import time
 from typing import Any
 
 from headrace.settings import Settings, load_settings, with_open_console
+from schemas.connections import without_password
 from schemas.errors import InvalidSetting
 
 HOUR_S = 3_600
@@ -29,15 +30,20 @@ YOUNG = {"history_impressions": 2_000, "judged_share": 0.2, "queries": 600, "new
 SEARCHES_PER_S = 32
 
 
-def demo_settings(data: str | None, minutes: float, seed: int | None, items: int | None) -> tuple[Settings, float]:
+def demo_settings(
+    data: str | None, minutes: float, seed: int | None, items: int | None, own_services: bool = False
+) -> tuple[Settings, float]:
     """Settings of a demo, and the wall minutes of its live stream.
 
     What was typed goes over file and environment, and these over the demo's own values.
 
     Raises:
-        InvalidSetting: ``items`` for a data folder, which has its own catalogue.
+        InvalidSetting: ``items`` for a data folder, which has its own catalogue; or a service has an address, and nobody
+            said by ``own_services`` that it is meant.
     """
     base = load_settings()
+    if not own_services:
+        _refuse_addresses(base)
     data, seed = data if data is not None else base.data, seed if seed is not None else base.seed
     shop = data == "shop"
     if items is not None and not shop:
@@ -63,6 +69,15 @@ def demo_settings(data: str | None, minutes: float, seed: int | None, items: int
     given = base.model_dump(exclude_unset=True)
     settings = with_open_console(load_settings(**over(over(changes, given), typed)))
     return settings, (rest_s - warm_s) / 60
+
+
+def _refuse_addresses(settings: Settings) -> None:
+    """A shell that somebody works in names their services; a demo fills them with what nobody has searched or clicked."""
+    for name in ("kafka", "redis", "database", "store"):
+        if address := getattr(settings, name):
+            bound = "empty for a demo, which would write simulated events, weights and artefacts there"
+            remedy = f"unset HEADRACE_{name.upper()}, or type --own-services where that is meant"
+            raise InvalidSetting(f"setting {name}", without_password(address), bound, remedy)
 
 
 def slowness(settings: Settings, warm_start_s: float) -> float:

@@ -55,7 +55,13 @@ class DemoResult:
 
 
 def run_demo(
-    data: str | None, minutes: float, seed: int | None, items: int | None, report: Path | None, keep: bool
+    data: str | None,
+    minutes: float,
+    seed: int | None,
+    items: int | None,
+    report: Path | None,
+    keep: bool,
+    own_services: bool = False,
 ) -> DemoResult:
     """Run the demo; see `headrace demo --help`.
 
@@ -63,7 +69,7 @@ def run_demo(
         HeadraceError: a service did not come up, the data are not as documented, or the loop broke.
     """
     story, started = Story(), time.time()
-    settings, planned = demo_settings(data, minutes, seed, items)
+    settings, planned = demo_settings(data, minutes, seed, items, own_services)
     world, settings = open_demo_world(story, settings)
     folder = RunFolder.new()
     target = (report or folder.root).resolve()

@@ -31,7 +31,7 @@ class Judge:
     def page(self, request: Request, shown: Sequence[str]) -> tuple[dict[str, float], Outcome]:
         """Metrics of one page, and what the user did with it.
 
-        ``reward_per_search``: mean over the shown items of R_item (EQUATIONS 3) at `JUDGING`, with the true tier, the true
+        ``reward_per_search``: mean over the shown items of R_item at `JUDGING`, with the true tier, the true
         click probability as CTR, and the drawn click and order. ``ndcg10``: gain 2^tier - 1 against the best ten that the
         request could have been shown; NaN when no tier of these is known. ``hr10``, ``mrr10``: a click in the first ten.
         An empty page is worth 0.

@@ -82,7 +82,7 @@ class CountsCore(ViewsCore[_State]):
 def view_deltas(view: View, settings: PosteriorSettings) -> Iterator[CountDelta]:
     """What a revision of a view changes: that it was shown at revision 1, its clicks and orders by their difference.
 
-    An item counts as clicked or ordered once in a view, however often it was (EQUATIONS 6).
+    An item counts as clicked or ordered once in a view, however often it was.
     """
     query, bucket = normalise(view.query), view.ts // (settings.bucket_s * 1_000)
     shown = UNIT if view.revision == 1 else 0

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
+
+import pytest
 
 from headrace.doctor import Check, examine
 from headrace.topics_admin import delete_topics
@@ -48,3 +51,19 @@ def test_what_does_not_answer_is_told_without_its_password(connections: Connecti
     assert not checks["redis"].ok and "HEADRACE_REDIS" in checks["redis"].remedy
     assert not checks["database"].ok and "HEADRACE_DATABASE" in checks["database"].remedy
     assert "secret" not in repr(checks)
+
+
+@pytest.mark.parametrize(
+    ("store", "said", "remedy"),
+    [
+        ("s3://bucket/headrace", "Install s3fs", "uv pip install s3fs"),
+        ("bucket://x", "Protocol not known", "HEADRACE_STORE"),
+    ],
+)
+def test_a_store_that_cannot_be_opened_is_a_finding(
+    store: str, said: str, remedy: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The package of the store is not installed, or no package knows such a URL."""
+    monkeypatch.setitem(sys.modules, "s3fs", None)
+    check = by_name(examine(Connections(store=store), tmp_path))["store"]
+    assert not check.ok and said in check.detail and remedy in check.remedy

@@ -70,3 +70,24 @@ def test_a_demos_console_is_open_on_this_machine_unless_somebody_said_otherwise(
     monkeypatch.setenv("HEADRACE_CONSOLE__ACCESS", "open")
     with pytest.raises(InvalidSetting, match=r"console\.host"):
         load_settings()
+
+
+@pytest.mark.parametrize(
+    ("name", "address"),
+    [
+        ("kafka", "broker:9092"),
+        ("redis", "redis://:secret@cache:6379/0"),
+        ("database", "postgresql+psycopg://me:secret@db/shop"),
+        ("store", "/srv/store"),
+    ],
+)
+def test_a_demo_writes_to_no_service_of_ours_unless_told_to(
+    name: str, address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An address that the shell has for work is refused, without its password; the option says that it is meant."""
+    monkeypatch.setenv(f"HEADRACE_{name.upper()}", address)
+    with pytest.raises(InvalidSetting, match=f"setting {name}.*unset HEADRACE_{name.upper()}.*--own-services") as caught:
+        demo_settings("shop", 3, None, None)
+    assert "secret" not in str(caught.value)
+    settings, _ = demo_settings("shop", 3, None, None, own_services=True)
+    assert getattr(settings, name)

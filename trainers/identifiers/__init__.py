@@ -1,1 +1,1 @@
-"""Identifiers of items (KHQE, EQUATIONS 1): keyword enhancement, residual k-means, OPQ, and the trie over them."""
+"""Identifiers of items (KHQE): keyword enhancement, residual k-means, OPQ, and the trie over them."""

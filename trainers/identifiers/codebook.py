@@ -1,4 +1,4 @@
-"""The codebook: three levels of residual centroids, then a rotation and two sub-quantisers (RQ-OPQ, EQUATIONS 1).
+"""The codebook: three levels of residual centroids, then a rotation and two sub-quantisers (RQ-OPQ).
 
 Letters: N points, D embedding width, K one level's size, L = 5.
 """

@@ -1,4 +1,4 @@
-"""Keyword enhancement: an embedding moves towards the mean of its text's keywords (KHQE, EQUATIONS 1)."""
+"""Keyword enhancement: an embedding moves towards the mean of its text's keywords (KHQE)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a set of identifiers is worth: use of the codebooks, and how many items have one of their own (EQUATIONS 1)."""
+"""What a set of identifiers is worth: use of the codebooks, and how many items have one of their own."""
 
 from __future__ import annotations
 

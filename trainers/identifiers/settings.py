@@ -13,7 +13,7 @@ RESIDUAL_LEVELS: Final = 3
 
 
 class IdentifierSettings(BaseModel):
-    """How identifiers are made (EQUATIONS 1)."""
+    """How identifiers are made."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 

@@ -11,7 +11,7 @@ from trainers.losses.terms import Metrics, finite
 
 
 def focal(ce_BL: Tensor, alpha: float = 2.0, gamma: float = 3.0) -> Tensor:
-    """-alpha (1 - p)^gamma log p for each token, from its cross-entropy -log p (EQUATIONS 2, Eq. 8). [B, L] -> [B, L].
+    """-alpha (1 - p)^gamma log p for each token, from its cross-entropy -log p (Eq. 8). [B, L] -> [B, L].
 
     What the model is sure of counts less: at p = 1/2 and the paper's values a quarter of the cross-entropy.
     """

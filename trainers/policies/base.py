@@ -195,7 +195,7 @@ class Policy(Protocol):
     def logprobs(
         self, prompts: PromptBatch | EncoderState, sids_BGL: Tensor, trie: Trie, temperature: float = 1.0
     ) -> Tensor:
-        """logp_BGL of each code, renormalised over the trie's allowed children, with gradient (EQUATIONS 4).
+        """logp_BGL of each code, renormalised over the trie's allowed children, with gradient.
 
         The tempered policy is softmax(logits / temperature) over the allowed children: sampled and trained as itself.
 

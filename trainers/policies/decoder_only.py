@@ -2,7 +2,7 @@
 
 The prompt is read once, gradient included, and all rows of it share its keys and values. The start token (``bos``) stands
 after the prompt, as it opens BART's decoder: so the token *before* a code predicts it with every backbone, the first code
-as well (the causal shift that the released code forgets, EQUATIONS 2), and prefixes form the same tree.
+as well (the causal shift that the released code forgets), and prefixes form the same tree.
 """
 
 from __future__ import annotations

@@ -172,7 +172,7 @@ class LevelPolicy(nn.Module, ABC):
     def logprobs(
         self, prompts: PromptBatch | EncoderState, sids_BGL: Tensor, trie: Trie, temperature: float = 1.0
     ) -> Tensor:
-        """logp_BGL of each code, renormalised over the trie's allowed children, with gradient (EQUATIONS 4).
+        """logp_BGL of each code, renormalised over the trie's allowed children, with gradient.
 
         After a prefix below which the catalogue has one identifier all is certain: 0, and nothing is computed for it.
 
