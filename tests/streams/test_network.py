@@ -1,5 +1,5 @@
-"""A network that is cut: exactly once over it, compared byte by byte with an undisturbed core as in test_delivery, and a clock
-that goes on."""
+"""A network that is cut: exactly once over it, compared byte by byte with an undisturbed core as in test_delivery, a clock that
+goes on, and a scan that ends."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from threading import Event, Thread
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 import pytest
@@ -18,9 +18,12 @@ from headrace.process import Process
 from headrace.services.kafka import kafka_child, serves
 from headrace.services.ports import free_port
 from headrace.topics_admin import create_topics
+from schemas import log as logs
+from schemas import tails
 from schemas.connections import Connections
+from schemas.errors import Unavailable
 from schemas.events import Tick
-from schemas.topics import INPUTS
+from schemas.topics import CLICKS, INPUTS
 from streams.ticks import run_ticks
 from tests.secure_broker import started
 from tests.streams.cable import Cable
@@ -139,3 +142,24 @@ def test_the_clock_goes_on_after_an_outage_longer_than_its_patience(ends: Ends) 
             ends.cable.mend()
             clock.join(60)
     assert not clock.is_alive() and all(partition == sorted(partition) for partition in times())
+
+
+def test_a_scan_whose_broker_goes_away_in_its_midst_ends_and_says_so(ends: Ends, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The network goes when the ends are known, and before the first record."""
+    create_topics(ends.direct)
+    with feeder(ends.direct) as send:
+        send(CLICKS.name, 0, msgspec.json.encode(Tick(1)))
+    bounds = tails.bounds
+
+    def and_cut(*asked: Any) -> Any:
+        found = bounds(*asked)
+        ends.cable.cut()
+        return found
+
+    monkeypatch.setattr(tails, "bounds", and_cut)
+    monkeypatch.setattr(logs, "PATIENCE_S", 5.0)
+    try:
+        with pytest.raises(Unavailable, match=r"search\.clicks: no records of partitions \[0\] in 5 s"):
+            list(logs.scan(ends.by_cable, CLICKS))
+    finally:
+        ends.cable.mend()
