@@ -6,10 +6,8 @@ import threading
 from collections import deque
 
 import msgspec
-from kafka.errors import KafkaError
 
 from schemas.connections import Connections
-from schemas.errors import Unavailable
 from schemas.journal import GateDecision, StepResult
 from schemas.log import scan
 from schemas.topics import STEPS
@@ -45,15 +43,10 @@ class TrainingTail:
             Unavailable: Kafka does not answer.
         """
         with self._lock:
-            try:
-                for entry in scan(self._connections, STEPS, {0: self._next}):
-                    self._next, self._hold = entry.offset + 1, after(self._hold, entry.record)
-                    if isinstance(entry.record, StepResult):
-                        self._steps.append(entry.record)
-                    elif isinstance(entry.record, GateDecision):
-                        self._gate.append(entry.record)
-            except KafkaError as error:
-                raise Unavailable(
-                    "Kafka", f"{type(error).__name__} {error}", "check the broker and HEADRACE_KAFKA"
-                ) from error
+            for entry in scan(self._connections, STEPS, {0: self._next}):
+                self._next, self._hold = entry.offset + 1, after(self._hold, entry.record)
+                if isinstance(entry.record, StepResult):
+                    self._steps.append(entry.record)
+                elif isinstance(entry.record, GateDecision):
+                    self._gate.append(entry.record)
             return Training(list(self._steps)[-last:], list(self._gate), self._hold)

@@ -79,6 +79,7 @@ def stay_up(story: Story, stack: Stack, stop: Event) -> None:
 
     Raises:
         ServiceFailed: a process ended again and again.
+        Refused: the broker does not let in who sends the clock; whatever else ends the clock is raised, too.
     """
     rules = stack.settings.streams.attribution
     minutes = (rules.click_window_s + rules.lateness_s) / 60
@@ -86,10 +87,11 @@ def stay_up(story: Story, stack: Stack, stop: Event) -> None:
     click = f"Click   curl -X POST '{stack.server}/click?user=me&item=...&request_id=...'   "
     story.say(coloured(click, (f"learned from {minutes:.3g} minutes after its search", "dim")))
     story.say(coloured((f"headrace status --run {stack.folder.root}; Ctrl-C stops everything", "dim")))
-    clock = Thread(target=_ticks, args=(stack.settings, stop), name="ticks", daemon=True)
+    ended: list[BaseException] = []
+    clock = Thread(target=_ticks, args=(stack.settings, stop, ended), name="ticks", daemon=True)
     clock.start()
     while not stop.wait(LOOK_S):
-        if failed := stack.supervisor.failures():
+        if failed := [*stack.supervisor.failures(), *ended]:
             raise failed[0]
     story.say("stopping")
     clock.join(timeout=5)
@@ -103,7 +105,11 @@ def _new(data: str | None, seed: int | None, items: int | None) -> Settings:
     return base.model_copy(update={"shop": base.shop.model_copy(update={"items": items})})
 
 
-def _ticks(settings: Settings, stop: Event) -> None:
+def _ticks(settings: Settings, stop: Event, ended: list[BaseException]) -> None:
+    """What ends the clock comes into ``ended``: a thread's own end tells nobody, and without ticks no view closes."""
     from streams.ticks import run_ticks
 
-    run_ticks(settings.connections, stop)
+    try:
+        run_ticks(settings.connections, stop)
+    except BaseException as error:  # noqa: BLE001 -- raised by who waits for ``stop``
+        ended.append(error)

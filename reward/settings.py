@@ -66,7 +66,9 @@ class PosteriorSettings(BaseModel):
     examination_prior: float = Field(
         default=60.0, gt=0, le=1e9, description="clicks, were all examined, that the start holds at each position"
     )
-    bucket_s: int = Field(default=21_600, ge=1, le=2_592_000, description="s of event time that share one age")
+    bucket_s: int = Field(
+        default=21_600, ge=1, le=2_592_000, description="s of event time that share one age; fixed for the life of a run"
+    )
     snapshot_every_s: int = Field(default=21_600, ge=1, le=2_592_000, description="s of event time between two snapshots")
     sid_levels: int = Field(
         default=2,

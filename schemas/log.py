@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
-from kafka import KafkaConsumer, TopicPartition
-
-from schemas.admission import admit_kafka
+from schemas import tails
 from schemas.codec import decode
 from schemas.connections import Connections
-from schemas.kafka_clients import open_client
 from schemas.topics import Topic
+
+#: Longest wait for the next record (s): a broker that is started again meanwhile is waited for, one that is gone is told.
+PATIENCE_S: Final = 30.0
 
 
 class Entry(NamedTuple):
@@ -30,40 +30,20 @@ def scan(connections: Connections, topic: Topic, start: dict[int, int] | None = 
 
     Raises:
         InvalidEvent: a record cannot be decoded; topics that outsiders write to are read with `scan_raw`.
+        Refused, Unavailable: as `scan_raw`.
     """
-    for partition, offset, timestamp, value in scan_raw(connections, topic.name, start):
+    for partition, offset, timestamp, value in scan_raw(connections, topic, start):
         yield Entry(partition, offset, timestamp, decode(topic.kind, value, limit=len(value)))
 
 
 def scan_raw(
-    connections: Connections, topic: str, start: dict[int, int] | None = None
+    connections: Connections, topic: Topic, start: dict[int, int] | None = None
 ) -> Iterator[tuple[int, int, int, bytes]]:
-    """(partition, offset, timestamp, value) of every committed record from ``start`` to the end offsets of now."""
-    admit_kafka(connections)
-    consumer = open_client(
-        KafkaConsumer,
-        connections,
-        enable_auto_commit=False,
-        auto_offset_reset="earliest",
-        isolation_level="read_committed",
-        max_poll_records=5_000,
-        fetch_max_wait_ms=50,
-    )
-    try:
-        parts = [TopicPartition(topic, p) for p in sorted(consumer.partitions_for_topic(topic) or ())]
-        ends = consumer.end_offsets(parts)
-        consumer.assign(parts)
-        for part in parts:
-            if start and part.partition in start:
-                consumer.seek(part, start[part.partition])
-            else:
-                consumer.seek_to_beginning(part)
-        waiting = {part for part in parts if consumer.position(part) < ends[part]}
-        while waiting:
-            for part, records in consumer.poll(timeout_ms=200).items():
-                for record in records:
-                    if record.offset < ends[part] and record.value is not None:
-                        yield part.partition, record.offset, record.timestamp, record.value
-            waiting = {part for part in waiting if consumer.position(part) < ends[part]}
-    finally:
-        consumer.close()
+    """(partition, offset, timestamp, value) of every committed record from ``start`` to the end offsets of now.
+
+    Raises:
+        Refused, Unavailable: as `tails.read`; a topic that is missing is none that is empty.
+    """
+    for message in tails.read(connections, topic, start or {}, others=True, patience_s=PATIENCE_S):
+        if (value := message.value()) is not None:
+            yield message.partition(), message.offset(), message.timestamp()[1], value

@@ -14,7 +14,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 from schemas.admission import admit_kafka
 from schemas.clients import librdkafka
 from schemas.connections import Connections
-from schemas.errors import Unavailable
+from schemas.errors import Refused, Unavailable
 from schemas.offsets import bounds
 from schemas.topics import Topic
 
@@ -22,6 +22,7 @@ from schemas.topics import Topic
 PATIENCE_S = 10.0
 #: A poll that finds less than it asks for costs this long (s).
 _POLL_S = 0.05
+_NO_TOPIC = (KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC, KafkaError._UNKNOWN_PARTITION)
 
 Bounds = dict[int, tuple[int, int]]
 
@@ -54,31 +55,40 @@ def since(connections: Connections, topic: Topic, time_ms: Mapping[int, int]) ->
 
 
 def read(
-    connections: Connections, topic: Topic, starts: Mapping[int, int], enough: Callable[[Message], bool] = lambda _: False
+    connections: Connections,
+    topic: Topic,
+    starts: Mapping[int, int],
+    enough: Callable[[Message], bool] = lambda _: False,
+    others: bool = False,
+    patience_s: float = PATIENCE_S,
 ) -> Iterator[Message]:
     """Committed records of partitions from ``starts`` (partition -> offset) to their ends as they are now, each in order.
 
-    ``enough``: asked of each record; a partition ends, without it, where the answer is yes.
+    ``enough``: asked of each record; a partition ends, without it, where the answer is yes. ``others``: partitions that
+    ``starts`` does not name are read too, from their beginning.
 
     Raises:
-        Unavailable: no progress for `PATIENCE_S`.
+        Refused: the broker does not let us read the topic.
+        Unavailable: no records for ``patience_s``, or there is no such topic.
     """
     with _consumer(connections) as consumer:
-        spans = _ends(consumer, connections, topic)
-        begin = {p: max(start, spans[p][0]) for p, start in starts.items() if p in spans}
+        spans = _ends(consumer, connections, topic, patience_s)
+        begin = {p: max(starts.get(p, 0), low) for p, (low, _) in spans.items() if others or p in starts}
         waiting = {p for p, start in begin.items() if start < spans[p][1]}
         consumer.assign([TopicPartition(topic.name, p, begin[p]) for p in waiting])
-        deadline = time.monotonic() + PATIENCE_S
+        deadline = time.monotonic() + patience_s
         while waiting:
+            came = False
             for message in consumer.consume(2_000, _POLL_S):
-                deadline = time.monotonic() + PATIENCE_S
                 partition, error = message.partition(), message.error()
-                if partition not in waiting:
-                    continue
                 if error is not None:
+                    _raise_if_final(topic, error)
                     if error.code() == KafkaError._PARTITION_EOF:
                         waiting.discard(partition)
                     continue  # anything else the client gets over by itself, or the deadline ends it
+                came = True
+                if partition not in waiting:
+                    continue
                 end = spans[partition][1]
                 if message.offset() >= end or enough(message):
                     waiting.discard(partition)
@@ -86,18 +96,28 @@ def read(
                 if message.offset() >= end - 1:
                     waiting.discard(partition)
                 yield message
-            if waiting and time.monotonic() > deadline:
-                raise _away(connections, f"{topic.name}: no records of partitions {sorted(waiting)} in {PATIENCE_S:g} s")
+            if came:
+                deadline = time.monotonic() + patience_s
+            elif waiting and time.monotonic() > deadline:
+                raise _away(connections, f"{topic.name}: no records of partitions {sorted(waiting)} in {patience_s:g} s")
 
 
-def _ends(consumer: Consumer, connections: Connections, topic: Topic) -> Bounds:
+def _raise_if_final(topic: Topic, error: KafkaError) -> None:
+    if error.code() == KafkaError.TOPIC_AUTHORIZATION_FAILED:
+        raise Refused(f"topic {topic.name}", error.str(), "let this user read and describe it")
+    if error.code() in _NO_TOPIC:
+        raise Unavailable(f"topic {topic.name}", error.str(), "create the topics with `headrace topics --create`")
+
+
+def _ends(consumer: Consumer, connections: Connections, topic: Topic, patience_s: float = PATIENCE_S) -> Bounds:
     try:
-        found = consumer.list_topics(topic.name, timeout=PATIENCE_S).topics[topic.name]
+        found = consumer.list_topics(topic.name, timeout=patience_s).topics[topic.name]
         if found.error is not None:
-            raise Unavailable(f"topic {topic.name}", found.error.str(), "create the topics with `headrace topics --create`")
+            _raise_if_final(topic, found.error)
+            raise KafkaException(found.error)
     except KafkaException as error:
         raise _away(connections, str(error)) from error
-    spans = bounds(connections, [(topic.name, p) for p in sorted(found.partitions)], PATIENCE_S)
+    spans = bounds(connections, [(topic.name, p) for p in sorted(found.partitions)], patience_s)
     return {partition: span for (_, partition), span in spans.items()}
 
 

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from pydantic import BaseModel, ConfigDict, Field
 
+from schemas.codec import MAX_RECORD_BYTES
 from streams.integrity.settings import IntegritySettings
 from streams.keywords.settings import KeywordSettings
+
+#: Of a state's part: it travels as base64, four bytes for three, beside the part's other fields, and larger records are not read.
+MAX_PART_BYTES: Final = (MAX_RECORD_BYTES - 10_000) * 3 // 4
 
 
 class RuntimeSettings(BaseModel):
@@ -47,7 +53,7 @@ class RuntimeSettings(BaseModel):
         "where that is more",
     )
     snapshot_part_bytes: int = Field(
-        default=600_000, ge=1_000, le=900_000, description="bytes of one part of a dumped state"
+        default=600_000, ge=1_000, le=MAX_PART_BYTES, description="bytes of one part of a dumped state"
     )
     session_timeout_s: float = Field(
         default=6.0, ge=1, le=300, description="s of silence after which the group drops a worker"

@@ -9,11 +9,16 @@ from __future__ import annotations
 import time
 from threading import Event
 
+import structlog
+
 from schemas.codec import encode
 from schemas.connections import Connections
+from schemas.errors import Refused, Unavailable
 from schemas.events import Tick
 from schemas.topics import INPUTS
 from streams.producing import EventProducer
+
+logger = structlog.get_logger(__name__)
 
 
 def send_tick(producer: EventProducer, partitions: int, ts: int) -> int:
@@ -25,8 +30,20 @@ def send_tick(producer: EventProducer, partitions: int, ts: int) -> int:
     return len(INPUTS) * partitions
 
 
-def run_ticks(connections: Connections, stop: Event, every_s: float = 1.0) -> None:
-    """Send the wall clock every ``every_s`` seconds until ``stop`` is set. One process of this kind is enough."""
-    with EventProducer(connections) as producer:
-        while not stop.wait(every_s):
-            send_tick(producer, connections.partitions, int(time.time() * 1_000))
+def run_ticks(connections: Connections, stop: Event, every_s: float = 1.0, patience_s: float = 60.0) -> None:
+    """Send the wall clock every ``every_s`` seconds until ``stop`` is set. One process of this kind is enough.
+
+    A broker that is away is waited for: what it has not taken in ``patience_s`` is given up, as ticks of the present follow.
+
+    Raises:
+        Refused: the broker does not let us in.
+    """
+    while not stop.is_set():
+        try:
+            with EventProducer(connections, patience_s) as producer:
+                while not stop.wait(every_s):
+                    send_tick(producer, connections.partitions, int(time.time() * 1_000))
+        except Refused:
+            raise
+        except Unavailable as error:  # that producer sends no more; the next one does, as soon as there is a broker
+            logger.warning("ticks given up, sending on", error=str(error))

@@ -115,7 +115,7 @@ def learner_lag(settings: Settings) -> int:
     """Examples that no step of the learner has taken yet."""
     intents = [e.record for e in log.scan(settings.connections, STEPS) if isinstance(e.record, StepIntent)]
     start = dict(intents[-1].offsets) if intents else None
-    return sum(1 for _ in log.scan_raw(settings.connections, EXAMPLES.name, start))
+    return sum(1 for _ in log.scan_raw(settings.connections, EXAMPLES, start))
 
 
 def wait_until_taken(settings: Settings, patience_s: float, quiet_s: float = 2.0) -> int:

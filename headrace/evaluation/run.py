@@ -83,7 +83,7 @@ def run_evaluation(
 def _served(settings: Settings, world: World, requests: dict[str, Request]) -> list[tuple[Impression, Request]]:
     """Live page views in the order of the stream, once each, with the world's request (a retried one has a suffix)."""
     found: dict[str, tuple[Impression, Request]] = {}
-    for _, _, _, raw in log.scan_raw(settings.connections, IMPRESSIONS.name):
+    for _, _, _, raw in log.scan_raw(settings.connections, IMPRESSIONS):
         try:
             event = decode(IMPRESSIONS.kind, raw)
         except InvalidEvent:

@@ -34,7 +34,7 @@ def account(connections: Connections, counters: Mapping[str, int], sent: Mapping
     for entry in log.scan(connections, VIEWS):
         if isinstance(entry.record, View):
             views[entry.record.status.value] += 1
-    examples = sum(1 for _ in log.scan_raw(connections, EXAMPLES.name))
+    examples = sum(1 for _ in log.scan_raw(connections, EXAMPLES))
     set_aside = (entry.record for entry in log.scan(connections, QUARANTINE))
     refused = sum(1 for record in set_aside if isinstance(record, Quarantined) and record.agent == "rewarding")
     lost = {

@@ -11,11 +11,12 @@ import time
 from typing import Final
 
 import msgspec
-from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaException, Producer, TopicPartition
+from confluent_kafka import KafkaException, Producer
 from sqlalchemy import Engine, select, update
 from sqlalchemy.orm import Session
 
 from reward.desk import records
+from schemas import tails
 from schemas.admission import admit_kafka
 from schemas.clients import librdkafka
 from schemas.connections import Connections
@@ -57,7 +58,7 @@ def compare(engine: Engine, connections: Connections, patience_s: float = PATIEN
 
     Raises:
         Incompatible: the topic is ahead of the database: it was written from another one.
-        Unavailable: as `publish`.
+        Unavailable: as `publish`; or (`Refused`) we may not read the topic, so that what it ends with is not known.
     """
     admit_kafka(connections)
     for times in range(TRIES):
@@ -100,36 +101,15 @@ def _send(connections: Connections, rows: list[tuple[int, str, bytes, bytes]], p
 
 def _last(connections: Connections, patience_s: float) -> bytes:
     """The last record of the topic; empty: there is none."""
-    consumer = Consumer({
-        **librdkafka(connections), "group.id": "headrace-desk-compares", "enable.auto.commit": False,
-        "enable.partition.eof": True,
-    })  # fmt: skip
-    try:
-        low, high = bounds(connections, [(WEIGHTS.name, 0)], patience_s)[WEIGHTS.name, 0]
-        # The last offset may be a marker, or compacted away; then the whole topic is looked through.
-        for start in (max(low, high - 1), OFFSET_BEGINNING):
-            if found := _read(consumer, start, high, patience_s):
-                return found
-        return b""
-    except KafkaException as error:
-        raise _away(connections, str(error)) from error
-    finally:
-        consumer.close()
-
-
-def _read(consumer: Consumer, start: int, high: int, patience_s: float) -> bytes:
-    consumer.assign([TopicPartition(WEIGHTS.name, 0, start)])
-    found, deadline = b"", time.monotonic() + patience_s
-    while time.monotonic() < deadline:
-        message = consumer.poll(0.2)
-        if message is None:
-            continue
-        if message.error() is not None:
-            return found  # the end of the partition
-        found = message.value() or b""
-        if message.offset() >= high - 1:
+    low, high = bounds(connections, [(WEIGHTS.name, 0)], patience_s)[WEIGHTS.name, 0]
+    found = b""
+    # The last offset may be a marker, or compacted away; then the whole topic is looked through.
+    for start in (max(low, high - 1), low):
+        for message in tails.read(connections, WEIGHTS, {0: start}, patience_s=patience_s):
+            found = message.value() or b""
+        if found:
             return found
-    raise KafkaException(f"no answer within {patience_s:g} s")
+    return b""
 
 
 def _version(raw: bytes) -> int:

@@ -15,6 +15,7 @@ from reward.counts import UNIT
 from reward.settings import PosteriorSettings
 from reward.text import normalise
 from schemas.codec import encode
+from schemas.errors import Incompatible
 from schemas.posteriors import CountDelta, PosteriorDelta
 from schemas.topics import DELTAS
 from schemas.views import View
@@ -30,6 +31,7 @@ PART_BYTES: Final = 400_000
 class _State(Followed):
     emitted: int = 0  # the last stamp told
     open: tuple[CountDelta, ...] = ()
+    bucket_s: int = 0  # what the buckets of ``open`` are counted in; 0: not told, as by versions before
 
 
 class CountsCore(ViewsCore[_State]):
@@ -39,7 +41,7 @@ class CountsCore(ViewsCore[_State]):
 
     def __init__(self, partition: int, settings: PosteriorSettings) -> None:
         self._settings, self._every = settings, settings.snapshot_every_s * 1_000
-        super().__init__(partition, _State())
+        super().__init__(partition, _State(bucket_s=settings.bucket_s))
 
     def _become(self, state: _State) -> None:
         super()._become(state)
@@ -75,8 +77,29 @@ class CountsCore(ViewsCore[_State]):
         return msgspec.msgpack.encode(self._state)
 
     def load(self, data: bytes) -> None:
-        """Become what `dump` returned."""
-        self._become(msgspec.msgpack.decode(data, type=_State))
+        """Become what `dump` returned.
+
+        Raises:
+            Incompatible: it was dumped under another `PosteriorSettings.bucket_s`.
+        """
+        state = msgspec.msgpack.decode(data, type=_State)
+        state.bucket_s = same_buckets(NAME, state.bucket_s, self._settings)
+        self._become(state)
+
+
+def same_buckets(agent: str, dumped_s: int, settings: PosteriorSettings) -> int:
+    """The seconds that the buckets of a state count; ``dumped_s`` 0: not told, so those of ``settings``.
+
+    Raises:
+        Incompatible: they are not those of ``settings``: by another unit each count would have another age.
+    """
+    if dumped_s not in (0, settings.bucket_s):
+        remedy = (
+            f"set it back to {dumped_s}; to count by {settings.bucket_s}, start a new run folder, or new topics, and replay the "
+            "events into it"
+        )
+        raise Incompatible(f"reward.posterior.bucket_s of the state of {agent}", dumped_s, settings.bucket_s, remedy)
+    return settings.bucket_s
 
 
 def view_deltas(view: View, settings: PosteriorSettings) -> Iterator[CountDelta]:

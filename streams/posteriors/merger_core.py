@@ -23,6 +23,7 @@ from schemas.errors import Incompatible, InvalidEvent
 from schemas.posteriors import CountDelta, PosteriorDelta, SnapshotPointer
 from schemas.quarantine import Reason
 from schemas.topics import DELTAS, SNAPSHOTS
+from streams.posteriors.counts_core import same_buckets
 from streams.runtime.core import Blob, Output, Record
 from streams.runtime.refusal import refuse
 
@@ -42,6 +43,7 @@ class _State(msgspec.Struct):
     counters: dict[str, int] = {}
     rows: bytes = b""  # `Counts.dump`
     form: int = FORM
+    bucket_s: int = 0  # what the buckets of ``waiting`` and ``rows`` are counted in; 0: not told, as by versions before
 
 
 class _Form(msgspec.Struct):
@@ -57,7 +59,7 @@ class MergerCore:
         self._sources, self._settings, self._prefixes = sources, settings, prefixes
         self._outputs: list[Output] = []
         self._blobs: list[Blob] = []
-        self._become(_State(told=[0] * sources))
+        self._become(_State(told=[0] * sources, bucket_s=settings.bucket_s))
 
     def _become(self, state: _State) -> None:
         self._state, self.counters, self._counts = state, state.counters, Counts.load(state.rows)
@@ -154,7 +156,7 @@ class MergerCore:
         """Become what `dump` returned.
 
         Raises:
-            Incompatible: another version of Headrace dumped it.
+            Incompatible: another version of Headrace dumped it, or it was dumped under another `PosteriorSettings.bucket_s`.
         """
         form = msgspec.msgpack.decode(data, type=_Form).form
         if form != FORM:
@@ -162,7 +164,9 @@ class MergerCore:
                 "counts of that form cannot be read: start a new run folder, or new topics, and replay the events into it"
             )
             raise Incompatible(f"form of the state of {NAME}", FORM, form, remedy)
-        self._become(msgspec.msgpack.decode(data, type=_State))
+        state = msgspec.msgpack.decode(data, type=_State)
+        state.bucket_s = same_buckets(NAME, state.bucket_s, self._settings)
+        self._become(state)
 
     def _add_to(self, name: str, count: int = 1) -> None:
         self.counters[name] = self.counters.get(name, 0) + count

@@ -4,15 +4,19 @@ A batch of a few kilobytes can hold gigabytes. One that stays below the bound is
 record is read past what it may be: a value over the record limit keeps one byte more than that limit, so that whoever
 decodes it refuses it for its size, and once the batch's share of memory is used up, the first bytes alone.
 Snappy cannot be read in pieces, but expands no more than 22 times.
+
+What a zstd frame says of its size is not believed, since others may follow it.
 """
 
 from __future__ import annotations
 
 import io
+import struct
 import zlib
 from collections.abc import Callable
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
+import cramjam
 import lz4.frame
 import zstandard
 
@@ -26,7 +30,12 @@ MAX_BATCH_RECORDS: Final = 100_000
 #: What is kept of a value or key for which there is no room.
 SCRAP_BYTES: Final = 64
 
+#: Window of a zstd frame: level 22 has this one, and Java's clients read no larger (bytes).
+MAX_WINDOW_BYTES: Final = 2**27
+
 _STEP: Final = 2**16
+#: What the decoders raise of bytes that are not of their format.
+_BROKEN: Final = (zlib.error, EOFError, RuntimeError, zstandard.ZstdError, struct.error, cramjam.DecompressionError)
 
 
 class Stream(Protocol):
@@ -120,43 +129,67 @@ def _varint(number: int) -> bytes:
     return bytes(out)
 
 
-class _Pieces:
-    """A decompressor that gives up to so many bytes at a time, as a stream."""
+class _Frame(io.RawIOBase):
+    """The one frame that a section of gzip or lz4 is, as a stream."""
 
-    def __init__(self, some: Callable[[int], bytes]) -> None:
-        self.read = some
+    def __init__(self, data: bytes, decoder: Any) -> None:
+        self._packed, self._decoder, self._left = io.BytesIO(data), decoder, b""
+
+    def readable(self) -> bool:
+        """Yes: who buffers it asks."""
+        return True
+
+    def readinto(self, into: Any) -> int:
+        """See `io.RawIOBase.readinto`.
+
+        Raises:
+            Corrupt: something follows the frame. A recovery's client would leave it out, and say nothing.
+        """
+        piece = self._some(min(len(into), 16 * _STEP))
+        into[: len(piece)] = piece
+        return len(piece)
+
+    def _some(self, size: int) -> bytes:
+        """Up to ``size`` bytes; none at the end. A little is handed over at a time: a decoder copies what it does not take."""
+        while not self._decoder.eof:
+            given = self._left or self._packed.read(_STEP)
+            piece: bytes = self._decoder.decompress(given, size)
+            self._left = getattr(self._decoder, "unconsumed_tail", b"")
+            if piece or not given:
+                return piece
+        if self._decoder.unused_data or self._packed.read(1):
+            raise Corrupt(
+                "a compressed batch", "it goes on behind its frame", "find its producer: one frame a batch is read"
+            )
+        return b""
+
+
+def _section(read: Callable[[], Stream]) -> bytes:
+    """`unpack`; what the decoder does not understand is `Corrupt` as well."""
+    try:
+        return unpack(read())
+    except _BROKEN as error:
+        raise Corrupt("a compressed batch", str(error) or type(error).__name__, "find its producer") from error
 
 
 def gzip(data: bytes) -> bytes:
-    """As the client's function of the format, within the bound."""
-    unpacker, left = zlib.decompressobj(wbits=31), [bytes(data)]
-
-    def some(size: int) -> bytes:
-        piece = unpacker.decompress(left[0], size)
-        left[0] = unpacker.unconsumed_tail
-        return piece
-
-    return unpack(_Pieces(some))
+    """As the client's function of the format, within the bound; of one frame alone (`_Frame`)."""
+    return _section(lambda: io.BufferedReader(_Frame(data, zlib.decompressobj(wbits=31))))
 
 
 def lz4_(data: bytes) -> bytes:
     """See `gzip`."""
-    unpacker, left = lz4.frame.LZ4FrameDecompressor(), [bytes(data)]
-
-    def some(size: int) -> bytes:
-        return b"" if unpacker.eof else unpacker.decompress(left.pop() if left else b"", size)
-
-    return unpack(_Pieces(some))
+    return _section(lambda: io.BufferedReader(_Frame(data, lz4.frame.LZ4FrameDecompressor())))
 
 
-def zstd(data: bytes, plain: Callable[[bytes], bytes]) -> bytes:
-    """See `gzip`; ``plain`` is the client's own function, for what says that it is small."""
-    if 0 <= zstandard.frame_content_size(data) <= MAX_BATCH_BYTES:
-        return plain(data)
-    with zstandard.ZstdDecompressor(max_window_size=MAX_BATCH_BYTES).stream_reader(bytes(data)) as stream:
-        return unpack(stream)
+def zstd(data: bytes, plain: object = None) -> bytes:
+    """As the client's function, within the bound, over all frames. The decoder holds the frame's window meanwhile, `MAX_WINDOW_BYTES` at most. ``plain``, the client's own function, is
+    not called: it would read all frames, whatever the first one says of its size."""
+    decoder = zstandard.ZstdDecompressor(max_window_size=MAX_WINDOW_BYTES)
+    with decoder.stream_reader(data, read_across_frames=True) as stream:
+        return _section(lambda: stream)
 
 
 def snappy(data: bytes, plain: Callable[[bytes], bytes]) -> bytes:
-    """See `zstd`."""
-    return unpack(io.BytesIO(plain(data)))
+    """As ``plain``, the client's own function, then cut to the bound."""
+    return _section(lambda: io.BytesIO(plain(data)))

@@ -8,9 +8,18 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from threading import Event
 
 import psutil
 import pytest
+
+from headrace.folder import RunFolder
+from headrace.settings import Settings
+from headrace.stack import Stack
+from headrace.story import Story
+from headrace.supervisor import Supervisor
+from headrace.up import stay_up
+from schemas.errors import InvalidSetting
 
 SMALL = {"HEADRACE_SHOP__HISTORY_IMPRESSIONS": "1200", "HEADRACE_SHOP__QUERIES": "80", "HEADRACE_SHOP__USERS": "200"}
 
@@ -41,3 +50,12 @@ def test_sigterm_before_it_is_up_ends_it_and_all_that_it_has_started(begun: str,
     finally:
         up.kill()
         up.wait()
+
+
+def test_it_ends_with_what_ended_its_clock(tmp_path: Path) -> None:
+    """Without ticks no view closes: a clock whose certificates cannot be read is told, not missed."""
+    (no_pem := tmp_path / "ca.pem").write_text("nothing")
+    security = {"protocol": "ssl", "ca_file": str(no_pem)}
+    settings = Settings.model_validate({"kafka": "127.0.0.1:1", "kafka_security": security})
+    with Supervisor(tmp_path) as supervisor, pytest.raises(InvalidSetting, match=r"ca_file.*ca\.pem"):
+        stay_up(Story(), Stack(RunFolder(tmp_path), settings, supervisor), Event())

@@ -92,7 +92,7 @@ def test_a_trace_goes_from_the_request_to_the_training_example(
         for name, header in (("r1", {"traceparent": PARENT}), ("r2", {}), ("r3", {"traceparent": "00-nonsense"})):
             sent = {"X-Request-Id": name, "X-Headrace-Time": str(shop.world.end_ms), **header}
             assert server.http.get("/search", params={"q": "mug", "user": "ann"}, headers=sent).status_code == 200
-    logged = {decode(Impression, raw).request_id: raw for *_, raw in scan_raw(fresh_topics, IMPRESSIONS.name)}
+    logged = {decode(Impression, raw).request_id: raw for *_, raw in scan_raw(fresh_topics, IMPRESSIONS)}
     examples = {name: example_of(raw, shop.world.catalogue) for name, raw in logged.items()}
     assert examples["r1"].trace == PARENT and trace_id(examples["r1"].trace) == TRACE
     begun = {trace_id(examples[name].trace) for name in ("r2", "r3")}

@@ -1,4 +1,5 @@
-"""Exactly once over a network that is cut: compared byte by byte with an undisturbed core, as in test_delivery."""
+"""A network that is cut: exactly once over it, compared byte by byte with an undisturbed core as in test_delivery, a clock that
+goes on, and a scan that ends."""
 
 from __future__ import annotations
 
@@ -6,18 +7,27 @@ import dataclasses
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NamedTuple
+from threading import Event, Thread
+from typing import Any, NamedTuple
 
+import msgspec
 import pytest
+from structlog.testing import capture_logs
 
 from headrace.process import Process
 from headrace.services.kafka import kafka_child, serves
 from headrace.services.ports import free_port
 from headrace.topics_admin import create_topics
+from schemas import log as logs
+from schemas import tails
 from schemas.connections import Connections
+from schemas.errors import Unavailable
+from schemas.events import Tick
+from schemas.topics import CLICKS, INPUTS
+from streams.ticks import run_ticks
 from tests.secure_broker import started
 from tests.streams.cable import Cable
-from tests.streams.conftest import Worker, caught_up, feeder
+from tests.streams.conftest import Worker, caught_up, committed, feeder
 from tests.streams.event_log import event_log
 from tests.streams.test_delivery import check
 
@@ -99,3 +109,57 @@ def test_a_worker_cut_off_from_its_broker_comes_back_and_another_takes_its_place
     finally:
         for worker in workers.values():
             worker.kill()
+
+
+def test_the_clock_goes_on_after_an_outage_longer_than_its_patience(ends: Ends) -> None:
+    """What was given up is told; when the network is whole again every partition gets the present time, in order. The clock
+    ends when it is asked to."""
+    create_topics(ends.direct)
+
+    def times() -> list[list[int]]:
+        logged = [partition for topic in INPUTS for partition in committed(ends.direct, topic.name)]
+        return [[msgspec.json.decode(raw, type=Tick).ts for _, raw in partition] for partition in logged]
+
+    def until(reached: Callable[[], bool]) -> None:
+        deadline = time.monotonic() + 60
+        while not reached():
+            assert time.monotonic() < deadline and clock.is_alive(), (lines, times())
+            time.sleep(0.05)
+
+    stop = Event()
+    clock = Thread(target=run_ticks, args=(ends.by_cable, stop, 0.1, 1.0))
+    with capture_logs() as lines:
+        clock.start()
+        try:
+            until(lambda: all(times()))
+            ends.cable.cut()
+            until(lambda: any(line["event"].startswith("ticks given up") for line in lines))
+            ends.cable.mend()
+            mended = int(time.time() * 1_000)
+            until(lambda: all(partition[-1] > mended for partition in times()))
+        finally:
+            stop.set()
+            ends.cable.mend()
+            clock.join(60)
+    assert not clock.is_alive() and all(partition == sorted(partition) for partition in times())
+
+
+def test_a_scan_whose_broker_goes_away_in_its_midst_ends_and_says_so(ends: Ends, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The network goes when the ends are known, and before the first record."""
+    create_topics(ends.direct)
+    with feeder(ends.direct) as send:
+        send(CLICKS.name, 0, msgspec.json.encode(Tick(1)))
+    bounds = tails.bounds
+
+    def and_cut(*asked: Any) -> Any:
+        found = bounds(*asked)
+        ends.cable.cut()
+        return found
+
+    monkeypatch.setattr(tails, "bounds", and_cut)
+    monkeypatch.setattr(logs, "PATIENCE_S", 5.0)
+    try:
+        with pytest.raises(Unavailable, match=r"search\.clicks: no records of partitions \[0\] in 5 s"):
+            list(logs.scan(ends.by_cable, CLICKS))
+    finally:
+        ends.cable.mend()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import msgspec
 import pytest
@@ -273,3 +273,28 @@ def test_a_state_of_another_form_is_refused_with_its_remedy() -> None:
     old = msgspec.msgpack.encode({"told": [0], "counts": [["q", "i", 0, 1, 0, 0, 0]], "counters": {}})
     with pytest.raises(Incompatible, match=r"expected 2, found 1; .*start a new run folder"):
         MergerCore(1, SETTINGS).load(old)
+
+
+@pytest.mark.parametrize("build", [lambda settings: CountsCore(0, settings), lambda settings: MergerCore(1, settings)])
+def test_a_state_whose_buckets_have_another_length_is_refused_with_its_remedy(
+    build: Callable[[PosteriorSettings], CountsCore | MergerCore],
+) -> None:
+    """By another unit all its counts would be of another time. What an earlier version dumped does not say: it is taken, and says so
+    from then on."""
+    longer = SETTINGS.model_copy(update={"bucket_s": 20})
+    dumped = build(SETTINGS).dump()
+    for state in (dumped, reloaded(build(SETTINGS), dumped)):
+        with pytest.raises(
+            Incompatible, match=r"bucket_s of the state .*expected 5, found 20; set it back to 5.*new run folder"
+        ):
+            build(longer).load(state)
+    fields = msgspec.msgpack.decode(dumped)
+    del fields["bucket_s"]
+    taken = reloaded(build(longer), msgspec.msgpack.encode(fields))
+    with pytest.raises(Incompatible, match="expected 20, found 5"):
+        build(SETTINGS).load(taken)
+
+
+def reloaded(core: CountsCore | MergerCore, state: bytes) -> bytes:
+    core.load(state)
+    return core.dump()

@@ -7,6 +7,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from schemas.codec import decode
 from schemas.connections import Connections
 from schemas.errors import Corrupt, Unavailable
 from schemas.events import Tick
@@ -18,7 +19,7 @@ from streams.runtime.core import Record
 from streams.runtime.log import LogReader
 from streams.runtime.slot import Slot
 from streams.runtime.writer import TransactionWriter
-from streams.settings import AttributionSettings, RuntimeSettings
+from streams.settings import MAX_PART_BYTES, AttributionSettings, RuntimeSettings
 
 NOWHERE = Connections(kafka="127.0.0.1:9")
 
@@ -126,6 +127,23 @@ def test_a_state_is_split_and_put_together_again() -> None:
     assert _unpack("x", parts) == state
     with pytest.raises(Corrupt):
         _unpack("x", parts[1:])
+
+
+def test_the_largest_part_that_the_settings_allow_can_be_read_again() -> None:
+    """With long names and high offsets; and settings that allow more than the reader takes are refused."""
+    import random
+
+    from schemas.commits import SnapshotPart
+
+    size, state = (
+        RuntimeSettings(snapshot_part_bytes=MAX_PART_BYTES).snapshot_part_bytes,
+        random.Random(2).randbytes(1_000_000),
+    )
+    offsets = {f"{n}{'t' * 248}": 2**62 for n in range(9)}
+    first, second = (decode(SnapshotPart, raw) for raw in split("a" * 100, 999, 2**62, offsets, state, size))
+    assert len(first.data) == size and _unpack("x", [first, second]) == state
+    with pytest.raises(ValueError, match="less than or equal to 742500"):
+        RuntimeSettings(snapshot_part_bytes=MAX_PART_BYTES + 1)
 
 
 def test_a_broker_that_does_not_answer_is_named(slot: Slot) -> None:

@@ -1,0 +1,115 @@
+"""Compressed batches as odd producers make them: read, or passed over and told, but never what every restart ends on."""
+
+from __future__ import annotations
+
+import gzip
+import struct
+from collections.abc import Callable
+
+import lz4.frame
+import pytest
+import zstandard
+from aiokafka.consumer.fetcher import PartitionRecords
+from aiokafka.errors import CorruptRecordException
+from aiokafka.record.default_records import DefaultRecordBatchBuilder
+from aiokafka.record.memory_records import MemoryRecords
+from aiokafka.record.util import calc_crc32c
+from aiokafka.structs import TopicPartition
+
+from schemas.codec import MAX_RECORD_BYTES
+from schemas.topics import CLICKS
+from streams.runtime.core import Record
+from streams.runtime.faust_internals import read_plainly, unpack_within_bounds
+from tests.streams.test_hardening import BOMB, GZIP, LZ4, SNAPPY, ZSTD
+
+#: Bytes of a batch before its records section.
+HEADER = 61
+
+
+def packed(codec: int, values: list[bytes], pack: Callable[[bytes], bytes], first: int = 0) -> bytes:
+    """A batch whose section is packed by ``pack``, with its checksum; at offset ``first``."""
+    builder = DefaultRecordBatchBuilder(2, 0, 0, -1, -1, 0, 2**31 - 1)
+    for n, value in enumerate(values):
+        assert builder.append(n, 1_000 + n, b"k", value, [("hhhh", b"v")]) is not None
+    plain = bytes(builder.build())
+    raw = bytearray(plain[:HEADER] + pack(plain[HEADER:]))
+    struct.pack_into(">q", raw, 0, first)
+    struct.pack_into(">i", raw, 8, len(raw) - 12)
+    struct.pack_into(">h", raw, 21, codec)
+    struct.pack_into(">I", raw, 17, calc_crc32c(bytes(raw[21:])))
+    return bytes(raw)
+
+
+def fetched(*batches: bytes) -> tuple[list[Record], int]:
+    """What the client reads of a fetch that brought these batches, and where its next fetch begins."""
+    unpack_within_bounds()
+    read_plainly()
+    place = TopicPartition(CLICKS.name, 0)
+    found = PartitionRecords(place, MemoryRecords(b"".join(batches)), [], 0, None, None, True, 1)
+    return list(found), found.next_fetch_offset
+
+
+def streamed(data: bytes) -> bytes:
+    """A zstd frame that does not tell its size and has the largest window."""
+    packer = zstandard.ZstdCompressor(level=22).compressobj()
+    return packer.compress(data) + packer.flush(zstandard.COMPRESSOBJ_FLUSH_BLOCK) + packer.flush()
+
+
+def halves(pack: Callable[[bytes], bytes]) -> Callable[[bytes], bytes]:
+    """Two frames, the first of ten bytes."""
+    return lambda data: pack(data[:10]) + pack(data[10:])
+
+
+@pytest.mark.parametrize("pack", [streamed, halves(zstandard.ZstdCompressor().compress), halves(streamed)])
+def test_zstd_is_read_whatever_its_window_and_over_all_frames(pack: Callable[[bytes], bytes]) -> None:
+    values = [b'{"n":%d}' % n for n in range(5_000)]
+    records, following = fetched(packed(ZSTD, values, pack))
+    assert [r.value for r in records] == values and following == 5_000
+
+
+def test_a_small_first_frame_does_not_let_a_bomb_behind_it_past_the_bound() -> None:
+    """What its first frame says of its size is ten bytes."""
+    bomb = packed(ZSTD, [b"before", b"\x00" * BOMB, b"after"], halves(zstandard.ZstdCompressor().compress))
+    assert zstandard.frame_content_size(bomb[HEADER:]) == 10
+    assert [len(r.value) for r in fetched(bomb)[0]] == [6, MAX_RECORD_BYTES + 1, 5]
+
+
+#: Batches of three records: how they are packed, and what is said of them.
+UNREADABLE = {
+    "two gzip members": (GZIP, halves(gzip.compress), "goes on behind its frame"),
+    "two lz4 frames": (LZ4, halves(lz4.frame.compress), "goes on behind its frame"),
+    "no gzip": (GZIP, lambda _: b"nonsense", "incorrect header"),
+    "no snappy": (SNAPPY, lambda _: b"nonsense", "snappy"),
+    "no lz4": (LZ4, lambda _: b"nonsense", "LZ4F"),
+    "no zstd": (ZSTD, lambda _: b"nonsense", "zstd"),
+    "a part of zstd": (ZSTD, lambda data: zstandard.ZstdCompressor().compress(data)[:-20], "CorruptRecord"),
+    "no record": (GZIP, lambda _: gzip.compress(b""), "CorruptRecord"),
+    "a header's name that is no text": (0, lambda data: data.replace(b"hhhh", b"\xff" * 4), "invalid start byte"),
+}
+
+
+@pytest.mark.parametrize("name", UNREADABLE)
+def test_a_batch_that_cannot_be_read_is_one_refused_record_and_the_next_is_read(name: str) -> None:
+    """At its last offset, larger than any may be, and it says why."""
+    codec, pack, why = UNREADABLE[name]
+    good = packed(GZIP, [b"next"], gzip.compress, first=3)
+    (refused, following), end = fetched(packed(codec, [b"one", b"two", b"three"], pack), good)
+    assert (refused.offset, len(refused.value), following.offset, following.value, end) == (
+        2, MAX_RECORD_BYTES + 1, 3, b"next", 4,
+    )  # fmt: skip
+    assert refused.value.startswith(f"{CLICKS.name}/0, offsets 0 to 2: ".encode()) and why.encode() in refused.value
+
+
+def test_of_a_batch_that_breaks_off_the_records_before_are_read_and_of_one_with_more_all() -> None:
+    short = packed(GZIP, [b"one", b"two", b"three"], lambda data: gzip.compress(data[:-3]))
+    long = packed(GZIP, [b"four"], lambda data: gzip.compress(data + b"more"), first=3)
+    records, end = fetched(short, long)
+    assert [(r.offset, r.value[:4]) for r in records] == [(0, b"one"), (1, b"two"), (2, b"sear"), (3, b"four")] and end == 4
+
+
+def test_a_batch_that_arrives_broken_is_not_quarantined_but_fetched_again() -> None:
+    """Its checksum is wrong: the broker has it whole."""
+    raw = bytearray(packed(GZIP, [b"one"], gzip.compress))
+    raw[-1] ^= 1
+    with pytest.raises(CorruptRecordException, match="checksum"):
+        fetched(bytes(raw))
