@@ -58,7 +58,7 @@ def test_each_level_brings_the_code_nearer() -> None:
 
 
 def test_enhancement_by_hand() -> None:
-    """EQUATIONS 1: half the embedding, half the mean of its keywords, made a unit; no keyword, no change."""
+    """Half the embedding, half the mean of its keywords, made a unit; no keyword, no change."""
     catalogue = shop()
     lexicon = Lexicon([Phrase("red", KeywordType.COLOUR, 1), Phrase("sofa", KeywordType.ENTITY, 1)])
     enhancer = Enhancer(lexicon, np.array([[0, 1, 0], [0, 0, 1]], dtype=np.float32), 0.5)

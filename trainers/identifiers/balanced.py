@@ -1,7 +1,7 @@
 """Capacity-constrained k-means: one global clustering in which no cluster may grow beyond its share.
 
-Level 3 only. Balancing every level would destroy the hierarchy; one k-means per parent would not fit a shared codebook
-(EQUATIONS 1). Of each point only its few nearest clusters are held, never the distances to all of them.
+Level 3 only. Balancing every level would destroy the hierarchy; one k-means per parent would not fit a shared codebook.
+Of each point only its few nearest clusters are held, never the distances to all of them.
 Letters: N points, D width, K clusters, C choices held of a point.
 """
 

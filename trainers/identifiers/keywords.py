@@ -32,7 +32,7 @@ class Enhancer:
     def enhance(self, texts: Sequence[str], emb_ND: FloatArray) -> FloatArray:
         """``normalise((1 - share) e + share mean(keyword embeddings))``, and ``normalise(e)`` without a match: [N, D].
 
-        Unit rows in, unit rows out. With ``share`` 1/2 this is EQUATIONS 1.
+        Unit rows in, unit rows out. With ``share`` 1/2 both count the same, as in the paper.
         """
         emb_ND = np.asarray(emb_ND, dtype=np.float32)
         if len(texts) != len(emb_ND):

@@ -1,6 +1,6 @@
 """Losses: pure functions from named tensors to (scalar loss, metrics). No state, no logging, no randomness.
 
-What these differ in from the paper is a parameter with the paper's value as its default (EQUATIONS 2 and 4). They do not
+What these differ in from the paper is a parameter with the paper's value as its default. They do not
 compute advantages, rewards or log-probabilities.
 """
 

@@ -1,4 +1,4 @@
-"""The user's long history as three vectors (EQUATIONS 1, V1 Eq. 4): clicks, orders, and what of both resembles the query.
+"""The user's long history as three vectors (OneSearch-V1, Eq. 4): clicks, orders, and what of both resembles the query.
 
 An item counts as the sum of its residual levels' centroids: its place in the space of the query's embedding, without the
 fine levels. Ours are summed over items and levels, and scaled to unit length. Letters as in `trainers.policies.slots`.

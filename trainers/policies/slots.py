@@ -1,4 +1,4 @@
-"""What enters a prompt as vectors: the query's sentence embedding, and the user's long history (EQUATIONS 1, V1 Eq. 4).
+"""What enters a prompt as vectors: the query's sentence embedding, and the user's long history (OneSearch-V1, Eq. 4).
 
 Each vector has a slot, a ``<dense>`` token at the front of the prompt, to whose embedding its projection is added. The long
 history is three sums over items of their residual centroids: of clicks, of orders, and of those of both that share the
