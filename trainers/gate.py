@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import msgspec
 import numpy as np
@@ -22,6 +23,7 @@ from reward.text import normalise
 from schemas.checkpoints import Absorbed
 from schemas.examples import TrainingExample
 from schemas.journal import GateDecision
+from schemas.posteriors import SnapshotPointer
 from schemas.weights import RewardWeights
 from trainers.beam import beam_search
 from trainers.evaluation import paired_bootstrap
@@ -31,6 +33,30 @@ from trainers.policies.base import Policy
 from trainers.policies.prompts import PromptBuilder
 from trainers.rewards import ClickRates, RewardModel, asked_of
 from trainers.settings import GateSettings
+from trainers.tools import Tools
+
+
+class Contender(NamedTuple):
+    """What may be served. ``absorbed``: what the policy was trained with."""
+
+    name: str
+    policy: Policy
+    absorbed: Sequence[Absorbed]
+
+
+def compare(
+    candidate: Contender, served: Contender, views: Sequence[TrainingExample], tools: Tools, weights: RewardWeights,
+    snapshot: SnapshotPointer | None, settings: GateSettings, seed: int,
+) -> GateDecision:  # fmt: skip
+    """Both retrieve and order for the same views, judged by the same weights and snapshot."""
+    rates = tools.rates(snapshot)
+    candidate_n, served_n = (
+        list_rewards(
+            one.policy, views, tools.trie, tools.builder, tools.rewards, weights, rates, settings, tools.order, one.absorbed
+        )
+        for one in (candidate, served)
+    )
+    return decide((candidate.name, served.name), candidate_n, served_n, views, settings, seed)
 
 
 def list_rewards(

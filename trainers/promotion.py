@@ -9,7 +9,7 @@ from typing import NamedTuple
 import structlog
 
 from schemas.artefacts import Artefacts
-from schemas.checkpoints import Absorbed, Candidate, Manifest, Promotion
+from schemas.checkpoints import Candidate, Manifest, Promotion
 from schemas.connections import Connections
 from schemas.errors import Corrupt, Unavailable
 from schemas.journal import GateDecision
@@ -18,7 +18,7 @@ from schemas.store import Store
 from schemas.topics import CANDIDATES, PROMOTED
 from schemas.weights import RewardWeights
 from trainers import checkpoints
-from trainers.gate import decide, list_rewards
+from trainers.gate import Contender, compare
 from trainers.journal import Journal, read_topic
 from trainers.policies import load_policy
 from trainers.policies.base import Policy
@@ -49,7 +49,7 @@ class Publisher:
         self._store, self._journal, self._settings = store, journal, settings
         promotions: list[Promotion] = read_topic(connections, PROMOTED)
         self._line = [artefacts.frozen, *(one.checkpoint for one in promotions if one.is_of(artefacts.frozen))]
-        self._policy: tuple[str, Policy, tuple[Absorbed, ...]] | None = None
+        self._served: Contender | None = None
 
     def publish(self, manifest: Manifest, state: LearnerState, now: Present) -> GateDecision:
         """Announce a checkpoint of the present state, put it to the gate, and promote it if the gate lets it through."""
@@ -63,7 +63,7 @@ class Publisher:
         log.info("gate", checkpoint=manifest.checkpoint, promoted=decision.promoted, reason=decision.reason)
         if decision.promoted:
             self._promote(manifest, decision.reason)
-            self._policy = (manifest.checkpoint, policy, manifest.absorbed)
+            self._served = Contender(manifest.checkpoint, policy, manifest.absorbed)
         return decision
 
     @property
@@ -73,8 +73,8 @@ class Publisher:
 
     def fallback(self) -> str:
         """The newest of ``line`` that passes its checks now."""
-        self._policy = None
-        return self._served()[0]
+        self._served = None
+        return self._serves().name
 
     def hold_back(self, manifest: Manifest, reason: str) -> GateDecision:
         """Keep a checkpoint from the gate, in the journal as a decision against it; it is announced to nobody."""
@@ -96,29 +96,22 @@ class Publisher:
 
     def _judge(self, manifest: Manifest, candidate: Policy, state: LearnerState, now: Present) -> GateDecision:
         views = state.held_out.newest(self._settings.views)
-        served, policy, absorbed = self._served()
-        tools, rates = now.tools, now.tools.rates(now.snapshot)
-        means = [
-            list_rewards(
-                one, views, tools.trie, tools.builder, tools.rewards, now.weights, rates, self._settings, tools.order, taken
-            )
-            for one, taken in ((candidate, manifest.absorbed), (policy, absorbed))
-        ]
-        names = manifest.checkpoint, served
-        return decide(names, means[0], means[1], views, self._settings, seed=manifest.step)
+        asks = Contender(manifest.checkpoint, candidate, manifest.absorbed)
+        return compare(asks, self._serves(), views, now.tools, now.weights, now.snapshot, self._settings, manifest.step)
 
-    def _served(self) -> tuple[str, Policy, tuple[Absorbed, ...]]:
-        while self._policy is None or self._policy[0] != self._line[-1]:
+    def _serves(self) -> Contender:
+        while self._served is None or self._served.name != self._line[-1]:
             checkpoint = self._line[-1]
             try:
                 absorbed = checkpoints.verify(self._store, checkpoint).absorbed
-                self._policy = (checkpoint, load_policy(checkpoints.policy_folder(self._store, checkpoint)), absorbed)
+                policy = load_policy(checkpoints.policy_folder(self._store, checkpoint))
+                self._served = Contender(checkpoint, policy, absorbed)
             except (Corrupt, Unavailable) as error:
                 log.error("promoted checkpoint refused", checkpoint=checkpoint, error=str(error))
                 if len(self._line) == 1:
                     raise
                 self._line.pop()
-        return self._policy
+        return self._served
 
     def _promote(self, manifest: Manifest, reason: str) -> None:
         path = checkpoints.path_of(manifest.checkpoint)

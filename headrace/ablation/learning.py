@@ -14,13 +14,12 @@ from headrace.ablation.lab import Lab
 from headrace.ablation.plane import Plane
 from headrace.ablation.settings import Setup
 from reward.campaigns.relative import diluted
-from schemas.checkpoints import Absorbed
 from schemas.journal import StepIntent
 from schemas.weights import RewardWeights
 from trainers import checkpoints
 from trainers.batches import choose
 from trainers.follow import Arrival
-from trainers.gate import decide, list_rewards
+from trainers.gate import Contender, compare
 from trainers.policies.base import Policy
 from trainers.served import as_served
 from trainers.state import Versions, load_state
@@ -46,7 +45,7 @@ class Line:
         self.tools: Tools = replace(tools, rates=plane.rates)
         self._waiting: deque[Arrival] = deque()
         self._taken = {0: 0}
-        self._served: tuple[Policy, tuple[Absorbed, ...]] = (self._copy(), self.state.absorbed)
+        self._served = Contender("00000000", self._copy(), self.state.absorbed)
         self.metrics: list[dict[str, float]] = []
         self.publications: list[dict[str, float | bool]] = []
 
@@ -83,32 +82,18 @@ class Line:
 
     def _publish(self, answers: PolicyAnswers) -> None:
         """As `trainers.promotion.Publisher`: the candidate meets what is served on the newest held-out views."""
-        candidate = (self._copy(), diluted(self.state.absorbed, self._settings.served_share))
+        absorbed = diluted(self.state.absorbed, self._settings.served_share)
+        candidate = Contender(f"{self.state.step:08d}", self._copy(), absorbed)
         said: dict[str, float | bool] = {"step": self.state.step, "promoted": True}
         if self._loop.gated:
-            views, tools = self.state.held_out.newest(self._gate.views), self.tools
-            rates, weights = tools.rates(self._plane.pointer), RewardWeights()
-            means = [
-                list_rewards(
-                    policy,
-                    views,
-                    tools.trie,
-                    tools.builder,
-                    tools.rewards,
-                    weights,
-                    rates,
-                    self._gate,
-                    tools.order,
-                    absorbed,
-                )
-                for policy, absorbed in (candidate, self._served)
-            ]
-            found = decide(("candidate", "served"), means[0], means[1], views, self._gate, seed=self.state.step)
+            views, step = self.state.held_out.newest(self._gate.views), self.state.step
+            weights, snapshot = RewardWeights(), self._plane.pointer
+            found = compare(candidate, self._served, views, self.tools, weights, snapshot, self._gate, step)
             said |= {"promoted": found.promoted, "diff": found.diff, "low": found.low, "high": found.high, "n": found.n}
         self.publications.append(said)
         if said["promoted"]:
             self._served = candidate
-            answers.swap(candidate[0], f"{self.state.step:08d}", candidate[1])
+            answers.swap(candidate.policy, candidate.name, candidate.absorbed)
 
     def _copy(self) -> Policy:
         """What would be served now."""
