@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable
 
 import lz4.frame
+import msgspec
 import pytest
 import zstandard
 from aiokafka import AIOKafkaProducer
@@ -21,12 +22,13 @@ from aiokafka.structs import TopicPartition
 
 from schemas.codec import MAX_RECORD_BYTES
 from schemas.connections import Connections
+from schemas.events import Tick
 from schemas.topics import CLICKS
 from streams.accounting import accounted, totals
 from streams.runtime.core import Record
 from streams.runtime.faust_internals import read_plainly, unpack_within_bounds
 from streams.runtime.log import LogReader
-from tests.streams.conftest import Worker, caught_up
+from tests.streams.conftest import Worker, caught_up, feeder
 from tests.streams.test_hardening import BOMB, GZIP, LZ4, SNAPPY, ZSTD
 
 #: Bytes of a batch before its records section.
@@ -142,14 +144,21 @@ def test_a_worker_and_its_recovery_make_the_same_of_gzip_in_two_members(
                 several.append(key=b"k", value=b'{"n":%d}' % n, timestamp=None)
             await (await producer.send_batch(several, CLICKS.name, partition=0))
 
-    asyncio.run(send())
-    found = [record.offset for batch in LogReader(fresh_topics, 30).read(CLICKS.name, 0, 0, 10) for record in batch]
-    assert found == [0, 1, 2, 3, 4]
+    def tick(ts: int) -> None:
+        with feeder(fresh_topics) as feed:
+            feed(CLICKS.name, 0, msgspec.json.encode(Tick(ts)))
+
+    tick(1_000)
     one = worker(SNAPSHOT_RECORDS="100000000")
+    caught_up(fresh_topics)  # the first snapshot: what comes now is replayed
+    asyncio.run(send())
+    found = [record.offset for batch in LogReader(fresh_topics, 30).read(CLICKS.name, 0, 0, 11) for record in batch]
+    assert found == [0, 1, 2, 3, 4, 5]
     caught_up(fresh_topics)
     one.kill()
     again = worker(SNAPSHOT_RECORDS="100000000")
-    again.ready()
+    tick(2_000)
+    caught_up(fresh_topics)
     assert again.stop() == 0, again.log.read_text()[-3_000:]
     counters = totals(fresh_topics)["attribution"]
-    assert (counters["quarantined.too_large"], accounted(counters)) == (1, 1)
+    assert (counters["quarantined.too_large"], accounted(counters)) == (1, 3)
