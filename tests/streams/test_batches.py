@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import gzip
 import struct
+import sys
 from collections.abc import Callable
 
 import lz4.frame
+import msgspec
 import pytest
 import zstandard
+from aiokafka import AIOKafkaProducer
 from aiokafka.consumer.fetcher import PartitionRecords
 from aiokafka.errors import CorruptRecordException
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
@@ -17,9 +21,14 @@ from aiokafka.record.util import calc_crc32c
 from aiokafka.structs import TopicPartition
 
 from schemas.codec import MAX_RECORD_BYTES
+from schemas.connections import Connections
+from schemas.events import Tick
 from schemas.topics import CLICKS
+from streams.accounting import accounted, totals
 from streams.runtime.core import Record
 from streams.runtime.faust_internals import read_plainly, unpack_within_bounds
+from streams.runtime.log import LogReader
+from tests.streams.conftest import Worker, caught_up, feeder
 from tests.streams.test_hardening import BOMB, GZIP, LZ4, SNAPPY, ZSTD
 
 #: Bytes of a batch before its records section.
@@ -113,3 +122,43 @@ def test_a_batch_that_arrives_broken_is_not_quarantined_but_fetched_again() -> N
     raw[-1] ^= 1
     with pytest.raises(CorruptRecordException, match="checksum"):
         fetched(bytes(raw))
+
+
+@pytest.mark.services
+def test_a_worker_and_its_recovery_make_the_same_of_gzip_in_two_members(
+    fresh_topics: Connections, worker: Callable[..., Worker], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The broker takes it, and a recovery's client would give half of the records: so it is one record in quarantine, and a worker that
+    is killed behind it comes back to the counters of its last commit."""
+
+    def in_two(data: bytes, _: object = None) -> bytes:
+        middle = len(data) // 2  # between two records: they are all of one size
+        return gzip.compress(data[:middle]) + gzip.compress(data[middle:])
+
+    monkeypatch.setattr(sys.modules[DefaultRecordBatchBuilder.__module__], "gzip_encode", in_two)
+
+    async def send() -> None:
+        async with AIOKafkaProducer(bootstrap_servers=fresh_topics.kafka, compression_type="gzip") as producer:
+            several = producer.create_batch()
+            for n in range(10):
+                several.append(key=b"k", value=b'{"n":%d}' % n, timestamp=None)
+            await (await producer.send_batch(several, CLICKS.name, partition=0))
+
+    def tick(ts: int) -> None:
+        with feeder(fresh_topics) as feed:
+            feed(CLICKS.name, 0, msgspec.json.encode(Tick(ts)))
+
+    tick(1_000)
+    one = worker(SNAPSHOT_RECORDS="100000000")
+    caught_up(fresh_topics)  # the first snapshot: what comes now is replayed
+    asyncio.run(send())
+    found = [record.offset for batch in LogReader(fresh_topics, 30).read(CLICKS.name, 0, 0, 11) for record in batch]
+    assert found == [0, 1, 2, 3, 4, 5]
+    caught_up(fresh_topics)
+    one.kill()
+    again = worker(SNAPSHOT_RECORDS="100000000")
+    tick(2_000)
+    caught_up(fresh_topics)
+    assert again.stop() == 0, again.log.read_text()[-3_000:]
+    counters = totals(fresh_topics)["attribution"]
+    assert (counters["quarantined.too_large"], accounted(counters)) == (1, 3)
