@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import msgspec
@@ -16,7 +17,7 @@ import structlog
 
 from schemas.codec import encode
 from schemas.commits import Commit
-from schemas.errors import Incompatible
+from schemas.errors import Incompatible, Unavailable
 from schemas.quarantine import Reason
 from schemas.store import Store
 from schemas.topics import COMMITS, QUARANTINE, STATES
@@ -73,6 +74,7 @@ class Slot:
         self._state_bytes = 0
         self._refusals = Refusals(agent.name, partition)
         self._lock = asyncio.Lock()
+        self._broken: Unavailable | None = None
         self.dirty = asyncio.Event()  #: something to commit
         self.urgent = asyncio.Event()  #: enough outputs to flush at once
         self.roomy = asyncio.Event()  #: outputs below the bound
@@ -155,7 +157,10 @@ class Slot:
     # -- the loop's side ------------------------------------------------------------------------------------------
 
     def take(self, topic: str, start: int, records: Sequence[Record], end: int) -> bool:
-        """Apply a chunk that covers offsets ``[start, end)``. False: it begins beyond the wanted offset."""
+        """Apply a chunk that covers offsets ``[start, end)``. False: it begins beyond the wanted offset.
+
+        What the core raises goes through, and nothing of the slot is written any more.
+        """
         wanted = self.next[topic]
         if start > wanted:
             return False
@@ -164,9 +169,10 @@ class Slot:
             metrics.SKIPPED.labels(*self._labels).inc(len(records) - len(fresh))
         if end <= wanted:
             return True
-        self.core.apply(topic, fresh)
-        self.core.advance()
-        outputs, blobs = self.core.drain()
+        with self._whole():
+            self.core.apply(topic, fresh)
+            self.core.advance()
+            outputs, blobs = self.core.drain()
         self._outputs += outputs
         self._blobs += blobs
         self.next[topic] = end
@@ -191,19 +197,40 @@ class Slot:
 
     async def flush(self, *, snapshot: bool = False) -> None:
         """Write everything taken so far in one transaction, and the state with it when asked; nothing when there is nothing
-        that the log does not have yet."""
+        that the log does not have yet.
+
+        Raises:
+            Unavailable: an earlier write failed, so nothing may be written behind it; what this one's write raises goes through.
+        """
         async with self._lock:
+            if self._broken is not None:
+                raise self._broken
             snapshot = snapshot and self._since_snapshot > 0
             if not (self.dirty.is_set() or snapshot):
                 return
-            batch = self._gather(snapshot)
             began = time.monotonic()
-            offset = await asyncio.get_running_loop().run_in_executor(None, self._write, batch)
+            with self._whole():
+                batch = self._gather(snapshot)
+                offset = await asyncio.get_running_loop().run_in_executor(None, self._write, batch)
             metrics.FLUSH.labels(*self._labels).observe(time.monotonic() - began)
             if batch.state:
                 self._snapshot_offset = offset
                 del batch
                 await asyncio.get_running_loop().run_in_executor(None, trim)
+
+    @contextmanager
+    def _whole(self) -> Iterator[None]:
+        """What fails or is cut short in here leaves outputs that are in neither the slot nor the log, or half a chunk in the
+        state: a later commit would count them as written."""
+        try:
+            yield
+        except BaseException as error:
+            self._broken = Unavailable(
+                f"{self.agent.name}/{self.partition}",
+                f"it failed before: {error!r}",
+                "the next start does again what is lost",
+            )
+            raise
 
     async def keep_flushing(self) -> None:
         """Flush for ever: soon after an output, later when a chunk made none, at once when many wait."""

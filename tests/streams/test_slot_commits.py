@@ -1,0 +1,101 @@
+"""What a slot has in the log: whole or not at all, whatever fails on the way; and a state that is never too old."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from reward.settings import PosteriorSettings
+from schemas.codec import encode
+from schemas.connections import Connections
+from schemas.errors import Unavailable
+from schemas.posteriors import CountDelta, PosteriorDelta
+from schemas.store import Store
+from schemas.topics import DELTAS, SNAPSHOTS
+from streams.posteriors.merger_core import MergerCore
+from streams.runtime.core import Agent, Record
+from streams.runtime.log import LogReader
+from streams.runtime.slot import Slot
+from streams.runtime.writer import TransactionWriter
+from streams.settings import RuntimeSettings
+from tests.streams.conftest import committed
+
+pytestmark = pytest.mark.services
+
+RULES = PosteriorSettings()
+Start = Callable[..., Slot]
+
+
+class Breaking(Store):
+    """A store whose first write fails."""
+
+    broken = False
+
+    def write(self, path: str, data: bytes) -> None:
+        """See `Store.write`."""
+        if not self.broken:
+            self.broken = True
+            raise OSError("connection reset")
+        super().write(path, data)
+
+
+@pytest.fixture
+def start(fresh_topics: Connections, unique: Callable[[str], str], tmp_path: Path) -> Start:
+    """Starts the merger's slot as the next process would: it fences the one before, and recovers."""
+    name, usual = unique("merger"), Store(str(tmp_path))
+
+    def slot(store: Store = usual, settings: RuntimeSettings = RuntimeSettings()) -> Slot:  # noqa: B008 - never changed
+        agent = Agent(name, (DELTAS,), (SNAPSHOTS,), lambda _: MergerCore(1, RULES))
+        writer = TransactionWriter(fresh_topics, name, 20)
+        one = Slot(agent, 0, fresh_topics.partitions, LogReader(fresh_topics, 30), writer, store, settings)
+        one.open()
+        one.recover()
+        return one
+
+    return slot
+
+
+def deltas(first: int, last: int) -> list[Record]:
+    """A stamp each: every one of them is a snapshot to tell."""
+    step = RULES.snapshot_every_s * 1_000
+    said = {n: PosteriorDelta(0, (n + 1) * step, (CountDelta("q", "a", 1, 1, 0, 0, 0, 1),)) for n in range(first, last + 1)}
+    return [Record(n, 0, None, encode(delta)) for n, delta in said.items()]
+
+
+def test_nothing_is_written_behind_outputs_whose_write_failed(
+    fresh_topics: Connections, start: Start, tmp_path: Path
+) -> None:
+    """The store fails while a second flush waits for the first, as at a rebalance or a stop: that one may not commit past
+    what is in neither slot nor log. The next start tells both snapshots."""
+
+    async def fail() -> None:
+        one = start(Breaking(str(tmp_path)))
+        one.take(DELTAS.name, 0, deltas(0, 0), 1)
+        first = asyncio.create_task(one.flush())
+        await asyncio.sleep(0)  # it has gathered, and writes
+        one.take(DELTAS.name, 1, deltas(1, 1), 2)
+        with pytest.raises(Unavailable, match="connection reset"):
+            await one.flush(snapshot=True)
+        with pytest.raises(OSError, match="connection reset"):
+            await first
+
+    asyncio.run(fail())
+    again = start()
+    assert (again.sequence, again.next) == (0, {DELTAS.name: 0})
+    assert again.take(DELTAS.name, 0, deltas(0, 1), 2)
+    asyncio.run(again.flush())
+    assert [len(partition) for partition in committed(fresh_topics, SNAPSHOTS.name)] == [2, 0]
+
+
+def test_nothing_is_written_behind_half_a_chunk(start: Start) -> None:
+    """A core that raises in the middle of a chunk has counted a part of it: no commit may say so."""
+    one = start()
+    one.take(DELTAS.name, 0, deltas(0, 0), 1)
+    with pytest.raises(AttributeError):
+        one.take(DELTAS.name, 1, [*deltas(1, 1), None], 3)  # type: ignore[list-item]
+    with pytest.raises(Unavailable, match="AttributeError"):
+        asyncio.run(one.flush())
+    assert one.standing() is None
