@@ -10,6 +10,7 @@ import pytest
 
 from reward.settings import PosteriorSettings
 from schemas.codec import encode
+from schemas.commits import Commit
 from schemas.connections import Connections
 from schemas.errors import Unavailable
 from schemas.posteriors import CountDelta, PosteriorDelta
@@ -21,7 +22,7 @@ from streams.runtime.log import LogReader
 from streams.runtime.slot import Slot
 from streams.runtime.writer import TransactionWriter
 from streams.settings import RuntimeSettings
-from tests.streams.conftest import committed
+from tests.streams.conftest import committed, feeder
 
 pytestmark = pytest.mark.services
 
@@ -99,3 +100,50 @@ def test_nothing_is_written_behind_half_a_chunk(start: Start) -> None:
     with pytest.raises(Unavailable, match="AttributeError"):
         asyncio.run(one.flush())
     assert one.standing() is None
+
+
+def test_a_state_is_dumped_when_the_last_one_is_old_though_few_records_came(fresh_topics: Connections, start: Start) -> None:
+    """Two stamps in an hour, and an input that is kept for days: the second is not in the first dump. It comes into one when that
+    is old, without a third record, in this process or in the next; then nothing is left to replay, and nothing to dump."""
+    feed(fresh_topics, 3)
+    one = start()
+    one.take(DELTAS.name, 0, deltas(0, 0), 1)
+    asyncio.run(one.flush())
+    one.take(DELTAS.name, 1, deltas(1, 1), 2)
+    asyncio.run(one.flush())
+    assert _standing(one).since_snapshot == 1
+
+    async def few() -> Slot:
+        again = start(settings=RuntimeSettings(snapshot_every_s=1))
+        flusher = asyncio.create_task(again.keep_flushing())
+        await _until(again, lambda commit: commit.since_snapshot == 0)
+        again.take(DELTAS.name, 2, deltas(2, 2), 3)
+        await _until(again, lambda commit: commit.next_offsets == {DELTAS.name: 3} and commit.since_snapshot == 0)
+        flusher.cancel()
+        await again.flush(snapshot=True)
+        return again
+
+    again = asyncio.run(few())
+    last = start()
+    assert last.sequence == again.sequence
+    assert last.core.dump() == again.core.dump()
+
+
+def feed(connections: Connections, count: int) -> None:
+    """The first stamps, where a recovery reads them again."""
+    with feeder(connections) as send:
+        for record in deltas(0, count - 1):
+            send(DELTAS.name, 0, record.value)
+
+
+def _standing(slot: Slot) -> Commit:
+    commit = slot.standing()
+    assert commit is not None
+    return commit
+
+
+async def _until(slot: Slot, done: Callable[[Commit], bool]) -> None:
+    """Wait until its last commit is so."""
+    async with asyncio.timeout(60):
+        while not done(await asyncio.to_thread(_standing, slot)):
+            await asyncio.sleep(0.05)
