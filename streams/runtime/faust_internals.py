@@ -18,6 +18,7 @@ import aiokafka
 import faust
 from aiokafka import codec
 from aiokafka.consumer.fetcher import PartitionRecords
+from aiokafka.errors import OffsetOutOfRangeError
 from aiokafka.record.default_records import DefaultRecordBatch
 from faust.app.base import BootStrategy
 from faust.tables.manager import TableManager
@@ -36,6 +37,7 @@ from schemas.connections import Connections
 from schemas.topics import Topic
 from streams.runtime import decompression
 from streams.runtime.core import Record
+from streams.runtime.log import lost
 from streams.runtime.overfull import passing_over
 from streams.settings import RuntimeSettings
 
@@ -100,7 +102,8 @@ class ChunkThread(AIOKafkaConsumerThread):  # type: ignore[misc]
             bootstrap_servers=server_list(transport.url, transport.default_port),
             partition_assignment_strategy=[self._assignor],
             enable_auto_commit=False,
-            auto_offset_reset="earliest",
+            # Positions are sought, always: one that is not there means lost records, which may not be passed over.
+            auto_offset_reset="none",
             isolation_level="read_committed",
             max_poll_records=settings.fetch_records,
             max_partition_fetch_bytes=settings.fetch_bytes,
@@ -118,7 +121,11 @@ class ChunkThread(AIOKafkaConsumerThread):  # type: ignore[misc]
     async def _fetch_records(
         self, consumer: Any, active_partitions: Any, timeout: Any = None, max_records: Any = None
     ) -> Any:
-        found = await super()._fetch_records(consumer, active_partitions, timeout=timeout, max_records=max_records)
+        try:
+            found = await super()._fetch_records(consumer, active_partitions, timeout=timeout, max_records=max_records)
+        except OffsetOutOfRangeError as error:
+            (((topic, partition), offset),) = error.args[0].items()
+            raise lost(topic, partition, f"offset {offset} needed, and not there") from error
         # No await from here on: the positions read are those right after these records.
         subscription = consumer._fetcher._subscriptions.subscription
         assignment = subscription.assignment if subscription is not None else None

@@ -80,6 +80,7 @@ class Slot:
         """Become the state of the last commit: load its snapshot, replay the inputs up to it, drop the outputs.
 
         Raises:
+            Corrupt: an input no longer holds what comes next.
             Incompatible: there is something to replay and the settings are others, or the replay does not come to the committed
                 counters: the code's outputs have changed.
         """
@@ -95,6 +96,8 @@ class Slot:
             state, self.next, made_ms = snapshot(self._reader, commit, self._partitions)
             self._cadence.start(len(state), made_ms)
             self._check_rules(commit)
+            for topic in self.agent.inputs:
+                self._reader.check(topic.name, self.partition, commit.next_offsets[topic.name])
             self.core.load(state)
             self._replay(commit)
             self.sequence, self._snapshot_offset = commit.sequence, commit.snapshot_offset

@@ -8,11 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from headrace.topics_admin import create_topics, delete_topics
 from reward.settings import PosteriorSettings
 from schemas.codec import encode
 from schemas.commits import Commit
 from schemas.connections import Connections
-from schemas.errors import Unavailable
+from schemas.errors import Corrupt, Unavailable
 from schemas.posteriors import CountDelta, PosteriorDelta
 from schemas.store import Store
 from schemas.topics import DELTAS, SNAPSHOTS
@@ -23,6 +24,7 @@ from streams.runtime.slot import Slot
 from streams.runtime.writer import TransactionWriter
 from streams.settings import RuntimeSettings
 from tests.streams.conftest import committed, feeder
+from tests.streams.test_gap import delete
 
 pytestmark = pytest.mark.services
 
@@ -46,9 +48,9 @@ class Breaking(Store):
 @pytest.fixture
 def start(fresh_topics: Connections, unique: Callable[[str], str], tmp_path: Path) -> Start:
     """Starts the merger's slot as the next process would: it fences the one before, and recovers."""
-    name, usual = unique("merger"), Store(str(tmp_path))
+    usual, ours = Store(str(tmp_path)), unique("merger")
 
-    def slot(store: Store = usual, settings: RuntimeSettings = RuntimeSettings()) -> Slot:  # noqa: B008 - never changed
+    def slot(store: Store = usual, name: str = ours, settings: RuntimeSettings = RuntimeSettings()) -> Slot:  # noqa: B008 - never changed
         agent = Agent(name, (DELTAS,), (SNAPSHOTS,), lambda _: MergerCore(1, RULES))
         writer = TransactionWriter(fresh_topics, name, 20)
         one = Slot(agent, 0, fresh_topics.partitions, LogReader(fresh_topics, 30), writer, store, settings)
@@ -127,6 +129,30 @@ def test_a_state_is_dumped_when_the_last_one_is_old_though_few_records_came(fres
     last = start()
     assert last.sequence == again.sequence
     assert last.core.dump() == again.core.dump()
+
+
+def test_an_input_that_no_longer_has_the_next_record_is_told_at_the_start(
+    fresh_topics: Connections, start: Start, unique: Callable[[str], str]
+) -> None:
+    """A clean stop behind the first of three stamps: with all three deleted, or with the topic made anew and shorter, the next
+    start would pass over some. An agent that never committed wants nothing that is gone."""
+
+    def take(one: Slot, count: int) -> None:
+        one.take(DELTAS.name, one.next[DELTAS.name], deltas(one.next[DELTAS.name], count - 1), count)
+        asyncio.run(one.flush(snapshot=True))
+
+    feed(fresh_topics, 3)
+    take(start(), 1)
+    take(start(), 2)  # all is there: nothing to tell
+    delete(fresh_topics, DELTAS.name, 3)
+    with pytest.raises(Corrupt, match=rf"{DELTAS.name}/0 .*offset 2 needed, 3 is the first kept, 3 the end"):
+        start()
+    assert start(name=unique("merger")).next == {DELTAS.name: 3}
+
+    delete_topics(fresh_topics, [DELTAS.name])
+    create_topics(fresh_topics)
+    with pytest.raises(Corrupt, match="offset 2 needed, 0 is the first kept, 0 the end"):
+        start()
 
 
 def feed(connections: Connections, count: int) -> None:
