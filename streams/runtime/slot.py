@@ -15,9 +15,7 @@ import structlog
 
 from schemas.commits import Commit
 from schemas.errors import Incompatible, Unavailable
-from schemas.quarantine import Reason
 from schemas.store import Store
-from schemas.topics import QUARANTINE
 from streams.runtime import metrics
 from streams.runtime.batch import Batch
 from streams.runtime.behind import event_time
@@ -26,6 +24,7 @@ from streams.runtime.commit_log import last_commit, snapshot
 from streams.runtime.core import Agent, Blob, Core, Output, Record
 from streams.runtime.heap import trim
 from streams.runtime.log import LogReader
+from streams.runtime.refusal import may_differ
 from streams.runtime.refusals import Refusals
 from streams.runtime.writer import TransactionWriter
 from streams.settings import RuntimeSettings
@@ -241,7 +240,7 @@ class Slot:
 
     def _gather(self, snapshot: bool) -> Batch:
         """Take the unsent outputs, and the state when a snapshot is due. Atomic: there is no await in it."""
-        due = snapshot or self._snapshot_offset < 0 or self._cadence.due or any(map(_oversize, self._outputs))
+        due = snapshot or self._snapshot_offset < 0 or self._cadence.due or any(map(may_differ, self._outputs))
         outputs, self._outputs = self._outputs, []
         blobs, self._blobs = self._blobs, []
         state = self.core.dump() if due else b""
@@ -271,12 +270,3 @@ class Slot:
         if self.agent.told is not None:
             self.agent.told(batch.outputs)
         return offset
-
-
-def _oversize(output: Output) -> bool:
-    """Whether it says of an input that it was too large. A recovery reads without a bound, so it should not meet that again:
-    the snapshot behind it sees to it."""
-    return output.topic == QUARANTINE.name and _TOO_LARGE in output.value
-
-
-_TOO_LARGE = b'"reason":"%s"' % Reason.TOO_LARGE.value.encode()
