@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import aiokafka
 import faust
-from aiokafka.errors import OffsetOutOfRangeError
+from aiokafka.errors import NoOffsetForPartitionError, OffsetOutOfRangeError
 from faust.app.base import BootStrategy
 from faust.tables.manager import TableManager
 from faust.transport.drivers.aiokafka import (
@@ -105,6 +105,8 @@ class ChunkThread(AIOKafkaConsumerThread):  # type: ignore[misc]
     ) -> Any:
         try:
             found = await super()._fetch_records(consumer, active_partitions, timeout=timeout, max_records=max_records)
+        except NoOffsetForPartitionError:
+            return {}  # just assigned, and sought before anything of it is taken; nothing was fetched
         except OffsetOutOfRangeError as error:
             (((topic, partition), offset),) = error.args[0].items()
             raise lost(topic, partition, f"offset {offset} needed, and not there") from error
