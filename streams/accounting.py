@@ -18,7 +18,8 @@ ACCOUNTED = ("impressions", "clicks", "orders", "returns", "duplicates", "ticks"
 
 
 def standing(connections: Connections, timeout_s: float = 30.0) -> list[Commit]:
-    """The newest commit of every agent and partition, ordered by them.
+    """The newest commit of every agent and partition, ordered by them. What is behind an open transaction is left out: that of
+    a worker that was killed stays open until another takes its place, or for a minute.
 
     Raises:
         Unavailable: the broker does not answer in ``timeout_s``.
@@ -26,7 +27,7 @@ def standing(connections: Connections, timeout_s: float = 30.0) -> list[Commit]:
     reader = LogReader(connections, timeout_s)
     newest: dict[tuple[str, int], bytes] = {}
     for partition in range(connections.partitions):
-        for batch in reader.read(COMMITS.name, partition, *reader.bounds(COMMITS.name, partition)):
+        for batch in reader.read(COMMITS.name, partition, *reader.bounds(COMMITS.name, partition, stable=True)):
             for record in batch:
                 agent, _, number = (record.key or b"").decode().rpartition(":")
                 if not agent.startswith(REBUILD):  # the mark of a rebuilt topic, not an agent's commit

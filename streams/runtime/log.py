@@ -51,13 +51,14 @@ class LogReader:
         admit_kafka(connections)
         self._connections, self._timeout_s = connections, timeout_s
 
-    def bounds(self, topic: str, partition: int) -> tuple[int, int]:
-        """(first offset kept, end offset); the end counts records of open transactions too.
+    def bounds(self, topic: str, partition: int, stable: bool = False) -> tuple[int, int]:
+        """(first offset kept, end offset); the end counts records of open transactions too, or with ``stable`` it is where the
+        first of them begins: nobody who reads up to there has to wait for it.
 
         Raises:
             Unavailable: the broker does not answer in time.
         """
-        return bounds(self._connections, [(topic, partition)], self._timeout_s)[topic, partition]
+        return bounds(self._connections, [(topic, partition)], self._timeout_s, stable)[topic, partition]
 
     def check(self, topic: str, partition: int, offset: int) -> None:
         """That a reader can go on at ``offset``: nothing from there on was deleted or cut off.

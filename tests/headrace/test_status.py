@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -23,7 +24,9 @@ from streams.accounting import forget, standing
 from streams.lag import Lag
 from streams.producing import EventProducer
 from streams.runtime.commit_log import commit_key, last_commit
+from streams.runtime.core import Output
 from streams.runtime.log import LogReader
+from streams.runtime.writer import TransactionWriter
 
 ROWS = [
     Lag("attribution", 0, 0, 1_700_000_000_000, 123_456, 0.5, {}, 0.0, 3_600.0, 3 * 2**20, 12_345),
@@ -69,6 +72,25 @@ def test_watching_into_a_file_writes_a_block_each_time(fresh_topics: Connections
 
 def _interruptible() -> None:
     signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
+@pytest.mark.services
+def test_nobody_waits_for_the_open_transaction_of_a_worker_that_was_killed(
+    fresh_topics: Connections, unique: Callable[[str], str]
+) -> None:
+    """Its commit does not count yet, and hides none that came before it."""
+
+    def commit(partition: int) -> Output:
+        value = encode(Commit("killed", partition, 3, {}, -1, 7, {}, 8))
+        return Output(COMMITS.name, commit_key("killed", partition), value, partition)
+
+    done, killed = (TransactionWriter(fresh_topics, unique("writer"), 60) for _ in range(2))
+    for writer in (done, killed):
+        writer.open(60)
+    done.write([], [], lambda _: commit(0), 0)
+    killed.prepare([commit(0)], [], lambda _: commit(1), 0)
+    assert [(found.agent, found.partition) for found in standing(fresh_topics, 10)] == [("killed", 0)]
+    killed.abandon()
 
 
 @pytest.mark.services
