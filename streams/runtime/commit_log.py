@@ -67,6 +67,8 @@ def snapshot(reader: LogReader, commit: Commit, partitions: int) -> tuple[bytes,
     parts: list[SnapshotPart] = []
     for batch in reader.read(STATES.name, place, commit.snapshot_offset, high):
         for record in batch:
+            if not record.value:
+                continue  # of an agent that was forgotten
             part: SnapshotPart = decode(SnapshotPart, record.value)
             if (part.agent, part.partition) == (commit.agent, commit.partition):
                 if parts and part.sequence != parts[0].sequence:
