@@ -19,8 +19,9 @@ Place = tuple[str, int]
 Spans = dict[Place, tuple[int, int]]
 
 
-def bounds(connections: Connections, places: Sequence[Place], patience_s: float) -> Spans:
-    """Place (topic, partition) -> (first offset kept, end offset); the end counts records of open transactions too.
+def bounds(connections: Connections, places: Sequence[Place], patience_s: float, stable: bool = False) -> Spans:
+    """Place (topic, partition) -> (first offset kept, end offset); the end counts records of open transactions too, or with
+    ``stable`` it is where the first of them begins.
 
     Raises:
         Unavailable: no answer within ``patience_s``, or there is no such place.
@@ -29,7 +30,7 @@ def bounds(connections: Connections, places: Sequence[Place], patience_s: float)
     def question(seconds: float) -> Spans:
         consumer = Consumer({
             **librdkafka(connections), "group.id": "headrace-bounds", "enable.auto.commit": False,
-            "isolation.level": "read_uncommitted",
+            "isolation.level": "read_committed" if stable else "read_uncommitted",
         })  # fmt: skip
         try:
             low, high = (_at(consumer, places, time, seconds) for time in (OFFSET_BEGINNING, OFFSET_END))

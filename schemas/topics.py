@@ -33,7 +33,8 @@ FOREVER: Final = -1
 @dataclass(frozen=True)
 class Topic:
     """``partitions`` None: as many as the events have (a setting). ``retention_s`` is -1 for ever. ``append_time``: records
-    carry the broker's clock, not their producer's, so that an event's time can be held against it."""
+    carry the broker's clock, not their producer's, so that an event's time can be held against it. ``segment_bytes``: the broker
+    compacts all but the last segment, so small ones keep a topic short that is read from its beginning."""
 
     name: str
     key: str
@@ -43,12 +44,16 @@ class Topic:
     retention_s: int = 14 * DAY_S
     purpose: str = ""
     append_time: bool = False
+    segment_bytes: int | None = None
 
     def config(self) -> dict[str, str]:
         """Kafka's own settings of the topic."""
         retention_ms = self.retention_s if self.retention_s == FOREVER else self.retention_s * 1000
         stamp = "LogAppendTime" if self.append_time else "CreateTime"
-        return {"cleanup.policy": self.cleanup, "retention.ms": str(retention_ms), "message.timestamp.type": stamp}
+        config = {"cleanup.policy": self.cleanup, "retention.ms": str(retention_ms), "message.timestamp.type": stamp}
+        if self.segment_bytes is not None:
+            config |= {"segment.bytes": str(self.segment_bytes), "min.cleanable.dirty.ratio": "0.1"}
+        return config
 
 
 IMPRESSIONS = Topic(
@@ -84,7 +89,10 @@ VERDICTS = Topic("integrity.verdicts", "window", Verdict, 1, "compact", FOREVER,
 QUARANTINE = Topic(
     "headrace.quarantine", "agent", Quarantined | Replayed, purpose="records that could not be used, with reasons"
 )
-COMMITS = Topic("headrace.commits", "agent", Commit, cleanup="compact", retention_s=FOREVER, purpose="agents' commits")
+COMMITS = Topic(
+    "headrace.commits", "agent", Commit, cleanup="compact", retention_s=FOREVER, purpose="agents' commits",
+    segment_bytes=16 * 2**20,
+)  # fmt: skip
 STATES = Topic(
     "headrace.states", "agent", SnapshotPart, cleanup="compact", retention_s=FOREVER, purpose="agents' dumped states"
 )

@@ -8,17 +8,20 @@ from schemas.codec import decode
 from schemas.commits import Commit
 from schemas.connections import Connections
 from schemas.errors import InvalidRequest
-from schemas.topics import COMMITS
+from schemas.topics import COMMITS, STATES
 from streams.producing import EventProducer
 from streams.runtime.commit_log import REBUILD, commit_key
 from streams.runtime.log import LogReader
 
 #: Counters of attribution that, together with ``quarantined.*``, sum to the records it has read.
 ACCOUNTED = ("impressions", "clicks", "orders", "returns", "duplicates", "ticks", "pending")
+#: Longest silence of the broker that is waited through (s).
+TIMEOUT_S = 30.0
 
 
-def standing(connections: Connections, timeout_s: float = 30.0) -> list[Commit]:
-    """The newest commit of every agent and partition, ordered by them.
+def standing(connections: Connections, timeout_s: float = TIMEOUT_S) -> list[Commit]:
+    """The newest commit of every agent and partition, ordered by them. What is behind an open transaction is left out: that of
+    a worker that was killed stays open until another takes its place, or for a minute.
 
     Raises:
         Unavailable: the broker does not answer in ``timeout_s``.
@@ -26,7 +29,7 @@ def standing(connections: Connections, timeout_s: float = 30.0) -> list[Commit]:
     reader = LogReader(connections, timeout_s)
     newest: dict[tuple[str, int], bytes] = {}
     for partition in range(connections.partitions):
-        for batch in reader.read(COMMITS.name, partition, *reader.bounds(COMMITS.name, partition)):
+        for batch in reader.read(COMMITS.name, partition, *reader.bounds(COMMITS.name, partition, stable=True)):
             for record in batch:
                 agent, _, number = (record.key or b"").decode().rpartition(":")
                 if not agent.startswith(REBUILD):  # the mark of a rebuilt topic, not an agent's commit
@@ -35,7 +38,8 @@ def standing(connections: Connections, timeout_s: float = 30.0) -> list[Commit]:
 
 
 def forget(connections: Connections, agent: str) -> int:
-    """Take a retired agent's commits back, by empty records under their keys; how many. Started again, it begins anew.
+    """Take a retired agent's commits back, and the states that it dumped, by empty records under their keys; how many commits.
+    Started again, it begins anew.
 
     Raises:
         InvalidRequest: it has none.
@@ -46,14 +50,26 @@ def forget(connections: Connections, agent: str) -> int:
     if not mine:
         known = ", ".join(sorted({commit.agent for commit in commits})) or "there is none"
         raise InvalidRequest("agent", agent, f"one with commits: {known}", "see `headrace status`")
+    keys = [(commit_key(agent, commit.partition), commit.partition % connections.partitions) for commit in mine]
     with EventProducer(connections) as producer:
-        for commit in mine:
-            place = commit.partition % connections.partitions
-            producer.send(COMMITS.name, None, commit_key(agent, commit.partition), place)
+        for key, place in keys:
+            producer.send(COMMITS.name, None, key, place)
+        producer.flush()  # a commit whose state is gone could not be started from
+        for key, place in keys:
+            for part in _parts(connections, key, place):
+                producer.send(STATES.name, None, part, place)
     return len(mine)
 
 
-def totals(connections: Connections, timeout_s: float = 30.0) -> dict[str, dict[str, int]]:
+def _parts(connections: Connections, key: bytes, place: int) -> set[bytes]:
+    """Keys of all parts of states dumped under ``key``: of older, larger ones too, so they have to be looked for."""
+    reader = LogReader(connections, TIMEOUT_S)
+    found = reader.read(STATES.name, place, *reader.bounds(STATES.name, place, stable=True))
+    records = (record for batch in found for record in batch)
+    return {record.key for record in records if record.key and record.key.rpartition(b":")[0] == key}
+
+
+def totals(connections: Connections, timeout_s: float = TIMEOUT_S) -> dict[str, dict[str, int]]:
     """Agent -> its counters summed over its partitions."""
     sums: dict[str, Counter[str]] = {}
     for commit in standing(connections, timeout_s):
@@ -67,7 +83,7 @@ def accounted(counters: dict[str, int]) -> int:
     return refused + sum(counters.get(name, 0) for name in ACCOUNTED)
 
 
-def records(connections: Connections, topics: tuple[str, ...], timeout_s: float = 30.0) -> int:
+def records(connections: Connections, topics: tuple[str, ...], timeout_s: float = TIMEOUT_S) -> int:
     """Records ever written to these event topics: their end offsets, summed. Their producers use no transactions, so
     every offset is a record."""
     reader = LogReader(connections, timeout_s)

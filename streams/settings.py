@@ -52,6 +52,13 @@ class RuntimeSettings(BaseModel):
         description="input records of a partition, replayed ones included, between two snapshots; one for each kB of state "
         "where that is more",
     )
+    snapshot_every_s: float = Field(
+        default=3_600,
+        ge=1,
+        le=604_800,
+        description="s (wall time) after which a state is dumped again if anything was taken since, be it few records; must stay "
+        "well below the retention of the inputs",
+    )
     snapshot_part_bytes: int = Field(
         default=600_000, ge=1_000, le=MAX_PART_BYTES, description="bytes of one part of a dumped state"
     )

@@ -55,8 +55,8 @@ def split(agent: str, partition: int, sequence: int, offsets: dict[str, int], st
     ]
 
 
-def snapshot(reader: LogReader, commit: Commit, partitions: int) -> tuple[bytes, dict[str, int]]:
-    """The state that ``commit`` points to, and the input offsets at which it was taken.
+def snapshot(reader: LogReader, commit: Commit, partitions: int) -> tuple[bytes, dict[str, int], int]:
+    """The state that ``commit`` points to, the input offsets at which it was taken, and when that was (wall time, ms).
 
     Raises:
         Corrupt: parts are missing or do not unpack.
@@ -67,13 +67,15 @@ def snapshot(reader: LogReader, commit: Commit, partitions: int) -> tuple[bytes,
     parts: list[SnapshotPart] = []
     for batch in reader.read(STATES.name, place, commit.snapshot_offset, high):
         for record in batch:
+            if not record.value:
+                continue  # of an agent that was forgotten
             part: SnapshotPart = decode(SnapshotPart, record.value)
             if (part.agent, part.partition) == (commit.agent, commit.partition):
                 if parts and part.sequence != parts[0].sequence:
                     raise Corrupt(name, f"{len(parts)} of {parts[0].count} parts", "reset the agent and replay its inputs")
                 parts.append(part)
                 if len(parts) == part.count:
-                    return _unpack(name, parts), dict(part.next_offsets)
+                    return _unpack(name, parts), dict(part.next_offsets), record.timestamp
     raise Corrupt(name, f"{len(parts)} parts found", "reset the agent and replay its inputs")
 
 

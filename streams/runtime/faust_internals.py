@@ -8,17 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import sys
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
-from functools import partial
 from typing import Any, NamedTuple
 
 import aiokafka
 import faust
-from aiokafka import codec
-from aiokafka.consumer.fetcher import PartitionRecords
-from aiokafka.record.default_records import DefaultRecordBatch
+from aiokafka.errors import NoOffsetForPartitionError, OffsetOutOfRangeError
 from faust.app.base import BootStrategy
 from faust.tables.manager import TableManager
 from faust.transport.drivers.aiokafka import (
@@ -30,43 +26,21 @@ from faust.transport.drivers.aiokafka import (
 )
 from faust.types import TP
 from faust.types.tuples import ConsumerMessage
+from mode.threads import WorkerThread
 
 from schemas.clients import faust_broker
 from schemas.connections import Connections
 from schemas.topics import Topic
-from streams.runtime import decompression
 from streams.runtime.core import Record
-from streams.runtime.overfull import passing_over
+from streams.runtime.log import lost
+from streams.runtime.unpacking import read_plainly, unpack_within_bounds
 from streams.settings import RuntimeSettings
 
 #: The Faust version this file was written against.
 PINNED = "0.15.3"
 
-_unpack_records = PartitionRecords._unpack_records
-
 for _noisy in ("faust", "mode", "aiokafka"):
     logging.getLogger(_noisy).setLevel(logging.WARNING)
-
-
-def read_plainly() -> None:
-    """Let the client make a `Record` of what it reads at once: its own of eleven fields takes longer than fetching it."""
-
-    def record(_: PartitionRecords, __: Any, found: Any) -> Record:
-        return Record(found.offset, found.timestamp, found.key, found.value or b"")
-
-    PartitionRecords._consumer_record = record
-
-
-def unpack_within_bounds() -> None:
-    """Let the client unpack compressed batches by `streams.runtime.decompression`: its own functions know no bound. What
-    that refuses is passed over, and told by one record."""
-    # Its own module or the compiled one that takes its place, whichever is in use.
-    batches: Any = sys.modules[DefaultRecordBatch.__module__]
-    batches.gzip_decode = decompression.gzip
-    batches.lz4_decode = decompression.lz4_
-    batches.zstd_decode = partial(decompression.zstd, plain=codec.zstd_decode)
-    batches.snappy_decode = partial(decompression.snappy, plain=codec.snappy_decode)
-    PartitionRecords._unpack_records = lambda fetched: passing_over(fetched, _unpack_records)
 
 
 class Chunk(NamedTuple):
@@ -79,8 +53,18 @@ class Chunk(NamedTuple):
     seeks: int
 
 
+class LooseThread(WorkerThread):  # type: ignore[misc]
+    """Does not hold up the end of its process: taking leave of a broker that is away lasts a minute."""
+
+    def __init__(self, service: Any, **kwargs: Any) -> None:
+        super().__init__(service, **kwargs)
+        self.daemon = True
+
+
 class ChunkThread(AIOKafkaConsumerThread):  # type: ignore[misc]
     """The thread of the consumer: reads committed records only, and waits for ``fetch_wait_ms``, not for 1.5 s."""
+
+    Worker = LooseThread
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -100,7 +84,8 @@ class ChunkThread(AIOKafkaConsumerThread):  # type: ignore[misc]
             bootstrap_servers=server_list(transport.url, transport.default_port),
             partition_assignment_strategy=[self._assignor],
             enable_auto_commit=False,
-            auto_offset_reset="earliest",
+            # Positions are sought, always: one that is not there means lost records, which may not be passed over.
+            auto_offset_reset="none",
             isolation_level="read_committed",
             max_poll_records=settings.fetch_records,
             max_partition_fetch_bytes=settings.fetch_bytes,
@@ -118,7 +103,13 @@ class ChunkThread(AIOKafkaConsumerThread):  # type: ignore[misc]
     async def _fetch_records(
         self, consumer: Any, active_partitions: Any, timeout: Any = None, max_records: Any = None
     ) -> Any:
-        found = await super()._fetch_records(consumer, active_partitions, timeout=timeout, max_records=max_records)
+        try:
+            found = await super()._fetch_records(consumer, active_partitions, timeout=timeout, max_records=max_records)
+        except NoOffsetForPartitionError:
+            return {}  # just assigned, and sought before anything of it is taken; nothing was fetched
+        except OffsetOutOfRangeError as error:
+            (((topic, partition), offset),) = error.args[0].items()
+            raise lost(topic, partition, f"offset {offset} needed, and not there") from error
         # No await from here on: the positions read are those right after these records.
         subscription = consumer._fetcher._subscriptions.subscription
         assignment = subscription.assignment if subscription is not None else None

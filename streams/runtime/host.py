@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import traceback
 from collections.abc import Iterable, Mapping, Sequence
+from threading import Event
 
 import structlog
 from faust.types import TP
@@ -36,6 +37,7 @@ class Host:
         self.slots: dict[tuple[str, int], Slot] = {}
         self._flushers: dict[tuple[str, int], asyncio.Task[None]] = {}
         self._paused: set[TP] = set()
+        self._stopping = Event()
         self.failure: BaseException | None = None
         self.ended = asyncio.Event()
 
@@ -135,7 +137,8 @@ class Host:
             self._flushers[key] = asyncio.create_task(self._flusher(slot))
 
     def _new_slot(self, agent: Agent, partition: int) -> Slot:
-        writer = TransactionWriter(self._connections, f"{agent.name}-{partition}", self._settings.transaction_timeout_s)
+        name, timeout_s = f"{agent.name}-{partition}", self._settings.transaction_timeout_s
+        writer = TransactionWriter(self._connections, name, timeout_s, self._stopping)
         return Slot(agent, partition, self._partitions, self._reader, writer, self._store, self._settings)
 
     async def _drop(self, key: tuple[str, int]) -> None:
@@ -168,11 +171,12 @@ class Host:
         """Write everything that has been taken and the states, and stop: the next start has nothing to replay, so it may be
         under other settings or other code."""
         slots, self.slots = list(self.slots.values()), {}
+        flushing: list[asyncio.Task[None]] = []
         if self.failure is None:
-            try:
-                await asyncio.wait_for(self._flush_all(slots, snapshot=True), self._settings.stop_timeout_s)
-            except TimeoutError:
+            flushing = [asyncio.create_task(self._flush_all(slots, snapshot=True))]
+            if not (await asyncio.wait(flushing, timeout=self._settings.stop_timeout_s))[0]:
                 self.fail(Unavailable("Kafka", "the last flush did not end in time", "nothing is lost: it is done again"))
-        for task in self._flushers.values():
+        self._stopping.set()  # the process waits for its threads, and they for the broker
+        for task in (*self._flushers.values(), *flushing):
             await self._cancel(task)
         self._flushers.clear()

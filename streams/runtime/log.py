@@ -51,13 +51,25 @@ class LogReader:
         admit_kafka(connections)
         self._connections, self._timeout_s = connections, timeout_s
 
-    def bounds(self, topic: str, partition: int) -> tuple[int, int]:
-        """(first offset kept, end offset); the end counts records of open transactions too.
+    def bounds(self, topic: str, partition: int, stable: bool = False) -> tuple[int, int]:
+        """(first offset kept, end offset); the end counts records of open transactions too, or with ``stable`` it is where the
+        first of them begins: nobody who reads up to there has to wait for it.
 
         Raises:
             Unavailable: the broker does not answer in time.
         """
-        return bounds(self._connections, [(topic, partition)], self._timeout_s)[topic, partition]
+        return bounds(self._connections, [(topic, partition)], self._timeout_s, stable)[topic, partition]
+
+    def check(self, topic: str, partition: int, offset: int) -> None:
+        """That a reader can go on at ``offset``: nothing from there on was deleted or cut off.
+
+        Raises:
+            Corrupt: it is not in the partition, nor its end.
+            Unavailable: the broker does not answer in time.
+        """
+        low, high = self.bounds(topic, partition)
+        if not low <= offset <= high:
+            raise lost(topic, partition, f"offset {offset} needed, {low} is the first kept, {high} the end")
 
     def read(self, topic: str, partition: int, start: int, end: int) -> Iterator[list[Record]]:
         """Committed records with ``start <= offset < end``, in batches.
@@ -65,16 +77,12 @@ class LogReader:
         Waits for transactions that are still open below ``end``: leaving them out could hide a later, committed record.
 
         Raises:
-            Corrupt: ``start`` is no longer kept.
+            Corrupt: ``start`` is not there.
             Unavailable: no progress for the timeout.
         """
         if start >= end:
             return
-        low, _ = self.bounds(topic, partition)
-        if start < low:
-            raise Corrupt(
-                f"{topic}/{partition}", f"offset {start} needed, {low} is the first kept", "lengthen its retention"
-            )
+        self.check(topic, partition, start)
         with self._consumer() as consumer:
             consumer.assign([TopicPartition(topic, partition, start)])
             deadline = time.monotonic() + self._timeout_s
@@ -190,7 +198,7 @@ def _batch(messages: list[Message], end: int) -> tuple[list[Record], bool, int |
             if error.code() == KafkaError._BAD_COMPRESSION:
                 return batch, False, int(message.offset())
             if error.code() in (KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE):
-                raise Corrupt(f"{message.topic()}/{message.partition()}", str(error), "lengthen its retention")
+                raise lost(message.topic(), message.partition(), str(error))
             continue  # the client goes on by itself; the caller's deadline bounds it
         offset = message.offset()
         if offset >= end:
@@ -210,6 +218,15 @@ def _stand_in(topic: str, partition: int, first: int, last: int) -> Record:
     place = f"{topic}/{partition}, offsets {first} to {last}"
     logger.warning("batch not unpacked, one record too large stands for it", place=place)
     return Record(last, -1, None, place.encode().ljust(MAX_RECORD_BYTES + 1))
+
+
+def lost(topic: str, partition: int, detail: str) -> Corrupt:
+    """Of an input that does not hold what its reader has to read next."""
+    return Corrupt(
+        f"{topic}/{partition}",
+        detail,
+        "lengthen its retention; how to go on without it: docs/operations.md, what to do when",
+    )
 
 
 def _silent(bootstrap: str, detail: str) -> Unavailable:

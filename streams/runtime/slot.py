@@ -8,42 +8,28 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
-import msgspec
 import structlog
 
-from schemas.codec import encode
 from schemas.commits import Commit
-from schemas.errors import Incompatible
-from schemas.quarantine import Reason
+from schemas.errors import Incompatible, Unavailable
 from schemas.store import Store
-from schemas.topics import COMMITS, QUARANTINE, STATES
 from streams.runtime import metrics
+from streams.runtime.batch import Batch
 from streams.runtime.behind import event_time
-from streams.runtime.commit_log import commit_key, last_commit, snapshot, split
+from streams.runtime.cadence import Cadence
+from streams.runtime.commit_log import last_commit, snapshot
 from streams.runtime.core import Agent, Blob, Core, Output, Record
 from streams.runtime.heap import trim
 from streams.runtime.log import LogReader
+from streams.runtime.refusal import may_differ
 from streams.runtime.refusals import Refusals
 from streams.runtime.writer import TransactionWriter
 from streams.settings import RuntimeSettings
 
 logger = structlog.get_logger(__name__)
-
-#: Bytes of state that may be dumped for each record taken.
-BYTES_A_RECORD = 1_000
-
-
-@dataclass(frozen=True)
-class Batch:
-    """All that one transaction writes; ``state`` is empty when it takes no snapshot."""
-
-    outputs: list[Output]
-    blobs: list[Blob]
-    state: bytes
-    commit: Commit
 
 
 class Slot:
@@ -69,10 +55,10 @@ class Slot:
         self._outputs: list[Output] = []
         self._blobs: list[Blob] = []
         self._snapshot_offset = -1
-        self._since_snapshot = 0
-        self._state_bytes = 0
+        self._cadence = Cadence(settings)
         self._refusals = Refusals(agent.name, partition)
         self._lock = asyncio.Lock()
+        self._broken: Unavailable | None = None
         self.dirty = asyncio.Event()  #: something to commit
         self.urgent = asyncio.Event()  #: enough outputs to flush at once
         self.roomy = asyncio.Event()  #: outputs below the bound
@@ -93,20 +79,24 @@ class Slot:
         """Become the state of the last commit: load its snapshot, replay the inputs up to it, drop the outputs.
 
         Raises:
+            Corrupt: an input no longer holds what comes next.
             Incompatible: there is something to replay and the settings are others, or the replay does not come to the committed
                 counters: the code's outputs have changed.
         """
         began = time.monotonic()
         commit = self.standing()
         self.core = self.agent.build(self.partition)
-        self._outputs, self._blobs, self._since_snapshot = [], [], 0
+        self._outputs, self._blobs = [], []
         if commit is None:
             self.next = {t.name: self._reader.bounds(t.name, self.partition)[0] for t in self.agent.inputs}
-            self.sequence, self._snapshot_offset, self._state_bytes, self.reached = 0, -1, 0, {}
+            self.sequence, self._snapshot_offset, self.reached = 0, -1, {}
+            self._cadence.start(0, 0)
         else:
-            state, self.next = snapshot(self._reader, commit, self._partitions)
-            self._state_bytes = len(state)
+            state, self.next, made_ms = snapshot(self._reader, commit, self._partitions)
+            self._cadence.start(len(state), made_ms)
             self._check_rules(commit)
+            for topic in self.agent.inputs:
+                self._reader.check(topic.name, self.partition, commit.next_offsets[topic.name])
             self.core.load(state)
             self._replay(commit)
             self.sequence, self._snapshot_offset = commit.sequence, commit.snapshot_offset
@@ -122,7 +112,7 @@ class Slot:
         metrics.RECOVERY.labels(*self._labels).set(took)
         logger.info(
             "recovered", agent=self.agent.name, partition=self.partition, sequence=self.sequence,
-            replayed=self._since_snapshot, seconds=round(took, 3),
+            replayed=self._cadence.records, seconds=round(took, 3),
         )  # fmt: skip
 
     def _check_rules(self, commit: Commit) -> None:
@@ -141,7 +131,7 @@ class Slot:
                 self.core.apply(topic.name, records)
                 self.core.advance()
                 self.core.drain()
-                self._since_snapshot += len(records)
+                self._cadence.records += len(records)
             self.next[topic.name] = end
         self.core.advance()
         self.core.drain()
@@ -155,7 +145,10 @@ class Slot:
     # -- the loop's side ------------------------------------------------------------------------------------------
 
     def take(self, topic: str, start: int, records: Sequence[Record], end: int) -> bool:
-        """Apply a chunk that covers offsets ``[start, end)``. False: it begins beyond the wanted offset."""
+        """Apply a chunk that covers offsets ``[start, end)``. False: it begins beyond the wanted offset.
+
+        What the core raises goes through, and nothing of the slot is written any more.
+        """
         wanted = self.next[topic]
         if start > wanted:
             return False
@@ -164,15 +157,16 @@ class Slot:
             metrics.SKIPPED.labels(*self._labels).inc(len(records) - len(fresh))
         if end <= wanted:
             return True
-        self.core.apply(topic, fresh)
-        self.core.advance()
-        outputs, blobs = self.core.drain()
+        with self._whole():
+            self.core.apply(topic, fresh)
+            self.core.advance()
+            outputs, blobs = self.core.drain()
         self._outputs += outputs
         self._blobs += blobs
         self.next[topic] = end
         if fresh and (ts := event_time(fresh[-1])):
             self.reached[topic] = ts
-        self._since_snapshot += len(fresh)
+        self._cadence.records += len(fresh)
         metrics.RECORDS.labels(*self._labels, topic).inc(len(fresh))
         metrics.UNSENT.labels(*self._labels).set(len(self._outputs))
         metrics.WATERMARK.labels(*self._labels).set(self.core.watermark / 1_000)
@@ -191,25 +185,52 @@ class Slot:
 
     async def flush(self, *, snapshot: bool = False) -> None:
         """Write everything taken so far in one transaction, and the state with it when asked; nothing when there is nothing
-        that the log does not have yet."""
+        that the log does not have yet.
+
+        Raises:
+            Unavailable: an earlier write failed, so nothing may be written behind it; what this one's write raises goes through.
+        """
         async with self._lock:
-            snapshot = snapshot and self._since_snapshot > 0
+            if self._broken is not None:
+                raise self._broken
+            snapshot = snapshot and self._cadence.records > 0
             if not (self.dirty.is_set() or snapshot):
                 return
-            batch = self._gather(snapshot)
             began = time.monotonic()
-            offset = await asyncio.get_running_loop().run_in_executor(None, self._write, batch)
+            with self._whole():
+                batch = self._gather(snapshot)
+                offset = await asyncio.get_running_loop().run_in_executor(None, self._write, batch)
             metrics.FLUSH.labels(*self._labels).observe(time.monotonic() - began)
             if batch.state:
                 self._snapshot_offset = offset
                 del batch
                 await asyncio.get_running_loop().run_in_executor(None, trim)
 
+    @contextmanager
+    def _whole(self) -> Iterator[None]:
+        """What fails or is cut short in here leaves outputs that are in neither the slot nor the log, or half a chunk in the
+        state: a later commit would count them as written."""
+        try:
+            yield
+        except BaseException as error:
+            self._broken = Unavailable(
+                f"{self.agent.name}/{self.partition}",
+                f"it failed before: {error!r}",
+                "the next start does again what is lost",
+            )
+            raise
+
     async def keep_flushing(self) -> None:
-        """Flush for ever: soon after an output, later when a chunk made none, at once when many wait."""
+        """Flush for ever: soon after an output, later when a chunk made none, at once when many wait; and the state when the
+        last one has become old, though nothing more comes."""
         settings = self._settings
         while True:
-            await self.dirty.wait()
+            try:
+                async with asyncio.timeout(self._cadence.left_s):
+                    await self.dirty.wait()
+            except TimeoutError:
+                await self.flush(snapshot=True)
+                continue
             waited = 0.0
             while not self.urgent.is_set() and waited < (settings.linger_ms if self._outputs else settings.quiet_ms) / 1_000:
                 step = 0.01
@@ -217,25 +238,14 @@ class Slot:
                 waited += step
             await self.flush()
 
-    @property
-    def _cadence(self) -> int:
-        """Records between two snapshots: a large state is dumped more rarely, so that dumping costs no more than joining."""
-        return max(self._settings.snapshot_records, self._state_bytes // BYTES_A_RECORD)
-
     def _gather(self, snapshot: bool) -> Batch:
         """Take the unsent outputs, and the state when a snapshot is due. Atomic: there is no await in it."""
-        due = (
-            snapshot
-            or self._snapshot_offset < 0
-            or self._since_snapshot >= self._cadence
-            or any(map(_oversize, self._outputs))
-        )
+        due = snapshot or self._snapshot_offset < 0 or self._cadence.due or any(map(may_differ, self._outputs))
         outputs, self._outputs = self._outputs, []
         blobs, self._blobs = self._blobs, []
         state = self.core.dump() if due else b""
         if due:
-            self._since_snapshot = 0
-            self._state_bytes = len(state)
+            self._cadence.dumped(len(state))
             metrics.SNAPSHOT_BYTES.labels(*self._labels).set(len(state))
         self.sequence += 1
         for event in (self.dirty, self.urgent):
@@ -245,47 +255,18 @@ class Slot:
         commit = Commit(
             agent=self.agent.name, partition=self.partition, sequence=self.sequence, next_offsets=dict(self.next),
             snapshot_offset=self._snapshot_offset, watermark=self.core.watermark, counters=dict(self.core.counters),
-            created_ms=int(time.time() * 1_000), snapshot_bytes=self._state_bytes, since_snapshot=self._since_snapshot,
+            created_ms=int(time.time() * 1_000), snapshot_bytes=self._cadence.state_bytes, since_snapshot=self._cadence.records,
             rules=self.agent.rules, reached=dict(self.reached),
         )  # fmt: skip
         return Batch(outputs, blobs, state, commit)
 
     def _write(self, batch: Batch) -> int:
-        """In a thread: the files first, then the transaction that mentions them."""
-        for blob in batch.blobs:
-            self._store.write(blob.path, blob.data)
-        commit, place = batch.commit, self.partition % self._partitions
-        key = commit_key(self.agent.name, self.partition)
-        size = self._settings.snapshot_part_bytes
-        parts = (
-            split(commit.agent, commit.partition, commit.sequence, commit.next_offsets, batch.state, size)
-            if batch.state
-            else []
-        )
-        offset = self._writer.write(
-            batch.outputs,
-            [Output(STATES.name, key + b":%d" % n, part, place) for n, part in enumerate(parts)],
-            lambda first: Output(COMMITS.name, key, encode(_pointing(commit, first)), place),
-            self.partition,
-        )
+        """In a thread."""
+        place, commit = self.partition % self._partitions, batch.commit
+        offset = batch.write(self._store, self._writer, place, self._settings.snapshot_part_bytes)
         metrics.OUTPUTS.labels(*self._labels).inc(len(batch.outputs))
         metrics.COMMITTED.labels(*self._labels).set(commit.created_ms / 1_000)
         self._refusals.tell(commit.counters)
         if self.agent.told is not None:
             self.agent.told(batch.outputs)
         return offset
-
-
-def _oversize(output: Output) -> bool:
-    """Whether it says of an input that it was too large. A recovery reads without a bound, so it should not meet that again:
-    the snapshot behind it sees to it."""
-    return output.topic == QUARANTINE.name and _TOO_LARGE in output.value
-
-
-_TOO_LARGE = b'"reason":"%s"' % Reason.TOO_LARGE.value.encode()
-
-
-def _pointing(commit: Commit, offset: int) -> Commit:
-    if offset < 0:
-        return commit
-    return msgspec.structs.replace(commit, snapshot_offset=offset)

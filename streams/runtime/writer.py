@@ -1,6 +1,6 @@
 """One transaction at a time under one transactional id.
 
-Waits out a broker that is away. A producer that was fenced, or whose transaction the broker gave up, ends the process:
+Waits out a broker that is away, until it is told to stop. A producer that was fenced, or whose transaction the broker gave up, ends the process:
 the only truth is the log, and the next start reads it.
 """
 
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from threading import Event
 
 import structlog
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
@@ -24,13 +25,21 @@ log = structlog.get_logger(__name__)
 _MISSING = (KafkaError._UNKNOWN_TOPIC, KafkaError._UNKNOWN_PARTITION)
 #: Time for one try of a call to the transaction coordinator (s).
 TRY_S = 10.0
+#: Of one that is made again until it succeeds (s); a process that stops may have to wait for it.
+AGAIN_S = 2.0
 
 
 class TransactionWriter:
-    """A transactional producer. Not for two threads at once."""
+    """A transactional producer. Not for two threads at once.
 
-    def __init__(self, connections: Connections, transactional_id: str, transaction_timeout_s: float) -> None:
-        self._id = transactional_id
+    Every method raises Unavailable soon after ``stopping`` is set, if it then still waits for the broker; what it was at is
+    decided by whoever opens the id next.
+    """
+
+    def __init__(
+        self, connections: Connections, transactional_id: str, transaction_timeout_s: float, stopping: Event | None = None
+    ) -> None:
+        self._id, self._stopping = transactional_id, stopping or Event()
         timeout_ms = int(transaction_timeout_s * 1_000)
         self._producer = Producer(
             {
@@ -58,9 +67,10 @@ class TransactionWriter:
         deadline = time.monotonic() + timeout_s
         while True:
             try:
-                self._producer.init_transactions(TRY_S)
+                self._producer.init_transactions(AGAIN_S)
                 return
             except KafkaException as error:
+                self._go_on()
                 if not _retriable(error) or time.monotonic() > deadline:
                     raise Unavailable(f"transactions of {self._id}", str(error), "check the broker") from error
                 time.sleep(0.1)
@@ -132,6 +142,7 @@ class TransactionWriter:
         """Abort, to try again; or find that the id is lost."""
         if not error.args[0].txn_requires_abort():
             raise self._lost(error) from error
+        self._go_on()
         log.warning("transaction aborted, sent again", id=self._id, error=str(error))
         self._abort()
 
@@ -170,6 +181,7 @@ class TransactionWriter:
                 self._producer.produce(output.topic, output.value, output.key, partition, on_delivery)
                 return
             except BufferError:
+                self._go_on()
                 self._producer.poll(0.1)
             except KafkaException as error:
                 if error.args[0].code() not in _MISSING:
@@ -202,19 +214,33 @@ class TransactionWriter:
         that serves it, and `flush` would run further callbacks with that exception pending, which Python answers with a
         SystemError."""
         while len(self._producer) and go_on():
+            self._go_on()
             self._producer.poll(0.1)
 
     def _retry(self, call: Callable[[float], None]) -> None:
         """Calling commit or abort again after a timeout resumes it: the outcome is never guessed."""
+        told = False
         while True:
             try:
-                call(TRY_S)
+                call(AGAIN_S)
                 return
             except KafkaException as error:
                 if not _retriable(error):
                     raise
-                log.warning("broker does not answer, trying on", id=self._id, error=str(error))
+                self._go_on()
+                if not told:
+                    log.warning("broker does not answer, trying on", id=self._id, error=str(error))
+                    told = True
                 time.sleep(0.2)
+
+    def _go_on(self) -> None:
+        """Asked where the broker is waited for."""
+        if self._stopping.is_set():
+            raise Unavailable(
+                f"transactions of {self._id}",
+                "the broker did not answer before the stop",
+                "the next start goes on from the log",
+            )
 
 
 def _retriable(error: KafkaException) -> bool:

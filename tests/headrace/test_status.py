@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import random
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -18,12 +20,15 @@ from schemas.codec import encode
 from schemas.commits import Commit
 from schemas.connections import Connections
 from schemas.errors import InvalidRequest
-from schemas.topics import COMMITS
+from schemas.topics import COMMITS, STATES
 from streams.accounting import forget, standing
 from streams.lag import Lag
 from streams.producing import EventProducer
-from streams.runtime.commit_log import commit_key, last_commit
+from streams.runtime.commit_log import commit_key, last_commit, snapshot, split
+from streams.runtime.core import Output
 from streams.runtime.log import LogReader
+from streams.runtime.writer import TransactionWriter
+from tests.streams.conftest import committed
 
 ROWS = [
     Lag("attribution", 0, 0, 1_700_000_000_000, 123_456, 0.5, {}, 0.0, 3_600.0, 3 * 2**20, 12_345),
@@ -72,13 +77,39 @@ def _interruptible() -> None:
 
 
 @pytest.mark.services
+def test_nobody_waits_for_the_open_transaction_of_a_worker_that_was_killed(
+    fresh_topics: Connections, unique: Callable[[str], str]
+) -> None:
+    """Its commit does not count yet, and hides none that came before it."""
+
+    def commit(partition: int) -> Output:
+        value = encode(Commit("killed", partition, 3, {}, -1, 7, {}, 8))
+        return Output(COMMITS.name, commit_key("killed", partition), value, partition)
+
+    done, killed = (TransactionWriter(fresh_topics, unique("writer"), 60) for _ in range(2))
+    for writer in (done, killed):
+        writer.open(60)
+    done.write([], [], lambda _: commit(0), 0)
+    killed.prepare([commit(0)], [], lambda _: commit(1), 0)
+    assert [(found.agent, found.partition) for found in standing(fresh_topics, 10)] == [("killed", 0)]
+    killed.abandon()
+
+
+@pytest.mark.services
 def test_a_forgotten_agent_leaves_no_line_and_begins_anew(fresh_topics: Connections) -> None:
-    """Of two agents with two partitions each one goes; a name that nobody has is refused with those there are."""
+    """Of two agents with two partitions each one goes, and the states that it dumped, also the part that only an older, larger one
+    had; a name that nobody has is refused with those there are. What the other dumped before and after is still read."""
+    state = random.Random(1).randbytes(2_000)
+    before, after, *_ = split("young", 0, 3, {}, state, 1_800)
     with EventProducer(fresh_topics) as producer:
         for agent in ("old", "young"):
             for partition in (0, 1):
-                commit = Commit(agent, partition, 3, {}, -1, 7, {}, 8)
+                commit = Commit(agent, partition, 3, {}, 0, 7, {}, 8)
                 producer.send(COMMITS.name, encode(commit), commit_key(agent, partition), partition)
+        producer.send(STATES.name, before, b"young:0:0", 0)
+        for sequence, parts in ((2, 3), (3, 2)):
+            for n, part in enumerate(split("old", 0, sequence, {}, state, 2_300 // parts)):
+                producer.send(STATES.name, part, b"old:0:%d" % n, 0)
     env = {"HEADRACE_KAFKA": fresh_topics.kafka, "HEADRACE_SERVICES": "external"}
     assert CliRunner().invoke(app, ["forget", "old"], env=env, input="n\n").exit_code == 1
     assert len(standing(fresh_topics)) == 4
@@ -87,5 +118,10 @@ def test_a_forgotten_agent_leaves_no_line_and_begins_anew(fresh_topics: Connecti
     assert [(commit.agent, commit.partition) for commit in standing(fresh_topics)] == [("young", 0), ("young", 1)]
     reader = LogReader(fresh_topics, 20)
     assert last_commit(reader, "old", 1, 2) is None and last_commit(reader, "young", 1, 2) is not None
+    with EventProducer(fresh_topics) as producer:
+        producer.send(STATES.name, after, b"young:0:1", 0)
+    left = {key: value for partition in committed(fresh_topics, STATES.name) for key, value in partition}
+    assert {key for key, value in left.items() if value} == {b"young:0:0", b"young:0:1"} and len(left) == 5
+    assert snapshot(reader, Commit("young", 0, 3, {}, 0, 7, {}, 8), 2)[0] == state
     with pytest.raises(InvalidRequest, match="one with commits: young"):
         forget(fresh_topics, "old")

@@ -21,6 +21,8 @@ def test_fresh_topics_agree_with_the_registry(fresh_topics: Connections) -> None
     assert found["rewards.weights"].partitions == 1
     weights, clicks = found["rewards.weights"].config, found["search.clicks"].config
     assert weights == {"cleanup.policy": "compact", "retention.ms": "-1", "message.timestamp.type": "CreateTime"}
+    commits = found["headrace.commits"].config  # `headrace status` reads it from its beginning
+    assert (commits["segment.bytes"], commits["min.cleanable.dirty.ratio"]) == ("16777216", "0.1")
     fortnight = str(14 * 86_400 * 1000)
     assert clicks == {"cleanup.policy": "delete", "retention.ms": fortnight, "message.timestamp.type": "LogAppendTime"}
 

@@ -24,6 +24,7 @@ if __name__ == "__main__":
         fetch_records=100,
         snapshot_part_bytes=5_000,
         session_timeout_s=2,
+        stop_timeout_s=float(os.environ.get("STOP_TIMEOUT_S", "8")),
         metrics_port=int(os.environ.get("METRICS_PORT", "0")),
         lag_every_s=0.2,
         transaction_timeout_s=int(os.environ.get("TRANSACTION_TIMEOUT_S", "20")),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import re
 import signal
@@ -15,6 +16,7 @@ import msgspec
 import pytest
 
 from headrace.process import Process
+from headrace.services.ports import free_port
 from headrace.topics_admin import create_topics
 from schemas.connections import Connections
 from schemas.events import Tick
@@ -29,6 +31,7 @@ from streams.ticks import send_tick
 from tests.streams.attribution_worker import RULES
 from tests.streams.conftest import Worker, caught_up, committed, feeder
 from tests.streams.event_log import START, event_log
+from tests.streams.scraping import scrape
 
 pytestmark = pytest.mark.services
 
@@ -234,6 +237,32 @@ def test_a_broker_that_is_away_for_a_while_is_waited_for(
     finally:
         one.kill()
     check(own_connections)
+
+
+def test_a_worker_whose_broker_is_away_ends_at_sigterm_all_the_same(
+    own_broker: Process, own_connections: Connections, unique: Callable[[str], str], tmp_path: Path
+) -> None:
+    """The broker is paused while views wait to be written, and not woken before the worker has ended: the next start makes them
+    again."""
+    create_topics(own_connections)
+    with feeder(own_connections) as send:
+        for topic, partition, raw in event_log(4, 800):
+            send(topic, partition, raw)
+    port = free_port()
+    env = {"STOP_TIMEOUT_S": "1", "LINGER_MS": "10000", "METRICS_PORT": str(port)}
+    one = Worker(own_connections, unique("attribution"), tmp_path / "worker.log", env)
+    try:
+        one.ready()
+        while not any(name == "headrace_unsent_outputs" and value for (name, *_), value in scrape(port).items()):
+            assert one.process.poll() is None, one.log.read_text()[-3_000:]
+            time.sleep(0.02)
+        assert own_broker.pid is not None
+        os.kill(own_broker.pid, signal.SIGSTOP)
+        assert one.stop() == 1
+        assert "the last flush did not end in time" in one.log.read_text()
+    finally:
+        one.kill()
+        os.kill(own_broker.pid or 0, signal.SIGCONT)
 
 
 def test_a_replay_that_does_not_come_to_the_committed_counters_ends_the_worker(

@@ -16,6 +16,7 @@ from faust.tables.manager import TableManager
 from faust.tables.recovery import Recovery
 from faust.transport.consumer import Consumer as BaseConsumer
 from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread, Consumer, Transport
+from mode.threads import ServiceThread
 
 from schemas.connections import Connections
 from streams.runtime import faust_internals
@@ -47,6 +48,7 @@ def test_the_methods_that_are_replaced_exist_with_these_parameters() -> None:
     }  # fmt: skip
     assert {f: list(inspect.signature(f).parameters) for f in want} == want
     assert Transport.Consumer is Consumer
+    assert not ServiceThread.Worker(None).daemon
     assert {"enable_kafka_producer", "enable_web"} <= set(vars(BootStrategy))
     assert "self.sleep(1.0)" in inspect.getsource(TableManager.on_start)
 

@@ -26,7 +26,7 @@ from streams.attribution.core import AttributionCore
 from streams.replaying import span
 from streams.runtime import behind, decompression
 from streams.runtime.core import Record
-from streams.runtime.faust_internals import unpack_within_bounds
+from streams.runtime.unpacking import unpack_within_bounds
 from tests.streams.attribution_worker import RULES
 from tests.streams.conftest import Worker, caught_up, committed, feeder
 from tests.streams.event_log import START, event_log

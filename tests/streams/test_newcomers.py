@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,10 +15,22 @@ from structlog.testing import capture_logs
 
 from reward.encoder import SentenceEncoder
 from reward.relevance import RelevanceScorer
-from reward.settings import RelevanceSettings
+from reward.settings import PosteriorSettings, RelevanceSettings
 from schemas.catalogue import Catalogue
+from schemas.codec import encode
+from schemas.connections import Connections
 from schemas.events import ItemAdded
+from schemas.store import Store
+from schemas.topics import ITEMS, VIEWS
+from streams.item_log import ItemLog
+from streams.rewarding.agent import agent_of, snapshot_loader
 from streams.rewarding.newcomers import Newcomers
+from streams.runtime.log import LogReader
+from streams.runtime.slot import Slot
+from streams.runtime.writer import TransactionWriter
+from streams.settings import RuntimeSettings
+from tests.streams.conftest import feeder
+from tests.streams.test_rewarding import view
 
 SHOP = Catalogue(
     ("a", "b", "c"), ("red shoe", "blue lamp", "green rug"), ("x",) * 3, ("",) * 3, np.ones(3, np.float32),
@@ -135,3 +149,38 @@ def test_a_record_that_comes_after_views_of_its_time_were_scored_is_told(
     assert [(line["event"], line["by_ms"]) for line in lines] == [
         ("item records came late: views were scored without them", 3)
     ]
+
+
+@pytest.mark.services
+def test_a_recovery_does_not_take_a_view_that_was_refused_for_an_item_that_came_since(
+    fresh_topics: Connections,
+    unique: Callable[[str], str],
+    scorer: RelevanceScorer,
+    encoder: SentenceEncoder,
+    tmp_path: Path,
+) -> None:
+    """Of three views the second shows x, which is assigned after it was refused: replayed, it would be an example, and no start
+    would come to the committed counters again."""
+    store, reader, ids = Store(str(tmp_path)), LogReader(fresh_topics, 30), unique("rewarding")
+
+    def start() -> Slot:
+        later = Newcomers(SHOP, scorer, encoder.encode, ItemLog(fresh_topics, "test", "v", (10,)), SETTLE_MS)
+        agent = agent_of(SHOP, scorer, snapshot_loader(store), PosteriorSettings(), later)
+        writer = TransactionWriter(fresh_topics, ids, 20)
+        slot = Slot(agent, 0, fresh_topics.partitions, reader, writer, store, RuntimeSettings())
+        slot.open()
+        slot.recover()
+        return slot
+
+    with feeder(fresh_topics) as send:
+        for n, items in enumerate(("abc", "ax", "cb")):
+            send(VIEWS.name, 0, encode(view(n, 1_000 + n, items)))
+    (views,) = reader.read(VIEWS.name, 0, 0, 3)
+    one = start()
+    for n, record in enumerate(views):
+        one.take(VIEWS.name, n, [record], n + 1)
+        asyncio.run(one.flush())
+    with feeder(fresh_topics) as send:
+        send(ITEMS.name, 0, encode(ItemAdded(2_000, "x", "red lamp", (2,), "v")))
+    again = start()
+    assert again.core.counters == one.core.counters == {"views": 2, "examples": 2, "quarantined.unknown_item": 1}

@@ -24,7 +24,7 @@ async def main(kafka: str, group: str) -> None:
     """Print what the agent gets when the fetch that waits for the flow belongs to the generation before."""
     tp, taken = TP(IMPRESSIONS.name, 0), list[int]()
     app = new_app(group, Connections(kafka=kafka), RuntimeSettings(), None)
-    app.wanted_positions = lambda: {tp: len(taken)}
+    app.wanted_positions = lambda: {tp: len(taken), TP(IMPRESSIONS.name, 1): 0}
 
     async def take(at: TP, chunk: Chunk) -> None:
         taken.extend(record.offset for record in chunk.records)
