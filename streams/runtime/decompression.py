@@ -182,9 +182,8 @@ def lz4_(data: bytes) -> bytes:
     return _section(lambda: io.BufferedReader(_Frame(data, lz4.frame.LZ4FrameDecompressor())))
 
 
-def zstd(data: bytes, plain: object = None) -> bytes:
-    """As the client's function, within the bound, over all frames. The decoder holds the frame's window meanwhile, `MAX_WINDOW_BYTES` at most. ``plain``, the client's own function, is
-    not called: it would read all frames, whatever the first one says of its size."""
+def zstd(data: bytes) -> bytes:
+    """As the client's function, within the bound, over all frames. The decoder holds the frame's window meanwhile, `MAX_WINDOW_BYTES` at most."""
     decoder = zstandard.ZstdDecompressor(max_window_size=MAX_WINDOW_BYTES)
     with decoder.stream_reader(data, read_across_frames=True) as stream:
         return _section(lambda: stream)

@@ -33,6 +33,6 @@ def unpack_within_bounds() -> None:
     batches: Any = sys.modules[DefaultRecordBatch.__module__]
     batches.gzip_decode = decompression.gzip
     batches.lz4_decode = decompression.lz4_
-    batches.zstd_decode = partial(decompression.zstd, plain=codec.zstd_decode)
+    batches.zstd_decode = decompression.zstd
     batches.snappy_decode = partial(decompression.snappy, plain=codec.snappy_decode)
     PartitionRecords._unpack_records = lambda fetched: passing_over(fetched, _unpack_records)
