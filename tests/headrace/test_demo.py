@@ -52,7 +52,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.services, pytest.mark.timeout(1800)]
 def demo(tmp_path_factory: pytest.TempPathFactory) -> tuple[RunFolder, dict, list[str]]:
     """A demo whose processes are killed with -9 one after the other during the live stream; run folder, report, killed."""
     place = tmp_path_factory.mktemp("demo")
-    command = [sys.executable, "-m", "headrace.cli", "demo", "--minutes", "2", "--items", "300", "--seed", "3"]
+    command = [sys.executable, "-m", "headrace.cli", "demo", "--minutes", "1.5", "--items", "300", "--seed", "3"]
     with (place / "out.log").open("wb") as out:
         process = subprocess.Popen(
             [*command, "--report", str(place / "report")], cwd=place, stdout=out, stderr=out, env={**os.environ, **SMALL}
