@@ -61,40 +61,57 @@ def paired_bootstrap(
     seed: int = 0,
     level: float = 0.95,
 ) -> Interval:
-    """Interval of mean(a - b) over pairs, resampling whole clusters (queries) with replacement.
+    """Interval of mean(a - b) over pairs, resampling whole clusters (queries) with replacement, and the runs of each side.
 
     What is learned is learned per query, so page views of one query are not independent: resampling views would give
     an interval several times too narrow. Within a repeat the mean is over the pairs drawn, so clusters weigh by size.
+    A learner that was run D times on the same views, with draws of its own, gives D rows: their mean counts, and each repeat
+    takes D - 1 of them with replacement, which gives the mean of D runs its variance without bias.
 
     Args:
-        values_a, values_b: [n], one value per page view, the same views in the same order.
+        values_a, values_b: [n], one value per page view, the same views in the same order; or [D, n], a row per run. With
+            one run of a side its own draws are not in the interval.
         clusters: n labels, usually the normalised query.
 
     Raises:
         InvalidValue: lengths differ, a value is not finite, or there are fewer than two clusters.
     """
-    diff_n = np.asarray(values_a, dtype=np.float64) - np.asarray(values_b, dtype=np.float64)
-    if diff_n.ndim != 1 or len(clusters) != len(diff_n):
-        raise InvalidValue("number of clusters", len(clusters), f"one per pair ({diff_n.shape})", "pass one label per pair")
-    if not np.isfinite(diff_n).all():
+    a_Dn, b_Dn = (np.atleast_2d(np.asarray(values, dtype=np.float64)) for values in (values_a, values_b))
+    if a_Dn.ndim != 2 or b_Dn.ndim != 2 or not len(clusters) == a_Dn.shape[1] == b_Dn.shape[1]:
+        shapes = f"one per pair ({a_Dn.shape}, {b_Dn.shape})"
+        raise InvalidValue("number of clusters", len(clusters), shapes, "pass one label per pair")
+    if not (np.isfinite(a_Dn).all() and np.isfinite(b_Dn).all()):
         raise InvalidValue("paired differences", "not finite", "finite", "drop or repair the views without a value")
     label_n = _labels(clusters)
     size_C = np.bincount(label_n).astype(np.float64) if len(label_n) else np.zeros(0)
     if len(size_C) < 2:
         raise InvalidValue("number of clusters", len(size_C), "at least 2", "collect views of more queries")
-    sum_C = np.bincount(label_n, weights=diff_n).astype(np.float64)
-    draw = np.random.default_rng(seed)
-    mean_R = np.concatenate([_resample(draw, sum_C, size_C, min(CHUNK, repeats - r)) for r in range(0, repeats, CHUNK)])
+    a_DC, b_DC = _sums(a_Dn, label_n), _sums(b_Dn, label_n)
+    draw, run_draw = np.random.default_rng(seed), np.random.default_rng((seed, 1))
+    means = list[NDArray[np.float64]]()
+    for count in [min(CHUNK, repeats - first) for first in range(0, repeats, CHUNK)]:
+        pick_RC = draw.integers(0, len(size_C), size=(count, len(size_C)))
+        a_R, b_R = _resampled(run_draw, a_DC, pick_RC), _resampled(run_draw, b_DC, pick_RC)
+        means.append((a_R - b_R) / size_C[pick_RC].sum(axis=1))
+    mean_R = np.concatenate(means)
     low, high = np.quantile(mean_R, [(1 - level) / 2, (1 + level) / 2])
-    return Interval(float(diff_n.mean()), float(low), float(high), len(diff_n))
+    diff = float((a_Dn.mean(axis=0) - b_Dn.mean(axis=0)).mean())
+    return Interval(diff, float(low), float(high), a_Dn.shape[1])
 
 
-def _resample(
-    draw: np.random.Generator, sum_C: NDArray[np.float64], size_C: NDArray[np.float64], repeats: int
-) -> NDArray[np.float64]:
-    pick_RC = draw.integers(0, len(sum_C), size=(repeats, len(sum_C)))
-    means: NDArray[np.float64] = sum_C[pick_RC].sum(axis=1) / size_C[pick_RC].sum(axis=1)
-    return means
+def _sums(value_Dn: NDArray[np.float64], label_n: NDArray[np.int64]) -> NDArray[np.float64]:
+    return np.stack([np.bincount(label_n, weights=value_n).astype(np.float64) for value_n in value_Dn])
+
+
+def _resampled(draw: np.random.Generator, sum_DC: NDArray[np.float64], pick_RC: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Sum of each repeat's clusters, averaged over the runs that it takes."""
+    runs, repeats = len(sum_DC), len(pick_RC)
+    taken_RD = np.ones((repeats, 1))
+    if runs > 1:
+        taken_RD = draw.multinomial(runs - 1, np.full(runs, 1 / runs), size=repeats) / (runs - 1)
+    sum_DR = np.stack([sum_C[pick_RC].sum(axis=1) for sum_C in sum_DC])
+    sum_R: NDArray[np.float64] = (taken_RD.T * sum_DR).sum(axis=0)
+    return sum_R
 
 
 def _labels(clusters: Sequence[Hashable]) -> NDArray[np.int64]:

@@ -53,6 +53,10 @@ class Arm(msgspec.Struct, frozen=True):
         says = f"{self.says or self.name}, with {', '.join(f'{k} {_plain(v)}' for k, v in changes.items())}"
         return msgspec.structs.replace(self, name=name, says=says, set={**self.set, **changes})
 
+    def rerun(self, seed: int) -> Arm:
+        """The same arm, by the same name, with this seed of the learner's own draws."""
+        return msgspec.structs.replace(self, set={**self.set, "learner.seed": seed})
+
     def sections(self) -> dict[str, Any]:
         """``set`` as nested sections, shorthands spelt out.
 

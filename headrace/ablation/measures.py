@@ -61,28 +61,34 @@ def values(result: ArmResult, measure: Measure) -> NDArray[np.float64]:
 
 
 def mean(results: Sequence[ArmResult], measure: Measure) -> float | None:
-    """Over seeds, each seed weighing the same; None where no page counts."""
+    """Over seeds and runs, each weighing the same; None where no page counts."""
     found = [column for column in (values(result, measure) for result in results) if not np.isnan(column).all()]
     return float(np.mean([np.nanmean(column) for column in found])) if found else None
 
 
 def paired(ours: Sequence[ArmResult], theirs: Sequence[ArmResult], measure: Measure) -> dict[str, Any] | None:
     """Mean of ours less theirs over the same pages of the seeds that both have, with its interval; clusters are the queries
-    of all seeds together. None with fewer than two queries: nothing to resample."""
-    other = {result.seed: result for result in theirs}
-    diffs, clusters = [], list[str]()
-    for result in ours:
-        if result.seed not in other:
-            continue
-        diff = values(result, measure) - values(other[result.seed], measure)
-        labels = result.facts.query if measure.part == "stream" else result.probe_query
-        known = ~np.isnan(diff)
-        diffs.append(diff[known])
-        clusters += [label for label, keep in zip(labels, known, strict=True) if keep]
+    of all seeds together, and runs of the same seed are resampled too. None with fewer than two queries: nothing to resample."""
+    mine, other = _by_seed(ours), _by_seed(theirs)
+    a_Dn, b_Dn, clusters = list[NDArray[np.float64]](), list[NDArray[np.float64]](), list[str]()
+    for seed in [seed for seed in mine if seed in other]:
+        a_DN, b_DN = (np.stack([values(result, measure) for result in by_seed[seed]]) for by_seed in (mine, other))
+        known_N = ~np.isnan(np.concatenate([a_DN, b_DN])).any(axis=0)
+        labels = mine[seed][0].facts.query if measure.part == "stream" else mine[seed][0].probe_query
+        a_Dn.append(a_DN[:, known_N])
+        b_Dn.append(b_DN[:, known_N])
+        clusters += [label for label, known in zip(labels, known_N, strict=True) if known]
     if len(set(clusters)) < 2:
         return None
-    diff = np.concatenate(diffs)
-    return dict(paired_bootstrap(diff, np.zeros(len(diff)), clusters)._asdict())
+    return dict(paired_bootstrap(np.concatenate(a_Dn, axis=1), np.concatenate(b_Dn, axis=1), clusters)._asdict())
+
+
+def _by_seed(results: Sequence[ArmResult]) -> dict[int, list[ArmResult]]:
+    """Runs of each seed; of all seeds the same number, as the study plays them."""
+    found: dict[int, list[ArmResult]] = {}
+    for result in results:
+        found.setdefault(result.seed, []).append(result)
+    return found
 
 
 def _visits(low: int, high: int | None) -> Mask:

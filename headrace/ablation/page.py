@@ -92,8 +92,15 @@ def _about(found: dict[str, Any]) -> str:
         f"{', '.join(found['data'])}, seed{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds))}: {counts}. A step every "
         f"{loop['step_every']} searches, a publication every {loop['publish_every']} steps, "
         f"{'through the gate' if loop['gated'] else 'without the gate'}. All arms start from the same warm start and meet the "
-        f"same searches, users and draws. Differences are paired by search, with 95 % intervals clustered by query.{lost}{mixed}"
+        f"same searches, users and draws. {_drawn(found)}{lost}{mixed}"
     )
+
+
+def _drawn(found: dict[str, Any]) -> str:
+    paired = "Differences are paired by search, with 95 % intervals clustered by query"
+    if (runs := max(arm["runs"] for arm in found["arms"].values())) == 1:
+        return f"{paired}; they do not count what a learner's own draws do."
+    return f"Of every learner {runs} runs a seed, each with draws of its own; their mean. {paired}, which count those draws too."
 
 
 def _compared(found: dict[str, Any], names: Sequence[str]) -> list[str]:

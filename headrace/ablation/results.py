@@ -45,6 +45,7 @@ class ArmResult(msgspec.Struct, frozen=True):
     publications: list[dict[str, float | bool]]
     refused: dict[str, int]  #: records that the event plane refused, by core and reason
     cpu_s: float  #: of the arm alone, on the machine that played it
+    run: int = 0  #: further ones have other draws of the learner
 
     def columns(self, part: str) -> dict[str, NDArray[np.float64]]:
         """Arrays of ``stream`` or ``probes``; NaN where nobody knows."""

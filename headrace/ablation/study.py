@@ -5,7 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import signal
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from dataclasses import dataclass
 from functools import partial
@@ -39,32 +39,35 @@ class Plan:
     loop: LoopSettings
     items: int | None = None
     quick: bool = False
+    runs: int = 1  #: of every arm with a learner, each with draws of its own
 
     def tasks(self) -> list[Task]:
-        """Every arm of every seed, the arms of a seed together."""
-        made = []
-        for seed in self.seeds:
-            base = base_settings(self.data, seed, self.loop, self.items, self.quick)
-            made += [
-                Task(self.root, base, self.loop, arm, arm_key(setup_of(base, self.loop, arm), arm)) for arm in self.arms
-            ]
-        return made
+        """Every run of every arm of every seed, those of a seed together."""
+        return [task for seed in self.seeds for arm in self.arms for task in self._runs(seed, arm)]
+
+    def _runs(self, seed: int, arm: Arm) -> Iterator[Task]:
+        base = base_settings(self.data, seed, self.loop, self.items, self.quick)
+        first = setup_of(base, self.loop, arm).settings.trainers.learner.seed
+        for run in range(self.runs if arm.trained else 1):
+            rerun = arm.rerun(first + run) if run else arm
+            yield Task(self.root, base, self.loop, rerun, arm_key(setup_of(base, self.loop, rerun), rerun), run)
 
 
 @dataclass(frozen=True)
 class Task:
-    """One arm of one seed."""
+    """One run of an arm of one seed."""
 
     root: Path
     base: Settings
     loop: LoopSettings
     arm: Arm
     key: str
+    run: int = 0
 
     @property
     def name(self) -> str:
         """For the progress."""
-        return f"seed {self.base.seed} {self.arm.name}"
+        return f"seed {self.base.seed} {self.arm.name}" + (f" run {self.run + 1}" if self.run else "")
 
     @property
     def path(self) -> Path:
@@ -143,6 +146,7 @@ def _play(task: Task, about: Callable[[str], None], tell: Callable[[int], None])
         publications=played.publications,
         refused=played.refused,
         cpu_s=time.process_time() - began,
+        run=task.run,
     )
     save(result, task.path)
 

@@ -37,6 +37,12 @@ def ablate(
     seeds: Annotated[
         str, typer.Option("--seeds", help="Seeds, separated by commas: world, warm start and draws.")
     ] = "1,2,3",
+    runs: Annotated[
+        int,
+        typer.Option(
+            "--runs", min=1, help="Runs of every learner on each seed, each with its own draws; intervals count them."
+        ),
+    ] = 1,
     requests: Annotated[
         int | None, typer.Option("--requests", min=1, help="Live searches of each seed; default 4,000.", show_default=False)
     ] = None,
@@ -71,11 +77,11 @@ def ablate(
         loop = loop.model_copy(update={"publish_every": 10, "probes": 40})
     picked = tuple(chosen([name.strip() for name in arms.split(",")], set_ or ()))
     data = data or "shop"
-    plan = Plan(folder, data, tuple(map(_seed, seeds.split(","))), picked, loop, items, quick)
+    plan = Plan(folder, data, tuple(map(_seed, seeds.split(","))), picked, loop, items, quick, runs)
     with watched("Ablation") as tell:
         found = run_study(plan, jobs, tell)
     title = "Does it learn? The built-in shop" if data == "shop" else f"Does it learn? {Path(data).name}"
-    text = section(found, title, _command(data, seeds, requests, arms, set_ or []), proof=not quick)
+    text = section(found, title, _command(data, seeds, runs, requests, arms, set_ or []), proof=not quick)
     (folder / "ablation.md").write_text(text)
     if report is not None:
         write_section(report, text)
@@ -91,7 +97,8 @@ def _seed(text: str) -> int:
     return int(text)
 
 
-def _command(data: str, seeds: str, requests: int | None, arms: str, changes: list[str]) -> str:
+def _command(data: str, seeds: str, runs: int, requests: int | None, arms: str, changes: list[str]) -> str:
     said = [f"--data {data}"] if data != "shop" else []
-    said += [f"--arms {arms}", f"--seeds {seeds}", *([f"--requests {requests}"] if requests else [])]
+    said += [f"--arms {arms}", f"--seeds {seeds}", *([f"--runs {runs}"] if runs > 1 else [])]
+    said += [f"--requests {requests}"] if requests else []
     return " ".join(("headrace ablate", *said, *(f"--set {change}" for change in changes)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -93,6 +94,35 @@ def test_the_report_s_numbers_are_those_of_the_json_and_of_the_rows(plan: study.
     written = page.read_text()
     assert written.count("## Does it learn?") == 1 and "old" not in written
     assert written.startswith("# Results\n\n## Before\n\nx\n") and written.endswith("## After\n\ny\n")
+
+
+def test_runs_of_a_learner_differ_in_its_draws_alone_and_are_averaged(plan: study.Plan) -> None:
+    """Two runs of a learner, one of what has none: the first is the arm as it is played without runs, and what is told is the
+    mean of both, with the interval of the runs' rows."""
+    twice = replace(plan, arms=tuple(chosen(["frozen", "tpma"])), runs=2)
+    tasks = twice.tasks()
+    assert [(task.arm.name, task.run) for task in tasks] == [("frozen", 0), ("tpma", 0), ("tpma", 1)]
+    assert tasks[:2] == replace(twice, runs=1).tasks() and tasks[2].arm.set == {"learner.seed": 7 + 1}
+    found = study.run_study(twice)
+    frozen, first, second = (load(task.path) for task in tasks)
+    assert frozen is not None and first is not None and second is not None
+    assert first.curves["loss"] != second.curves["loss"] and first.facts == second.facts
+    # The toy's gate lets nothing through: pages of their own show how they are put together.
+    worth = np.array(frozen.stream["reward_per_search"], dtype=np.float64)
+    rows_Dn = np.stack([worth + 0.5, worth + np.arange(len(worth)) % 3])
+    runs = [
+        msgspec.structs.replace(one, stream={**one.stream, "reward_per_search": row_n.tolist()})
+        for one, row_n in zip((first, second), rows_Dn, strict=True)
+    ]
+    told = combine([frozen, *runs], LOOP.model_dump())
+    assert told["arms"]["tpma"]["runs"] == 2 == found["arms"]["tpma"]["runs"] and found["arms"]["frozen"]["runs"] == 1
+    assert told["arms"]["tpma"]["means"]["reward"] == pytest.approx(rows_Dn.mean())
+    assert [(one["seed"], one["run"], one["reward"]) for one in told["arms"]["tpma"]["by_run"]] == [
+        (7, 0, pytest.approx(rows_Dn[0].mean())), (7, 1, pytest.approx(rows_Dn[1].mean())),
+    ]  # fmt: skip
+    expected = paired_bootstrap(rows_Dn, worth, frozen.facts.query)._asdict()
+    assert told["paired"]["frozen"]["tpma"]["reward"] == pytest.approx(expected)
+    assert "2 runs" in section(told, "Does it learn?", "headrace ablate")
 
 
 def test_a_pair_counts_only_pages_and_seeds_that_both_have(plan: study.Plan) -> None:

@@ -53,6 +53,29 @@ def test_bootstrap_resamples_clusters_not_views() -> None:
     assert (clustered.high - clustered.low) / (views.high - views.low) == pytest.approx(math.sqrt(20), rel=0.15)
 
 
+def test_runs_of_a_learner_are_resampled_too() -> None:
+    """Every view of run d is worth offset d, so queries say nothing: the mean of 4 runs has the standard error s / 2, with s
+    their sample deviation (D - 1 in its denominator). One run's own draws are not in its interval."""
+    offset_D = np.array([0.0, 1.0, 3.0, 6.0])
+    runs_Dn, labels = np.repeat(offset_D[:, None], 200, axis=1), list(range(200))
+    interval = paired_bootstrap(runs_Dn, np.zeros(200), labels, repeats=40_000)
+    mean_R = [paired_bootstrap(runs_Dn, np.zeros(200), labels, repeats=1, seed=seed).low for seed in range(4_000)]
+    assert interval.diff == 2.5 and interval.n == 200
+    assert np.std(mean_R) == pytest.approx(offset_D.std(ddof=1) / 2, rel=0.05)
+    assert interval.low < 1.0 and interval.high > 4.0
+    assert paired_bootstrap(runs_Dn[2], np.zeros(200), labels)[:3] == (3.0, 3.0, 3.0)
+
+
+def test_equal_runs_are_one_run() -> None:
+    """A learner that does not draw: however often it is run, on either side, the interval is that of one run."""
+    draw = np.random.default_rng(2)
+    a, b, labels = draw.normal(size=300), draw.normal(size=300), draw.integers(0, 40, size=300).tolist()
+    once = paired_bootstrap(a, b, labels, seed=5)
+    assert paired_bootstrap(np.stack([a] * 3), np.stack([b] * 2), labels, seed=5) == pytest.approx(once)
+    expected = float((np.stack([a, b]).mean(axis=0) - b).mean())
+    assert paired_bootstrap(np.stack([a, b]), b, labels).diff == pytest.approx(expected)
+
+
 def test_clusters_weigh_by_their_size() -> None:
     """Clusters {1 x 3, 0 x 1}: resamples have means 1 (aa), 3/4 (ab), 0 (bb) and nothing else."""
     interval = paired_bootstrap([1, 1, 1, 0], [0, 0, 0, 0], ["a", "a", "a", "b"], repeats=500)
