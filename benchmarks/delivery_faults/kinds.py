@@ -41,7 +41,7 @@ def second_worker(stage: Stage) -> str:
     stage.crew.start("two", static=stage.rng.random() < 0.5)
     stage.crew.await_ready("two")
     waited = stage.wait(0, 2)
-    return f"left with {stage.crew.stop('two')} after {waited:.2f} s"
+    return f"worked for {waited:.2f} s, ended with status {stage.crew.stop('two')}"
 
 
 def pause(stage: Stage) -> str:
@@ -57,7 +57,7 @@ def pause(stage: Stage) -> str:
     slept = time.monotonic() - paused
     stage.wait(0, 3)
     code = stage.crew.stop("two")
-    return f"paused for {slept:.1f} s, woken {waited:.2f} s after the take-over; the second left with {code}"
+    return f"paused for {slept:.1f} s, woken {waited:.2f} s after the take-over; the second ended with status {code}"
 
 
 def restart_broker(stage: Stage) -> str:
