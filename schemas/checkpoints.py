@@ -68,7 +68,3 @@ class Promotion(msgspec.Struct, frozen=True, tag_field="type", tag="promotion"):
     reason: str
     start: str = ""  #: the warm start of its line; empty: of promotions before there was this field
     v: int = 1
-
-    def is_of(self, line: str) -> bool:
-        """Whether the warm start ``line`` is its line's, or nothing says that it is not."""
-        return not line or self.start in ("", line)

@@ -7,10 +7,11 @@ answer is made of one state, and no request waits for a swap. Only the follower'
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import chain
 from typing import Any
 
 import structlog
@@ -36,6 +37,7 @@ from serving.metrics import Metrics
 from serving.ordering import Ordering
 from serving.parts import Opened, Parts, open_checkpoint
 from serving.settings import ServingSettings
+from trainers.lines import Line
 
 log = structlog.get_logger()
 
@@ -65,6 +67,7 @@ class Reloader:
         self._parts: Parts
         self._opened: Opened | None = None
         self._connections, self._store, self._artefacts = connections, store, artefacts
+        self._line = Line(store, artefacts.frozen)
         self._settings, self._reward = settings, reward
         self._metrics, self._stop, self._loaded = metrics, stop, loaded
         self._taker: ItemTaker
@@ -110,8 +113,7 @@ class Reloader:
 
     def _first(self, backlog: Sequence[Any]) -> Served:
         """The newest promoted checkpoint that is whole, else the run's frozen one. News are applied over it."""
-        promoted = [p.checkpoint for p in self._promotions(backlog)]
-        for checkpoint in [*reversed(promoted), self._artefacts.frozen]:
+        for checkpoint in chain((p.checkpoint for p in self._promotions(backlog)), [self._artefacts.frozen]):
             if not checkpoint:
                 continue
             try:
@@ -138,16 +140,17 @@ class Reloader:
         if added := self._added(records):
             served = self._attempt("items", served, partial(self._with_items, added))
         before = served
-        for promotion in reversed(self._promotions(records)):
+        for promotion in self._promotions(records):
             if promotion.checkpoint == served.engine.checkpoint:
                 break
             served = self._attempt("checkpoint", served, partial(self._with_checkpoint, promotion))
             if served is not before:
                 break  # the newest that can be used
 
-    def _promotions(self, records: Sequence[Any]) -> list[Promotion]:
-        """Those of the line of training that the run's warm start begins."""
-        return [p for p in self._decoded(records, PROMOTED.name) if p.is_of(self._artefacts.frozen)]
+    def _promotions(self, records: Sequence[Any]) -> Iterator[Promotion]:
+        """Those of the line of training that the run's warm start begins, newest first. One by one, as an old one's line is looked up
+        in the store."""
+        return filter(self._line.promoted, reversed(self._decoded(records, PROMOTED.name)))
 
     def _with_checkpoint(self, promotion: Promotion, served: Served) -> Served:
         opened = policy, manifest = open_checkpoint(self._store, promotion.checkpoint, self._opened)

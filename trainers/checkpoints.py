@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 import structlog
@@ -16,6 +16,9 @@ import structlog
 from schemas.checkpoints import Manifest
 from schemas.errors import Corrupt, Unavailable
 from schemas.store import Store, sha256
+
+if TYPE_CHECKING:
+    from trainers.lines import Line
 
 log = structlog.get_logger()
 
@@ -126,8 +129,8 @@ def newest(
     return None
 
 
-def newest_of(store: Store, line: str, codebook_version: str) -> Manifest:
-    """The newest good checkpoint of a warm start's line, with these identifiers; each bad one met on the way is named in the log.
+def newest_of(store: Store, line: Line, codebook_version: str) -> Manifest:
+    """The newest good checkpoint of a line, with these identifiers; each bad one met on the way is named in the log.
 
     Raises:
         Unavailable: there is none.
@@ -137,7 +140,7 @@ def newest_of(store: Store, line: str, codebook_version: str) -> Manifest:
         log.warning("checkpoint refused", checkpoint=checkpoint, error=str(error))
 
     def continues(manifest: Manifest) -> bool:
-        return (not line or manifest.line in ("", line)) and manifest.codebook_version == codebook_version
+        return manifest.codebook_version == codebook_version and line.has(manifest)
 
     manifest = newest(store, refuse, continues)
     if manifest is None:

@@ -30,6 +30,7 @@ from schemas.errors import Conflict, Unavailable
 from schemas.journal import GateDecision, JournalRecord, LearnerStart
 from schemas.kafka_clients import open_client
 from schemas.topics import STEPS, Topic
+from trainers.lines import Line
 
 #: Longest wait for the broker to take a record, and to hand the journal out (seconds).
 PATIENCE_S = 120.0
@@ -138,9 +139,9 @@ class Raw(NamedTuple):
     line: str = ""  #: of the learner that wrote it; empty: before there were lines, or not a record of the journal
 
 
-def read_journal(connections: Connections, start: int = 0, line: str = "") -> list[JournalRecord]:
+def read_journal(connections: Connections, start: int = 0, line: Line | None = None) -> list[JournalRecord]:
     """The journal's records from ``start`` to the end as it is now, but those that do not count and who took over when.
-    ``line``: without those of other lines; empty: of all.
+    ``line``: without those of other lines; None: of all.
 
     Raises:
         Unavailable: the broker stops answering.
@@ -148,9 +149,10 @@ def read_journal(connections: Connections, start: int = 0, line: str = "") -> li
     """
     # The record before tells whose turn it was.
     raws = read_raw(connections, STEPS, max(0, start - 1))
-    others = {raw.offset for raw in raws if line and raw.line not in ("", line)}
+    named = {raw.offset: raw.line for raw in raws}
     found = standing((raw.offset, raw.term, decode(STEPS.kind, raw.value)) for raw in raws)
-    return [record for offset, record in found if offset >= start and offset not in others]
+    own = ((offset, record) for offset, record in found if offset >= start)
+    return [record for offset, record in own if line is None or line.wrote(named[offset], record.created_ms)]
 
 
 def standing(found: Iterable[tuple[int, int, JournalRecord | LearnerStart]]) -> Iterator[tuple[int, JournalRecord]]:

@@ -39,6 +39,7 @@ from trainers.journalled import (
     settings_at,
     settings_before,
 )
+from trainers.lines import Line
 from trainers.orders import Begin, GoBack, Lead, Stop, Take
 from trainers.promotion import Present, Publisher
 from trainers.ranks import ALONE, Ranks
@@ -81,11 +82,12 @@ class Learner:
         """``open_tools`` gives what a step uses, for the policy that is loaded and for settings of the learner."""
         self._store, self._wanted, self._open_tools = store, settings.learner, open_tools
         self._versions = Versions(artefacts.relevance, artefacts.identifiers)
-        self._manifest = checkpoints.newest_of(store, artefacts.frozen, artefacts.identifiers)
+        self._line = Line(store, artefacts.frozen)
+        self._manifest = checkpoints.newest_of(store, self._line, artefacts.identifiers)
         # Not before there is something to start from, as it ends another learner; before the journal is read, as nobody adds to it then.
         self._connections, self._journal = connections, Journal(connections, artefacts.frozen)
         behind = self._manifest.offsets.get(STEPS.name, {}).get(0, 0)
-        self._records = read_journal(connections, behind, artefacts.frozen)
+        self._records = read_journal(connections, behind, self._line)
         self._pending = intents_after(self._records, self._manifest.step)
         self._left_out = left_out_of(self._records)
         self._settings = self._wanted

@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 
 from schemas.artefacts import Artefacts
+from schemas.checkpoints import Manifest
 from schemas.connections import Connections
 from schemas.errors import NotFound
 from schemas.journal import StepIntent, StepLeftOut
@@ -17,6 +18,7 @@ from schemas.topics import STEPS
 from trainers import checkpoints
 from trainers.journal import Journal, read_journal
 from trainers.journalled import intents_after, left_out_of, results_of
+from trainers.lines import Line
 
 
 def leave_out(connections: Connections, store: Store, artefacts: Artefacts, why: str) -> StepIntent:
@@ -27,17 +29,21 @@ def leave_out(connections: Connections, store: Store, artefacts: Artefacts, why:
         NotFound: no step waits.
         Unavailable: the broker or a checkpoint is not there.
     """
-    manifest = checkpoints.newest_of(store, artefacts.frozen, artefacts.identifiers)
+    line = Line(store, artefacts.frozen)
+    manifest = checkpoints.newest_of(store, line, artefacts.identifiers)
     journal = Journal(connections, artefacts.frozen)
     try:
-        records = read_journal(connections, manifest.offsets.get(STEPS.name, {}).get(0, 0), artefacts.frozen)
-        done = results_of(records) | left_out_of(records)
-        waiting = [intent for intent in intents_after(records, manifest.step) if intent.step not in done]
-        if not waiting:
-            raise NotFound(
-                "a step without result", "none", "one that the learner has begun", "there is nothing to leave out"
-            )
-        journal.append(StepLeftOut(waiting[0].step, why, int(time.time() * 1000)))
-        return waiting[0]
+        intent = _waiting(connections, line, manifest)
+        journal.append(StepLeftOut(intent.step, why, int(time.time() * 1000)))
+        return intent
     finally:
         journal.close()
+
+
+def _waiting(connections: Connections, line: Line, manifest: Manifest) -> StepIntent:
+    records = read_journal(connections, manifest.offsets.get(STEPS.name, {}).get(0, 0), line)
+    done = results_of(records) | left_out_of(records)
+    for intent in intents_after(records, manifest.step):
+        if intent.step not in done:
+            return intent
+    raise NotFound("a step without result", "none", "one that the learner has begun", "there is nothing to leave out")

@@ -20,6 +20,7 @@ from schemas.weights import RewardWeights
 from trainers import checkpoints
 from trainers.gate import Contender, compare
 from trainers.journal import Journal, read_topic
+from trainers.lines import Line
 from trainers.policies import load_policy
 from trainers.policies.base import Policy
 from trainers.settings import GateSettings
@@ -48,7 +49,8 @@ class Publisher:
     ) -> None:
         self._store, self._journal, self._settings = store, journal, settings
         promotions: list[Promotion] = read_topic(connections, PROMOTED)
-        self._line = [artefacts.frozen, *(one.checkpoint for one in promotions if one.is_of(artefacts.frozen))]
+        of_line = Line(store, artefacts.frozen)
+        self._line = [artefacts.frozen, *(one.checkpoint for one in promotions if of_line.promoted(one))]
         self._served: Contender | None = None
 
     def publish(self, manifest: Manifest, state: LearnerState, now: Present) -> GateDecision:

@@ -14,6 +14,7 @@ from trainers import checkpoints
 from trainers.follow import Feed
 from trainers.journal import read_journal
 from trainers.journalled import check_scorer, intents_after, left_out_of, restored_after, settings_at
+from trainers.lines import Line
 from trainers.policies.base import Policy
 from trainers.settings import LearnerSettings
 from trainers.state import Versions, adopt, libraries, load_state, restore, save_state
@@ -53,7 +54,7 @@ def remake(
     first, last = checkpoints.verify(store, start), checkpoints.read(store, end)
     _check_line(store, first, last)
     _check_versions(last, artefacts)
-    records = read_journal(connections, line=last.line)
+    records = read_journal(connections, line=Line.of(store, last))
     left_out = left_out_of(records)
     intents = [intent for intent in intents_after(records, first.step) if intent.step <= last.step]
     check_scorer(intents, last.relevance_version, artefacts.relevance)

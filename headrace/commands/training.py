@@ -33,12 +33,14 @@ def lineage(
     from schemas.store import Store
     from trainers import checkpoints
     from trainers.journal import read_journal
-    from trainers.lineage import lineage as line_of
+    from trainers.lineage import lineage as descent
+    from trainers.lines import Line
 
     _, settings = open_live_run(run)
     store = Store(settings.store)
     name = checkpoint or _newest(store)
-    found = line_of(store, read_journal(settings.connections, line=checkpoints.read(store, name).line), name)
+    line = Line.of(store, checkpoints.read(store, name))
+    found = descent(store, read_journal(settings.connections, line=line), name)
     console.print(_drawn(found))
     emit(found, json)
 

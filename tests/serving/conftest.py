@@ -128,6 +128,7 @@ class Prepared:
     artefacts: Artefacts
     promoted: tuple[Manifest, ...]
     foreign: Manifest  #: a checkpoint of other identifiers
+    elsewhere: Manifest  #: of another warm start's line
 
 
 @pytest.fixture(scope="session")
@@ -148,14 +149,15 @@ def prepared(shop: Shop, tmp_path_factory: pytest.TempPathFactory) -> Prepared:
     foreign = shop.policy(5)
     foreign.codebook_version = "0ther"
 
-    def save(policy: LevelPolicy, step: int) -> Manifest:
+    def save(policy: LevelPolicy, step: int, start: str = "") -> Manifest:
         draft = Manifest(
-            "", step, "", 0, {}, {}, 0, 0, relevance, policy.codebook_version, 0, 1, "grpo", libraries=libraries()
+            "", step, "", 0, {}, {}, 0, 0, relevance, policy.codebook_version, 0, 1, "grpo", libraries(), start=start
         )
         return checkpoints.write(store, policy_files(policy), draft)
 
     artefacts = Artefacts(checksum, shop.identifiers.version, relevance, save(shop.policy(1), 0).checkpoint)
-    return Prepared(store, artefacts, (save(shop.policy(2), 10), save(shop.policy(3), 20)), save(foreign, 30))
+    promoted, elsewhere = (save(shop.policy(2), 10), save(shop.policy(3), 20)), save(shop.policy(4), 40, "00000000-e1e4e6e8")
+    return Prepared(store, artefacts, promoted, save(foreign, 30), elsewhere)
 
 
 @dataclass

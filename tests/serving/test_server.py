@@ -231,13 +231,13 @@ def test_hot_swaps_under_load_fail_no_request(
 def test_a_start_serves_the_newest_promotion_that_is_whole(
     serve: Serve, prepared: Prepared, fresh_topics: Connections, send: Sender
 ) -> None:
-    """The newest is of other identifiers, one is not in the store and one, whole, is of another warm start's line: the one before
-    them is served, with the newest weights, though two publishers crossed."""
+    """One is of other identifiers, one is not in the store and two, whole, are of another warm start's line, as the promotion or the
+    manifest alone says: the one before them is served, with the newest weights, though two publishers crossed."""
     ghost = Promotion("00000099-00000000", 99, "checkpoints/00000099-00000000", 0, "test")
     first, second = (promotion(manifest) for manifest in prepared.promoted)
     ours = msgspec.structs.replace(second, start=prepared.artefacts.frozen)
     elsewhere = msgspec.structs.replace(first, start="00000000-e1e4e6e8")
-    send(PROMOTED, first, ours, ghost, promotion(prepared.foreign), elsewhere)
+    send(PROMOTED, first, ours, ghost, promotion(prepared.foreign), elsewhere, promotion(prepared.elsewhere))
     send(WEIGHTS, RewardWeights(version=5), RewardWeights(version=6), RewardWeights(version=5))
     with serve(fresh_topics) as server:
         ready = server.wait_ready()

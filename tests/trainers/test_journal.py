@@ -11,9 +11,11 @@ import pytest
 from schemas.connections import Connections
 from schemas.errors import Conflict, Corrupt, Incompatible
 from schemas.journal import GateDecision, LearnerStart, StepIntent, StepResult, TrainingSettings
+from schemas.store import Store
 from schemas.weights import RewardWeights
 from trainers.journal import Journal, read_journal, standing
 from trainers.journalled import check_scorer, decisions_of, intents_after, results_of, settings_at
+from trainers.lines import Line
 from trainers.settings import LearnerSettings
 
 
@@ -112,16 +114,16 @@ def test_of_two_learners_the_later_one_goes_on(fresh_topics: Connections) -> Non
 
 @pytest.mark.services
 def test_a_line_reads_its_own_records(fresh_topics: Connections) -> None:
-    """Two warm starts, one topic: each reads its own steps, and those of before there were lines."""
-    written = []
+    """Two warm starts, one topic: each reads its own steps, and those of before there were lines (`test_old_lines` has whose they are)."""
+    written, store = [], Store(fresh_topics.store)
     for line in ("", "00000000-a", "00000000-b"):
         with closing(Journal(fresh_topics, line)) as journal:
             record = decision(line, True)
             journal.append(record)
             written.append(record)
     assert read_journal(fresh_topics) == written
-    assert read_journal(fresh_topics, line="00000000-a") == written[:2]
-    assert read_journal(fresh_topics, line="00000000-b") == [written[0], written[2]]
+    assert read_journal(fresh_topics, line=Line(store, "00000000-a")) == written[:2]
+    assert read_journal(fresh_topics, line=Line(store, "00000000-b")) == [written[0], written[2]]
 
 
 @pytest.mark.services

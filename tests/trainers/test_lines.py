@@ -23,6 +23,7 @@ from trainers import checkpoints
 from trainers.journal import read_journal, read_topic
 from trainers.leaving_out import leave_out
 from trainers.lineage import lineage
+from trainers.lines import Line
 from trainers.remake import remake
 from trainers.state import save_warm_start
 
@@ -62,10 +63,10 @@ def test_a_new_warm_start_is_not_the_old_lines(fresh_topics: Connections, tmp_pa
     finally:
         two.close()
     promotions: list[Promotion] = read_topic(fresh_topics, PROMOTED)
-    assert [(p.start, p.is_of(new)) for p in promotions] == [(old, False), (new, True)]
+    assert [(p.start, Line(store, new).promoted(p)) for p in promotions] == [(old, False), (new, True)]
     for frozen, manifest in made.items():
         assert manifest.line == frozen
-        found = lineage(store, read_journal(fresh_topics, line=manifest.line), manifest.checkpoint)
+        found = lineage(store, read_journal(fresh_topics, line=Line(store, manifest.line)), manifest.checkpoint)
         assert [(one.checkpoint, one.last_step) for one in found] == [(manifest.checkpoint, manifest.step), (frozen, 0)]
         artefacts, target = Artefacts(identifiers="cb1", relevance="rel", frozen=frozen), Store(str(tmp_path / frozen))
         assert remake(fresh_topics, store, target, artefacts, frozen, manifest.checkpoint, tools).differing == ()
@@ -130,4 +131,5 @@ def test_settings_that_the_catalogue_cannot_meet_are_refused_before_a_step_is_de
     finally:
         one.close()
     assert not [record for record in read_journal(fresh_topics) if isinstance(record, StepIntent)]
-    assert checkpoints.newest_of(Store(fresh_topics.store), "", "cb1").step == 0
+    store = Store(fresh_topics.store)
+    assert checkpoints.newest_of(store, Line(store, ""), "cb1").step == 0
