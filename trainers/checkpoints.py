@@ -7,6 +7,7 @@ or altered manifest is told from a good one, and the manifest's own checksums do
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -148,18 +149,22 @@ def newest_of(store: Store, line: Line, codebook_version: str) -> Manifest:
     return manifest
 
 
-def prune(store: Store, keep: int, line: Sequence[str], fallbacks: int = 3) -> list[str]:
-    """Reduce old checkpoints to their manifests, from which a lineage is read; returns those that were.
+def prune(store: Store, line: Line, newest: Manifest, keep: int, promoted: Sequence[str], fallbacks: int = 3) -> list[str]:
+    """Reduce old checkpoints of ``line`` to their manifests, from which a lineage is read; returns those that were. Other lines
+    keep theirs: should their warm start come back, they go on from them.
 
-    Whole stay the newest ``keep``, warm starts (of which a part is in what is served, `trainers.served`), the first of ``line`` (frozen:
-    others are held against it) and its last ``fallbacks`` (a server may be loading one). Meant to be called after every checkpoint: the walk from new to old ends at
-    the first that is reduced already, and looks beyond it only at the one that has just left the fallbacks.
+    Whole stay ``newest`` and those before it, ``keep`` in all, warm starts (of which a part is in what is served, `trainers.served`),
+    the first of ``promoted`` (frozen: others are held against it) and its last ``fallbacks`` (a server may be loading one). Meant to be
+    called after every checkpoint: the walk from new to old ends at the first that is reduced already, and looks beyond it only at
+    the one that has just left the fallbacks.
     """
-    old, spared = store.names(ROOT)[:-keep], {*line[:1], *line[-fallbacks:]}
-    left = [checkpoint for checkpoint in line[:-fallbacks][-1:] if checkpoint in old and checkpoint not in spared]
-    reduced = [checkpoint for checkpoint in left if _reduce(store, checkpoint)]
-    for checkpoint in reversed(old):
-        if checkpoint in spared or checkpoint in reduced or _is_start(checkpoint):
+    # A later step's was refused, or ``newest`` would not come after it; other lines' steps say nothing of this one's.
+    before = (one for one in reversed(store.names(ROOT)) if _step(one) <= newest.step and one != newest.checkpoint)
+    own = (one for one in before if line.has_named(one))
+    recent, spared = {newest.checkpoint, *islice(own, keep - 1)}, {*promoted[:1], *promoted[-fallbacks:]}
+    reduced = [one for one in promoted[:-fallbacks][-1:] if one not in recent | spared and _reduce(store, one)]
+    for checkpoint in own:
+        if checkpoint in spared or checkpoint in reduced or _step(checkpoint) == 0:
             continue
         if (whole := _reduce(store, checkpoint)) is False:
             break
@@ -167,9 +172,10 @@ def prune(store: Store, keep: int, line: Sequence[str], fallbacks: int = 3) -> l
     return reduced
 
 
-def _is_start(checkpoint: str) -> bool:
-    """A warm start is of step 0, as its id says."""
-    return checkpoint.partition("-")[0].strip("0") == ""
+def _step(checkpoint: str) -> int:
+    """As its id says; -1: something else that lies among the checkpoints."""
+    step = checkpoint.partition("-")[0]
+    return int(step) if step.isdecimal() else -1
 
 
 def _reduce(store: Store, checkpoint: str) -> bool | None:

@@ -257,7 +257,7 @@ class Learner:
         else:
             decision = self._publisher.hold_back(manifest, self._watch.reason)
         self._exposition.gate(decision.promoted)
-        checkpoints.prune(self._store, self._settings.keep_checkpoints, self._publisher.line)
+        checkpoints.prune(self._store, self._line, manifest, self._settings.keep_checkpoints, self._publisher.line)
 
     def close(self) -> None:
         """Let go of the broker and the port."""

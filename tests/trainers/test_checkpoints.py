@@ -11,6 +11,7 @@ from schemas.checkpoints import Manifest
 from schemas.errors import Corrupt, Unavailable
 from schemas.store import Store, sha256
 from trainers import checkpoints
+from trainers.lines import Line
 
 FILES = {"model/model.safetensors": b"weights", "policy.json": b"{}", "optimizer.pt": b"moments"}
 
@@ -104,21 +105,57 @@ def test_no_checkpoint_at_all(store: Store) -> None:
 def test_old_checkpoints_are_reduced_to_their_manifests(store: Store, tmp_path: Path) -> None:
     """Of eight the newest two stay whole, the first of the line and the last promoted one; a torn manifest is left alone, and a
     second walk finds nothing to do. When another is promoted, the one before it goes, though it lies behind the reduced."""
-    names = [checkpoints.write(store, {"policy.json": str(n).encode()}, draft(n)).checkpoint for n in range(8)]
+    made = [checkpoints.write(store, {"policy.json": str(n).encode()}, draft(n)) for n in range(8)]
+    names = [manifest.checkpoint for manifest in made]
     torn = tmp_path / "checkpoints" / names[4] / "manifest.json"
     torn.write_bytes(torn.read_bytes()[:-9])
+    (tmp_path / "checkpoints" / "notes").mkdir()
 
     def whole() -> list[int]:
         return [n for n, name in enumerate(names) if store.exists(f"checkpoints/{name}/policy.json")]
 
-    assert checkpoints.prune(store, 2, [names[0], names[3]], fallbacks=1) == [names[5], names[2], names[1]]
+    def prune(*promoted: int) -> list[str]:
+        line = Line(store, names[0])
+        return checkpoints.prune(store, line, made[7], 2, [names[n] for n in promoted], fallbacks=1)
+
+    assert prune(0, 3) == [names[5], names[2], names[1]]
     assert whole() == [0, 3, 4, 6, 7]
     assert checkpoints.read(store, names[1]).step == 1
     with pytest.raises(Corrupt, match="file is missing"):
         checkpoints.verify(store, names[1])
-    assert checkpoints.prune(store, 2, [names[0], names[3]], fallbacks=1) == []
-    assert (
-        checkpoints.prune(store, 2, [names[0], names[4], names[3]], fallbacks=1) == []
-    )  # torn, and just behind the fallbacks
-    assert checkpoints.prune(store, 2, [names[0], names[3], names[7]], fallbacks=1) == [names[3]]
+    assert prune(0, 3) == []
+    assert prune(0, 4, 3) == []  # torn, and just behind the fallbacks
+    assert prune(0, 3, 7) == [names[3]]
     assert whole() == [0, 4, 6, 7]
+
+
+@pytest.mark.parametrize(("every", "newer"), [(20, 5), (10, 10), (10, 15)])
+def test_a_line_keeps_its_own_newest_whatever_steps_another_has(store: Store, every: int, newer: int) -> None:
+    """A line of many steps, reduced as it grew; then another warm start's, from step 0 on past them all. At each of its checkpoints
+    the newest three are whole, and no older one; the first line keeps what it had."""
+
+    def whole(line: list[Manifest]) -> list[int]:
+        return [m.step for m in line if store.exists(f"checkpoints/{m.checkpoint}/policy.json")]
+
+    def grow(first: bytes, between: int, count: int) -> list[Manifest]:
+        made = [checkpoints.write(store, {"policy.json": first}, draft(0))]
+        line = Line(store, made[0].checkpoint)
+        for n in range(1, count):
+            content = {"policy.json": first + b"%d" % n}
+            named = msgspec.structs.replace(draft(n * between), start=line.start, parent=made[-1].checkpoint)
+            made.append(checkpoints.write(store, content, named))
+            checkpoints.prune(store, line, made[-1], 3, [line.start])
+            assert whole(made) == sorted({0, *(m.step for m in made[-3:])})
+        return made
+
+    old = grow(b"a", every, 12)
+    grow(b"b", newer, 40)
+    assert whole(old) == [0, *(every * n for n in (9, 10, 11))]
+
+
+def test_a_checkpoint_that_follows_a_refused_one_keeps_its_files(store: Store) -> None:
+    """Training went on from before checkpoints whose files are harmed: these are of later steps, and as many as are kept."""
+    made = [checkpoints.write(store, {"policy.json": b"%d" % n}, draft(n)) for n in (0, 10, 20, 30, 40)]
+    after = checkpoints.write(store, {"policy.json": b"15"}, draft(15))
+    assert checkpoints.prune(store, Line(store, made[0].checkpoint), after, 2, []) == []
+    assert checkpoints.verify(store, after.checkpoint) == after

@@ -17,6 +17,7 @@ from tests.trainers import policy_toys as toys
 from tests.trainers.test_step import SETTINGS, VERSIONS, intent, start, walk
 from trainers import checkpoints
 from trainers.journalled import settings_at
+from trainers.lines import Line
 from trainers.policies import load_policy
 from trainers.served import Start, as_served, start_of
 from trainers.settings import LearnerSettings
@@ -117,7 +118,7 @@ def test_the_start_of_a_line_is_named_or_looked_for(store: Store) -> None:
     two = made(2, one.checkpoint)
     assert [start_of(store, m).checkpoint for m in (checkpoints.read(store, first), one, two)] == [first] * 3
     assert start_of(store, made(3, "lost", start=first)).checkpoint == first
-    checkpoints.prune(store, 1, [two.checkpoint])
+    checkpoints.prune(store, Line(store, first), two, 1, [two.checkpoint])
     assert checkpoints.verify(store, first).step == 0
     assert not store.exists(f"{checkpoints.path_of(one.checkpoint)}/policy.json")
 
