@@ -25,7 +25,9 @@ def register(app: typer.Typer) -> None:
 
 
 def lineage(
-    checkpoint: Annotated[str, typer.Argument(help="Id of the checkpoint; default: the newest.")] = "",
+    checkpoint: Annotated[
+        str, typer.Argument(help="Id of the checkpoint; default: the newest of the present warm start.")
+    ] = "",
     run: RunOption = None,
     json: JsonOption = None,
 ) -> None:
@@ -103,11 +105,15 @@ def replay_training(
 
 
 def _newest(store: Store) -> str:
+    from schemas.artefacts import Artefacts
     from schemas.errors import Unavailable
     from trainers.checkpoints import ROOT
+    from trainers.lines import Line
 
-    if names := store.names(ROOT):
-        return names[-1]
+    line = Line(store, Artefacts.load(store).frozen)
+    for name in reversed(store.names(ROOT)):
+        if line.has_named(name):
+            return name
     raise Unavailable("a checkpoint", f"none is in {store.url}", "make a warm start with `headrace prepare`")
 
 

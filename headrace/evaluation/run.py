@@ -25,11 +25,14 @@ from reward.text import normalise
 from schemas import log
 from schemas.artefacts import Artefacts
 from schemas.codec import decode
+from schemas.connections import Connections
 from schemas.database import open_database
 from schemas.errors import InvalidEvent, Unavailable
 from schemas.events import Click, Impression
+from schemas.store import Store
 from schemas.topics import IMPRESSIONS, PROMOTED
 from trainers.evaluation import paired_bootstrap
+from trainers.lines import Line
 
 #: Pieces into which the live stream is cut for the curves.
 PIECES = 10
@@ -73,11 +76,19 @@ def run_evaluation(
     lexical = LexicalSearch(world.catalogue)
     values["bm25"] = _judge(judge, asked, [tuple(lexical.rank(r, settings.delivery.page)) for r in asked])
     values["click_memory"] = _remember(judge, asked, lexical, settings)
-    promoted = [e.record.checkpoint for e in log.scan(settings.connections, PROMOTED)]
-    online = offline.engine(promoted[-1]) if promoted else frozen
+    online = frozen
+    if promoted := last_promoted(settings.connections, offline.store, artefacts):
+        online = offline.engine(promoted)
     rates = {"frozen": offline.valid_rate(frozen, impressions), "online": offline.valid_rate(online, impressions)}
     tell("intervals", 0.95)
     return _summary(values, asked, rates, settings.seed) | {"note": " ".join((NOTE, *world.notes))}
+
+
+def last_promoted(connections: Connections, store: Store, artefacts: Artefacts) -> str:
+    """The checkpoint promoted last of those that descend from the present warm start; empty before any."""
+    line = Line(store, artefacts.frozen)
+    promotions = [entry.record for entry in log.scan(connections, PROMOTED)]
+    return next((one.checkpoint for one in reversed(promotions) if line.promoted(one)), "")
 
 
 def _served(settings: Settings, world: World, requests: dict[str, Request]) -> list[tuple[Impression, Request]]:

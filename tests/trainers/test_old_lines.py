@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import msgspec
 import pytest
 
+from headrace.commands.training import _newest
+from headrace.evaluation import run
+from schemas.artefacts import Artefacts
 from schemas.checkpoints import Manifest, Promotion
 from schemas.codec import encode
 from schemas.connections import Connections
+from schemas.errors import Unavailable
 from schemas.journal import JournalRecord, LearnerStart
 from schemas.store import Store
 from tests.trainers.test_checkpoints import draft
@@ -118,3 +123,23 @@ def test_where_manifests_are_lost_the_time_decides(store: Store, old: list[Manif
     ghost = Promotion("00000009-00000000", 9, "p", 12, "r")
     assert [line.promoted(one) for one in (ghost, msgspec.structs.replace(ghost, decided_ms=14))] == [False, True]
     assert Line(store, "00000000-a1057").has(old[1])  # when the warm start was made is not known either
+
+
+def test_lineage_and_evaluation_take_the_present_warm_start(
+    store: Store, old: list[Manifest], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By default: neither the highest step in the store nor the last promotion in the topic, where these are another line's."""
+    entries = [SimpleNamespace(record=promotion(old[2])), SimpleNamespace(record=promotion(old[2], old[0].checkpoint))]
+    monkeypatch.setattr(run.log, "scan", lambda *_: iter(entries))
+    new = make(store, 0, None, 20, "rebuilt")
+    artefacts = Artefacts(frozen=new.checkpoint)
+    artefacts.save(store)
+    assert _newest(store) == new.checkpoint
+    assert run.last_promoted(Connections(), store, artefacts) == ""
+    first = make(store, 2, new, 22, "rebuilt", start=new.checkpoint)
+    entries[1:1] = [SimpleNamespace(record=promotion(first, new.checkpoint))]
+    assert _newest(store) == run.last_promoted(Connections(), store, artefacts) == first.checkpoint
+    empty = Store(f"{store.url}/empty")
+    artefacts.save(empty)
+    with pytest.raises(Unavailable, match="none is in"):
+        _newest(empty)
