@@ -31,9 +31,10 @@ def leave_out(connections: Connections, store: Store, artefacts: Artefacts, why:
     """
     line = Line(store, artefacts.frozen)
     manifest = checkpoints.newest_of(store, line, artefacts.identifiers)
+    _waiting(connections, line, manifest)  # before a learner that has nothing to leave out is taken over from
     journal = Journal(connections, artefacts.frozen)
     try:
-        intent = _waiting(connections, line, manifest)
+        intent = _waiting(connections, line, manifest)  # again, as nobody else adds to it from here on
         journal.append(StepLeftOut(intent.step, why, int(time.time() * 1000)))
         return intent
     finally:
