@@ -69,13 +69,19 @@ def read(
 
     Raises:
         Refused: the broker does not let us read the topic.
-        Unavailable: no records for ``patience_s``, or there is no such topic.
+        Unavailable: no records for ``patience_s`` of partitions that have not ended, or there is no such topic.
     """
     with _consumer(connections) as consumer:
         spans = _ends(consumer, connections, topic, patience_s)
         begin = {p: max(starts.get(p, 0), low) for p, (low, _) in spans.items() if others or p in starts}
         waiting = {p for p, start in begin.items() if start < spans[p][1]}
         consumer.assign([TopicPartition(topic.name, p, begin[p]) for p in waiting])
+
+        def done(partition: int) -> None:
+            """Nothing more of it: what is still written to it would come in place of what is waited for."""
+            waiting.discard(partition)
+            consumer.pause([TopicPartition(topic.name, partition)])
+
         deadline = time.monotonic() + patience_s
         while waiting:
             came = False
@@ -84,17 +90,17 @@ def read(
                 if error is not None:
                     _raise_if_final(topic, error)
                     if error.code() == KafkaError._PARTITION_EOF:
-                        waiting.discard(partition)
+                        done(partition)
                     continue  # anything else the client gets over by itself, or the deadline ends it
-                came = True
                 if partition not in waiting:
-                    continue
+                    continue  # it was on its way when the partition was let go
+                came = True
                 end = spans[partition][1]
                 if message.offset() >= end or enough(message):
-                    waiting.discard(partition)
+                    done(partition)
                     continue
                 if message.offset() >= end - 1:
-                    waiting.discard(partition)
+                    done(partition)
                 yield message
             if came:
                 deadline = time.monotonic() + patience_s
