@@ -14,7 +14,8 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 from schemas.admission import admit_kafka
 from schemas.clients import librdkafka
 from schemas.connections import Connections
-from schemas.errors import Refused, Unavailable
+from schemas.errors import Unavailable
+from schemas.final import final
 from schemas.offsets import bounds
 from schemas.topics import Topic
 
@@ -22,7 +23,6 @@ from schemas.topics import Topic
 PATIENCE_S = 10.0
 #: A poll that finds less than it asks for costs this long (s).
 _POLL_S = 0.05
-_NO_TOPIC = (KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC, KafkaError._UNKNOWN_PARTITION)
 
 Bounds = dict[int, tuple[int, int]]
 
@@ -109,10 +109,8 @@ def read(
 
 
 def _raise_if_final(topic: Topic, error: KafkaError) -> None:
-    if error.code() == KafkaError.TOPIC_AUTHORIZATION_FAILED:
-        raise Refused(f"topic {topic.name}", error.str(), "let this user read and describe it")
-    if error.code() in _NO_TOPIC:
-        raise Unavailable(f"topic {topic.name}", error.str(), "create the topics with `headrace topics --create`")
+    if (found := final(topic.name, error, "read and describe")) is not None:
+        raise found
 
 
 def _ends(consumer: Consumer, connections: Connections, topic: Topic, patience_s: float = PATIENCE_S) -> Bounds:
