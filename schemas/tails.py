@@ -14,7 +14,8 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 from schemas.admission import admit_kafka
 from schemas.clients import librdkafka
 from schemas.connections import Connections
-from schemas.errors import Refused, Unavailable
+from schemas.errors import Unavailable
+from schemas.final import final
 from schemas.offsets import bounds
 from schemas.topics import Topic
 
@@ -22,7 +23,6 @@ from schemas.topics import Topic
 PATIENCE_S = 10.0
 #: A poll that finds less than it asks for costs this long (s).
 _POLL_S = 0.05
-_NO_TOPIC = (KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC, KafkaError._UNKNOWN_PARTITION)
 
 Bounds = dict[int, tuple[int, int]]
 
@@ -69,13 +69,19 @@ def read(
 
     Raises:
         Refused: the broker does not let us read the topic.
-        Unavailable: no records for ``patience_s``, or there is no such topic.
+        Unavailable: no records for ``patience_s`` of partitions that have not ended, or there is no such topic.
     """
     with _consumer(connections) as consumer:
         spans = _ends(consumer, connections, topic, patience_s)
         begin = {p: max(starts.get(p, 0), low) for p, (low, _) in spans.items() if others or p in starts}
         waiting = {p for p, start in begin.items() if start < spans[p][1]}
         consumer.assign([TopicPartition(topic.name, p, begin[p]) for p in waiting])
+
+        def done(partition: int) -> None:
+            """Nothing more of it: what is still written to it would come in place of what is waited for."""
+            waiting.discard(partition)
+            consumer.pause([TopicPartition(topic.name, partition)])
+
         deadline = time.monotonic() + patience_s
         while waiting:
             came = False
@@ -84,17 +90,17 @@ def read(
                 if error is not None:
                     _raise_if_final(topic, error)
                     if error.code() == KafkaError._PARTITION_EOF:
-                        waiting.discard(partition)
+                        done(partition)
                     continue  # anything else the client gets over by itself, or the deadline ends it
-                came = True
                 if partition not in waiting:
-                    continue
+                    continue  # it was on its way when the partition was let go
+                came = True
                 end = spans[partition][1]
                 if message.offset() >= end or enough(message):
-                    waiting.discard(partition)
+                    done(partition)
                     continue
                 if message.offset() >= end - 1:
-                    waiting.discard(partition)
+                    done(partition)
                 yield message
             if came:
                 deadline = time.monotonic() + patience_s
@@ -103,10 +109,8 @@ def read(
 
 
 def _raise_if_final(topic: Topic, error: KafkaError) -> None:
-    if error.code() == KafkaError.TOPIC_AUTHORIZATION_FAILED:
-        raise Refused(f"topic {topic.name}", error.str(), "let this user read and describe it")
-    if error.code() in _NO_TOPIC:
-        raise Unavailable(f"topic {topic.name}", error.str(), "create the topics with `headrace topics --create`")
+    if (found := final(topic.name, error, "read and describe")) is not None:
+        raise found
 
 
 def _ends(consumer: Consumer, connections: Connections, topic: Topic, patience_s: float = PATIENCE_S) -> Bounds:

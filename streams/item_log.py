@@ -21,8 +21,9 @@ from streams.runtime.log import LogReader
 
 REGISTRY.register(REFUSED)
 
-#: Longest wait for the broker (s).
-TIMEOUT_S = 30.0
+#: Longest wait for the broker (s). A worker that takes a chunk stands still meanwhile and hears no SIGTERM, so: an election, and
+#: no more.
+TIMEOUT_S = 10.0
 #: Seconds between two looks: while the past is caught up with, many stamps and views pass in one.
 LOOK_S = 1.0
 

@@ -13,6 +13,7 @@ from schemas.clients import librdkafka
 from schemas.codec import MAX_RECORD_BYTES
 from schemas.connections import Connections
 from schemas.errors import HeadraceError, InvalidRequest, Unavailable
+from schemas.final import final
 
 #: Records, and bytes, that may wait for delivery.
 QUEUE_RECORDS, QUEUE_BYTES = 200_000, 256_000_000
@@ -31,7 +32,7 @@ class EventProducer:
         """Raises Refused when the broker does not let us in."""
         admit_kafka(connections)
         self._address, self._timeout_s = connections.kafka, timeout_s
-        self._failed: KafkaError | None = None
+        self._failed: tuple[str, KafkaError] | None = None  #: topic, and why
         self._waiting_bytes = 0
         self._producer = Producer(
             {
@@ -50,10 +51,11 @@ class EventProducer:
 
         Raises:
             InvalidRequest: the record is over the size limit.
-            Unavailable: an earlier record could not be delivered.
+            Refused: an earlier record's topic may not be written.
+            Unavailable: an earlier record could not be delivered, or its topic is not there.
         """
         if self._failed is not None:
-            raise self._error(self._failed)
+            raise self._error(*self._failed)
         while True:
             try:
                 self._producer.produce(topic, value, key, partition=partition, on_delivery=self._delivered)
@@ -62,21 +64,22 @@ class EventProducer:
             except BufferError:
                 self._producer.poll(0.1)
             except KafkaException as error:
-                raise self._error(error.args[0], len(value or b"")) from error
+                raise self._error(topic, error.args[0], len(value or b"")) from error
 
     def send_batch(self, topic: str, records: Sequence[Mapping[str, bytes | int | None]]) -> None:
         """Queue records in order; each has ``value``, ``key`` and, if its key is not to choose it, ``partition``.
 
         Raises:
             InvalidRequest: a record is over the size limit.
-            Unavailable: an earlier record could not be delivered.
+            Refused: an earlier record's topic may not be written.
+            Unavailable: an earlier record could not be delivered, or its topic is not there.
         """
         for batch, partition, size in _cut(records):
             self._make_room(len(batch), size)
             # The partition of a batch is heeded; that of a record in it, as its manual has it, is not (2.16).
             if self._producer.produce_batch(topic, batch, partition, on_delivery=self._delivered) < len(batch):
                 refused = next(record for record in batch if "_error" in record)
-                raise self._error(cast(Any, refused["_error"]), len(cast(bytes, refused["value"])))
+                raise self._error(topic, cast(Any, refused["_error"]), len(cast(bytes, refused["value"])))
 
     def _make_room(self, count: int, size: int) -> None:
         """Wait until the queue takes all of them: a batch taken in part would have to be sent again out of order."""
@@ -84,34 +87,35 @@ class EventProducer:
         while self._failed is None and len(self._producer) > left:
             self._producer.poll(0.05)
         if self._failed is not None:
-            raise self._error(self._failed)
+            raise self._error(*self._failed)
         self._waiting_bytes = size + (self._waiting_bytes if len(self._producer) else 0)
         self._producer.poll(0)
 
-    def flush(self) -> None:
-        """Wait for delivery.
+    def flush(self, timeout_s: float | None = None) -> None:
+        """Wait for delivery; ``timeout_s`` for other than the producer's.
 
         Raises:
+            Refused: a topic may not be written.
             Unavailable: not everything was delivered in time.
         """
-        left = self._producer.flush(self._timeout_s)
+        timeout_s = self._timeout_s if timeout_s is None else timeout_s
+        left = self._producer.flush(timeout_s)
         if self._failed is not None:
-            raise self._error(self._failed)
+            raise self._error(*self._failed)
         if left:
-            raise Unavailable(
-                f"Kafka at {self._address}", f"{left} records not delivered in {self._timeout_s} s", "send again"
-            )
+            raise Unavailable(f"Kafka at {self._address}", f"{left} records not delivered in {timeout_s} s", "send again")
 
-    def _delivered(self, error: KafkaError | None, _: Message) -> None:
+    def _delivered(self, error: KafkaError | None, message: Message) -> None:
         if error is not None and self._failed is None:
-            self._failed = error
+            self._failed = message.topic() or "", error
 
-    def _error(self, error: KafkaError, size: int = -1) -> HeadraceError:
+    def _error(self, topic: str, error: KafkaError, size: int = -1) -> HeadraceError:
         if error.code() == KafkaError.MSG_SIZE_TOO_LARGE:
             return InvalidRequest(
                 "record size", size if size >= 0 else "over", f"at most {MAX_RECORD_BYTES} bytes", "send it smaller"
             )
-        return Unavailable(f"Kafka at {self._address}", error.str(), "check the broker, then send again")
+        found = final(topic, error, "write and describe")
+        return found or Unavailable(f"Kafka at {self._address}", error.str(), "check the broker, then send again")
 
     def __enter__(self) -> EventProducer:
         return self

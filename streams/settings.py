@@ -70,7 +70,10 @@ class RuntimeSettings(BaseModel):
     )
     recovery_timeout_s: float = Field(default=300.0, ge=5, le=86_400, description="s a recovery may wait for the broker")
     stop_timeout_s: float = Field(
-        default=8.0, ge=1, le=300, description="s for the last flush and the clean end after SIGTERM"
+        default=8.0,
+        ge=1,
+        le=300,
+        description="s after SIGTERM for the last flush, then it goes on only while the broker takes records; and for the clean end",
     )
     metrics_port: int = Field(
         default=0,

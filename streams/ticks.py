@@ -20,6 +20,10 @@ from streams.producing import EventProducer
 
 logger = structlog.get_logger(__name__)
 
+#: For the last ticks once the clock is to end (s): shorter than a supervisor's patience, and ticks of a broker that is away are
+#: of no use to anybody.
+LEAVE_S = 2.0
+
 
 def send_tick(producer: EventProducer, partitions: int, ts: int) -> int:
     """Queue a tick of event time ``ts`` (ms) for each partition of each input; how many those are."""
@@ -33,17 +37,20 @@ def send_tick(producer: EventProducer, partitions: int, ts: int) -> int:
 def run_ticks(connections: Connections, stop: Event, every_s: float = 1.0, patience_s: float = 60.0) -> None:
     """Send the wall clock every ``every_s`` seconds until ``stop`` is set. One process of this kind is enough.
 
-    A broker that is away is waited for: what it has not taken in ``patience_s`` is given up, as ticks of the present follow.
+    A broker that is away is waited for: what it has not taken in ``patience_s`` is given up, as ticks of the present follow. At
+    the stop it has `LEAVE_S`. A topic that is missing is told again and again, until it is there.
 
     Raises:
-        Refused: the broker does not let us in.
+        Refused: the broker does not let us in, or not write one of the topics.
     """
     while not stop.is_set():
         try:
             with EventProducer(connections, patience_s) as producer:
                 while not stop.wait(every_s):
                     send_tick(producer, connections.partitions, int(time.time() * 1_000))
+                producer.flush(LEAVE_S)
         except Refused:
             raise
         except Unavailable as error:  # that producer sends no more; the next one does, as soon as there is a broker
-            logger.warning("ticks given up, sending on", error=str(error))
+            then = "the clock ends" if stop.is_set() else "sending on"
+            logger.warning(f"ticks given up, {then}", error=str(error))

@@ -27,19 +27,22 @@ _MISSING = (KafkaError._UNKNOWN_TOPIC, KafkaError._UNKNOWN_PARTITION)
 TRY_S = 10.0
 #: Of one that is made again until it succeeds (s); a process that stops may have to wait for it.
 AGAIN_S = 2.0
+#: How long nothing may become less of what is on its way before a process that stops gives it up (s).
+STALL_S = 2.0
 
 
 class TransactionWriter:
     """A transactional producer. Not for two threads at once.
 
-    Every method raises Unavailable soon after ``stopping`` is set, if it then still waits for the broker; what it was at is
-    decided by whoever opens the id next.
+    Every method raises Unavailable soon after ``stopping`` is set, if the broker then takes nothing more; what it was at is
+    decided by whoever opens the id next. While the broker takes records a stop goes on, however many they are.
     """
 
     def __init__(
         self, connections: Connections, transactional_id: str, transaction_timeout_s: float, stopping: Event | None = None
     ) -> None:
         self._id, self._stopping = transactional_id, stopping or Event()
+        self._left, self._since = 0, float("inf")  # of the waits since a stop was asked for: least in flight, and since when
         timeout_ms = int(transaction_timeout_s * 1_000)
         self._producer = Producer(
             {
@@ -131,6 +134,7 @@ class TransactionWriter:
     def _fill(
         self, outputs: Sequence[Output], first: Sequence[Output], last: Callable[[int], Output], partition: int
     ) -> int:
+        self._since = float("inf")
         self._producer.begin_transaction()
         for output in outputs:
             self._send(output, partition)
@@ -142,7 +146,8 @@ class TransactionWriter:
         """Abort, to try again; or find that the id is lost."""
         if not error.args[0].txn_requires_abort():
             raise self._lost(error) from error
-        self._go_on()
+        if self._stopping.is_set():
+            raise self._stopped() from error
         log.warning("transaction aborted, sent again", id=self._id, error=str(error))
         self._abort()
 
@@ -234,13 +239,22 @@ class TransactionWriter:
                 time.sleep(0.2)
 
     def _go_on(self) -> None:
-        """Asked where the broker is waited for."""
-        if self._stopping.is_set():
-            raise Unavailable(
-                f"transactions of {self._id}",
-                "the broker did not answer before the stop",
-                "the next start goes on from the log",
-            )
+        """Asked where the broker is waited for. Once a stop was asked for it is given `STALL_S` without progress, counted from
+        the first wait: what came before was our own work."""
+        if not self._stopping.is_set():
+            return
+        left, now = len(self._producer), time.monotonic()
+        if self._since > now or left < self._left:
+            self._left, self._since = left, now
+        elif now - self._since > STALL_S:
+            raise self._stopped()
+
+    def _stopped(self) -> Unavailable:
+        return Unavailable(
+            f"transactions of {self._id}",
+            "the broker took nothing more before the stop",
+            "the next start goes on from the log; a longer streams.runtime.stop_timeout_s waits longer for the broker",
+        )
 
 
 def _retriable(error: KafkaException) -> bool:

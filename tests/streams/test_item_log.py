@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 from kafka import KafkaProducer
 from prometheus_client import REGISTRY
@@ -9,6 +11,7 @@ from structlog.testing import capture_logs
 
 from schemas.codec import encode
 from schemas.connections import Connections
+from schemas.errors import Unavailable
 from schemas.events import ItemAdded
 from schemas.topics import ITEMS
 from streams.item_log import ItemLog
@@ -39,3 +42,11 @@ def test_the_item_log_reads_on_from_where_it_was(fresh_topics: Connections) -> N
     producer.send(ITEMS.name, value=encode(ItemAdded(9, "later", "t", (9,), "v")), partition=0)
     producer.close()
     assert seldom() == wanted and [record.item for record in item_log(at_once=True)][-1] == "later"
+
+
+def test_a_worker_that_asks_for_items_stands_still_for_seconds_at_most() -> None:
+    """It hears no SIGTERM meanwhile, and whoever supervises it kills it soon after."""
+    began = time.monotonic()
+    with pytest.raises(Unavailable):
+        ItemLog(Connections(kafka="127.0.0.1:9"), "test", "v", (10,))()
+    assert time.monotonic() - began < 15
