@@ -85,7 +85,8 @@ def test_what_an_operator_must_see_has_an_alert_and_a_panel() -> None:
     for name in (
         "headrace_lag_seconds", "headrace_lag_records", "headrace_watermark_seconds", "headrace_quarantined_records_total",
         "headrace_last_commit_timestamp_seconds", "headrace_learner_steps_total", "headrace_served_step",
-        "headrace_search_requests_total", "headrace_keywords_chains_total", "headrace_integrity_strain_ratio", "headrace_learner_held_seconds", "headrace_learner_guard_seconds", "up", "process_start_time_seconds",
+        "headrace_search_requests_total", "headrace_keywords_chains_total", "headrace_integrity_strain_ratio", "headrace_learner_held_seconds", "headrace_learner_guard_seconds",
+        "headrace_learner_rollbacks_total", "up", "process_start_time_seconds",
     ):  # fmt: skip
         assert name in alerted and name in drawn, name
     assert "headrace_served_refused_total" in alerted

@@ -45,6 +45,9 @@ class Exposition:
             ["guard"],
             registry=self.registry,
         )
+        self._back = Counter(
+            "headrace_learner_rollbacks", "Times a guard has sent training back to a checkpoint", registry=self.registry
+        )
         self._gate = Counter("headrace_learner_gate", "Decisions of the gate", ["decision"], registry=self.registry)
         self._server = _listen(host, port, self.registry) if port else None
 
@@ -72,6 +75,10 @@ class Exposition:
     def alarm(self, guard: str, seconds: float) -> None:
         """A guard has been beyond its bound for so long; 0: it is within it."""
         self._alarm.labels(guard).set(seconds)
+
+    def rolled_back(self) -> None:
+        """A guard has sent training back."""
+        self._back.inc()
 
     def gate(self, promoted: bool) -> None:
         """The gate has decided."""

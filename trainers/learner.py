@@ -43,6 +43,7 @@ from trainers.lines import Line
 from trainers.orders import Begin, GoBack, Lead, Stop, Take
 from trainers.promotion import Present, Publisher
 from trainers.ranks import ALONE, Ranks
+from trainers.recollection import seen_until
 from trainers.settings import LearnerSettings, TrainerSettings
 from trainers.state import Versions, adopt, load_state, restore, save_state
 from trainers.step import advance
@@ -98,14 +99,9 @@ class Learner:
         self.state = load_state(store, self._manifest, self._settings, self._versions, ranks, self._wanted.sharded)
         self._breaker = Breaker(settings.learner.breaker)
         self._feed = Feed(
-            connections,
-            self.state.offsets,
-            artefacts.identifiers,
-            self.state.policy.tokenizer.level_sizes,
-            self._quarantine,
-            self._breaker.follow,
-            self.state.clock_ms,
-        )
+            connections, self.state.offsets, artefacts.identifiers, self.state.policy.tokenizer.level_sizes, self._quarantine,
+            self._breaker.follow, self.state.clock_ms,
+        )  # fmt: skip
         self._stock = Stock(open_tools(self.state.policy, self._settings), self._feed)
         self._publisher = Publisher(connections, store, artefacts, self._journal, settings.gate)
         self._exposition = Exposition(settings.learner.metrics_host, settings.learner.metrics_port)
@@ -132,9 +128,13 @@ class Learner:
         if self._manifest.step > 0:
             now = self._present(self._manifest.catalogue_offset)
             self._publisher.settle(self._manifest, self.state, now, decisions_of(self._records))
+        seen = seen_until(self._connections, self._manifest, self._line, self._watch.reach)
+        self._watch.recall(self._manifest.held, seen, self._records)
         for intent in self._pending:
             self.retake(intent, report=intent.step not in reported)
-        self._go_back()
+        if self._pending and not self._go_back():
+            # The kill may have come before they were told of the last step.
+            self._watch.judge(self.state.step, self._publisher.fallback)
         self._adopt(self._wanted)
         said = self._wanted.model_dump(mode="json")
         if settings_before(self._records, self.state.step + 1, self._manifest.settings) != said:
@@ -167,7 +167,7 @@ class Learner:
         offsets, fresh = self._chosen()
         self._idle = 0 if fresh else self._idle + 1
         number, catalogue_offset = self.state.step + 1, self._stock.next()
-        if self._settings.sampling == "without_replacement":
+        if self._settings.sampling == "without_replacement" and self._settings.loss.learner != "sft":
             check_group(self._settings.group, self._stock.at(catalogue_offset).trie)
         intent = StepIntent(
             step=number,
@@ -212,11 +212,13 @@ class Learner:
             result = StepResult(intent.step, len(batch.views), batch.fresh, intent.weights.version, metrics, now_ms)
             self.state.journal_offset = self._journal.append(result)
         self._exposition.step(metrics, batch.fresh)
-        self._watch.see(metrics, intent.weights.version)
+        self._watch.see(intent.step, metrics, intent.weights.version)
 
     def judge(self) -> None:
-        """Let the guards look at the step just taken; they may send training back to the checkpoint promoted last."""
+        """Let the guards look at the step just taken; they may send training back to the checkpoint promoted last, or end it
+        (LearningError)."""
         self._watch.judge(self.state.step, self._publisher.fallback)
+        self._watch.check()
 
     @property
     def called_off(self) -> bool:
@@ -266,10 +268,13 @@ class Learner:
         self._exposition.close()
         self._lead.ranks.close()
 
-    def _go_back(self) -> None:
+    def _go_back(self) -> bool:
         """Where a guard sent training back after the present step, do so; a checkpoint of that step has done it."""
-        if self.state.step > self._manifest.step and (checkpoint := restored_after(self._records, self.state.step)):
-            self._restore(checkpoint)
+        if self.state.step == self._manifest.step or not (checkpoint := restored_after(self._records, self.state.step)):
+            return False
+        self._restore(checkpoint)
+        self._watch.gone_back()
+        return True
 
     def _restore(self, checkpoint: str) -> None:
         """Go on from the weights of a checkpoint, on every rank."""

@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
+import re
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final
 
 import structlog
 
 from schemas.errors import LearningError
-from schemas.journal import GuardAlarm
+from schemas.journal import GuardAlarm, JournalRecord, StepResult
 from trainers.exposition import Exposition
-from trainers.guards import NOT_FINITE, OF_WEIGHTS, Alarm, Guards
+from trainers.guards import BEFORE, NOT_FINITE, OF_WEIGHTS, Alarm, Guards
 from trainers.journal import Journal
 from trainers.settings import GuardSettings
 
 log = structlog.get_logger()
+
+#: An alarm as `Watch.reason` words it.
+WORDS: Final = re.compile(r"guard (\w+): (\S+), (\S+) is allowed")
+
+
+def in_words(reason: str) -> list[Alarm]:
+    """The alarms of a `Watch.reason`."""
+    return [Alarm(guard, float(value), float(bound)) for guard, value, bound in WORDS.findall(reason)]
 
 
 class Watch:
@@ -28,7 +38,33 @@ class Watch:
         self._guards = Guards(settings)
         self._ringing: dict[str, Alarm] = {}
         self._since: dict[str, float] = {}
-        self._left_out = 0
+        self._left_out = 0  #: steps in a row that were not finite
+        self._went_back = False  #: since the last step that was finite
+        self._reported: dict[int, Mapping[str, float]] = {}
+
+    @property
+    def reach(self) -> int:
+        """How many steps back what it knows may hang on."""
+        return max(self._settings.steps * (1 + BEFORE), self._settings.max_left_out + 1)
+
+    def recall(self, held: str, before: Sequence[StepResult | GuardAlarm], since: Sequence[JournalRecord]) -> None:
+        """Know what the learner before this one knew. ``held``: the checkpoint's, ``before``: what was seen until then,
+        ``since``: the journal behind it, whose steps are taken again."""
+        for seen in before:
+            if isinstance(seen, StepResult):
+                self._look(seen.metrics, seen.weights_version)
+            else:
+                self.gone_back()
+        # As they were: the backlog is another one when a step is taken again.
+        self._reported = {record.step: record.metrics for record in since if isinstance(record, StepResult)}
+        self._ringing = {alarm.guard: alarm for alarm in in_words(held)}
+        for record in since:
+            if isinstance(record, GuardAlarm) and record.on:
+                self._ringing[record.guard] = Alarm(record.guard, record.value, record.bound)
+            elif isinstance(record, GuardAlarm):
+                self._ringing.pop(record.guard, None)
+        self._since = dict.fromkeys(self._ringing, time.monotonic())
+        self._show()
 
     @property
     def quiet(self) -> bool:
@@ -40,42 +76,63 @@ class Watch:
         """Which guards ring, in words."""
         return "; ".join(f"guard {a.guard}: {a.value:.4g}, {a.bound:.4g} is allowed" for a in self._ringing.values())
 
-    def see(self, metrics: Mapping[str, float], weights_version: int) -> None:
-        """A step was taken, for the first time or again.
+    def see(self, step: int, metrics: Mapping[str, float], weights_version: int) -> None:
+        """A step was taken, for the first time or again."""
+        self._look(self._reported.get(step, metrics), weights_version)
+
+    def gone_back(self) -> None:
+        """The weights are a checkpoint's from here on."""
+        self._guards.forget()
+        self._went_back = True
+
+    def check(self) -> None:
+        """Of a step taken for the first time: a start that raised while steps are taken again would do so for ever.
 
         Raises:
             LearningError: too many steps in a row were left out.
         """
-        self._guards.see(metrics, weights_version)
-        self._left_out = self._left_out + 1 if metrics.get("not_finite") else 0
         if self._left_out > self._settings.max_left_out:
             raise LearningError(
                 f"{self._left_out} steps in a row were not finite, {self._settings.max_left_out} are allowed",
-                "lower trainers.learner.learning_rate, or set trainers.learner.guards.on_alarm to roll_back",
+                "set trainers.learner.guards.on_alarm to roll_back, which goes back at the next start, and lower "
+                "trainers.learner.learning_rate if they come again",
             )
 
     def judge(self, step: int, fallback: Callable[[], str]) -> None:
         """Tell what has changed since the last step, and go back to the checkpoint ``fallback()`` where that is the setting: when a
-        guard of the weights begins to ring, and at the second step in a row that was left out."""
+        guard of the weights begins to ring, and from the second step in a row that was left out, once."""
         found = {alarm.guard: alarm for alarm in self._guards.alarms()}
         begun, ended = found.keys() - self._ringing.keys(), self._ringing.keys() - found.keys()
         back = set[str]()
         if self._settings.on_alarm == "roll_back":
-            back = {guard for guard in found if guard in begun & OF_WEIGHTS or (guard == NOT_FINITE and self._left_out == 2)}
+            back = set(begun & OF_WEIGHTS)
+            if self._left_out >= 2 and not self._went_back:
+                back.add(NOT_FINITE)
         restored = ""
         if back:
             # Before it is told: a checkpoint that turns out to be damaged must not be one that every start goes back to.
             restored = fallback()
             self._restore(restored)
-            self._guards.forget()
+            self._exposition.rolled_back()
+            self.gone_back()
         for guard in sorted(begun | ended | back):
             on = guard in found
             if guard not in back - begun:
                 self._since[guard] = time.monotonic()
             self._tell(found[guard] if on else self._ringing[guard], on, step, restored if on else "")
         self._ringing = found
+        self._show()
+
+    def _look(self, metrics: Mapping[str, float], weights_version: int) -> None:
+        self._guards.see(metrics, weights_version)
+        if metrics.get(NOT_FINITE):
+            self._left_out += 1
+        else:
+            self._left_out, self._went_back = 0, False
+
+    def _show(self) -> None:
         for guard, since in self._since.items():
-            self._exposition.alarm(guard, time.monotonic() - since if guard in found else 0.0)
+            self._exposition.alarm(guard, time.monotonic() - since if guard in self._ringing else 0.0)
 
     def _tell(self, alarm: Alarm, on: bool, step: int, restored: str) -> None:
         now_ms = int(time.time() * 1000)

@@ -25,6 +25,7 @@ from trainers.leaving_out import leave_out
 from trainers.lineage import lineage
 from trainers.lines import Line
 from trainers.remake import remake
+from trainers.settings import LossSettings
 from trainers.state import save_warm_start
 
 pytestmark = pytest.mark.services
@@ -134,3 +135,18 @@ def test_settings_that_the_catalogue_cannot_meet_are_refused_before_a_step_is_de
     assert not [record for record in read_journal(fresh_topics) if isinstance(record, StepIntent)]
     store = Store(fresh_topics.store)
     assert checkpoints.newest_of(store, Line(store, ""), "cb1").step == 0
+
+
+def test_a_learner_that_draws_no_groups_takes_a_step_whatever_their_size(fresh_topics: Connections) -> None:
+    """Supervised learning: how many identifiers a group would have bounds nothing."""
+    produce(fresh_topics, 60)
+    changed = {"sampling": "without_replacement", "group": 100, "loss": LossSettings(learner="sft")}
+    learner = SETTINGS.learner.model_copy(update=changed)
+    one = open_learner(fresh_topics, warm(fresh_topics, 1), SETTINGS.model_copy(update={"learner": learner}))
+    try:
+        one.resume()
+        walk(one, 1)
+    finally:
+        one.close()
+    (result,) = (record for record in read_journal(fresh_topics) if isinstance(record, StepResult))
+    assert "sft_ce" in result.metrics

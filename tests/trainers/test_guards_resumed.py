@@ -1,0 +1,150 @@
+"""The guards over a restart: the next learner knows what the one before it knew, and goes the way that one would have gone."""
+
+from __future__ import annotations
+
+import pytest
+
+from schemas.connections import Connections
+from schemas.errors import LearningError
+from schemas.journal import GateDecision, StepResult
+from schemas.store import Store
+from schemas.topics import CANDIDATES, PROMOTED
+from tests.trainers import policy_toys
+from tests.trainers.test_guards import alarms_of, guarded, produce, walk
+from tests.trainers.test_resume import VERSIONS
+from trainers.guards import BEFORE
+from trainers.journal import read_journal, read_topic
+from trainers.learner import Learner
+from trainers.state import save_warm_start
+
+#: A bound that nothing keeps, and the step at which there are enough of them to say so.
+STRICT = {"reward_jump": 1e-9, "on_alarm": "roll_back"}
+RINGS = 2 * (1 + BEFORE)
+
+
+@pytest.fixture
+def frozen(fresh_topics: Connections) -> str:
+    """The warm start's name in a store of its own."""
+    return save_warm_start(Store(fresh_topics.store), policy_toys.toy_policy(), 0, VERSIONS, {}).checkpoint
+
+
+def back_at(connections: Connections) -> list[tuple[int, str]]:
+    """Step and checkpoint of every time that training was sent back."""
+    return [(alarm.step, alarm.restored) for alarm in alarms_of(connections) if alarm.restored]
+
+
+def spoil(learner: Learner) -> None:
+    """Weights by which no loss is finite."""
+    for parameter in learner.state.policy.module.parameters():
+        parameter.data.fill_(float("nan"))
+
+
+@pytest.mark.services
+def test_what_a_guard_holds_back_stays_so_over_a_restart(fresh_topics: Connections, frozen: str) -> None:
+    """Stopped while a guard rings: the last checkpoint is neither judged nor announced, though the next learner's guards have seen
+    nothing yet; its journal says why, once."""
+    produce(fresh_topics, 100)
+    learner = guarded(fresh_topics, frozen, max_lag=40)
+    try:
+        learner.resume()
+        walk(learner, 2)
+        held = learner.checkpoint()
+        assert held.held.startswith("guard lag: ")
+    finally:
+        learner.close()
+    for _ in range(2):
+        again = guarded(fresh_topics, frozen, max_lag=40)
+        try:
+            again.resume()
+        finally:
+            again.close()
+        (decision,) = (r for r in read_journal(fresh_topics) if isinstance(r, GateDecision))
+        assert (decision.checkpoint, decision.promoted, decision.reason) == (held.checkpoint, False, held.held)
+        assert read_topic(fresh_topics, CANDIDATES) == read_topic(fresh_topics, PROMOTED) == []
+
+
+@pytest.mark.services
+@pytest.mark.parametrize("judged", [True, False])
+def test_a_restart_rings_at_the_step_at_which_it_would_have(fresh_topics: Connections, frozen: str, judged: bool) -> None:
+    """Most of what the guard looks at lies before the checkpoint: the next learner reads it from the journal. A kill between the
+    step that rings and what is told of it changes nothing either."""
+    produce(fresh_topics, 60)
+    learner = guarded(fresh_topics, frozen, **STRICT)
+    try:
+        learner.resume()
+        walk(learner, RINGS - 2)
+        learner._publisher.hold_back(learner.checkpoint(), "for the test")
+        walk(learner, 1)
+        if not judged:
+            while not learner.wait_for_step():
+                pass
+            learner.step(learner.intend())
+    finally:
+        learner.close()
+    assert back_at(fresh_topics) == []
+    for steps in (1, 2) if judged else (0, 2):
+        again = guarded(fresh_topics, frozen, **STRICT)
+        try:
+            again.resume()
+            walk(again, steps)
+        finally:
+            again.close()
+        assert back_at(fresh_topics) == [(RINGS, frozen)]
+
+
+@pytest.mark.services
+def test_a_checkpoint_of_steps_taken_again_says_which_guard_rings(fresh_topics: Connections, frozen: str) -> None:
+    """A guard rings, the learner is killed before a checkpoint, and the next one is stopped before its first own step."""
+    produce(fresh_topics, 100)
+    learner = guarded(fresh_topics, frozen, max_lag=40)
+    try:
+        learner.resume()
+        walk(learner, 2)
+    finally:
+        learner.close()
+    told = alarms_of(fresh_topics)
+    assert [(alarm.guard, alarm.on) for alarm in told] == [("lag", True)]
+    again = guarded(fresh_topics, frozen, max_lag=40)
+    try:
+        again.resume()
+        assert again.unsaved() and again.checkpoint().held.startswith("guard lag: ")
+        rings = again._exposition.registry.get_sample_value("headrace_learner_guard_seconds", {"guard": "lag"})
+        assert rings is not None and rings > 0
+    finally:
+        again.close()
+    assert alarms_of(fresh_topics) == told, "it is told once"
+
+
+@pytest.mark.services
+def test_too_many_steps_left_out_stop_the_learner_but_no_start(fresh_topics: Connections, frozen: str) -> None:
+    """Weights that make no loss finite: beyond the bound the learner ends by name. It starts again, ends at the next such step,
+    and once it is told to go back it does so, and learns."""
+    produce(fresh_topics, 100)
+    learner = guarded(fresh_topics, frozen, max_left_out=3)
+    try:
+        learner.resume()
+        walk(learner, 1)
+        spoil(learner)
+        learner._publisher.hold_back(learner.checkpoint(), "for the test")
+        with pytest.raises(LearningError, match="4 steps in a row were not finite, 3 are allowed"):
+            walk(learner, 9)
+    finally:
+        learner.close()
+    again = guarded(fresh_topics, frozen, max_left_out=3)
+    try:
+        again.resume()
+        with pytest.raises(LearningError, match="5 steps in a row were not finite, 3 are allowed"):
+            walk(again, 1)
+    finally:
+        again.close()
+    assert back_at(fresh_topics) == []
+    back = guarded(fresh_topics, frozen, max_left_out=3, on_alarm="roll_back")
+    try:
+        back.resume()
+        assert back_at(fresh_topics) == [(6, frozen)]
+        assert back._exposition.registry.get_sample_value("headrace_learner_rollbacks_total") == 1
+        walk(back, 2)
+    finally:
+        back.close()
+    last = [record for record in read_journal(fresh_topics) if isinstance(record, StepResult)][-2:]
+    assert [record.step for record in last] == [7, 8] and all("loss" in record.metrics for record in last)

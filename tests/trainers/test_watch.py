@@ -1,0 +1,147 @@
+"""What is done about the guards' alarms, without a broker: when training goes back, and what a restart remembers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import cast
+
+import pytest
+
+from schemas.checkpoints import Manifest
+from schemas.connections import Connections
+from schemas.errors import InvalidEvent, LearningError
+from schemas.journal import GuardAlarm, JournalRecord, StepIntent, StepResult
+from schemas.quarantine import Reason
+from schemas.store import Store
+from schemas.topics import STEPS
+from schemas.weights import RewardWeights
+from trainers import recollection
+from trainers.exposition import Exposition
+from trainers.guards import Alarm
+from trainers.journal import Journal
+from trainers.lines import Line
+from trainers.recollection import seen_until, unbroken
+from trainers.settings import GuardSettings
+from trainers.watch import Watch, in_words
+
+BAD = {"not_finite": 1.0}
+
+
+class Told(list[JournalRecord]):
+    """A journal in memory."""
+
+
+def watching(**changes: object) -> tuple[Watch, list[str], Told]:
+    """A watch that may roll back, the checkpoints it went back to, and what it told."""
+    back, told = list[str](), Told()
+    settings = GuardSettings.model_validate({"on_alarm": "roll_back", **changes})
+    return Watch(settings, back.append, cast(Journal, told), Exposition("", 0)), back, told
+
+
+def result(step: int, **metrics: float) -> StepResult:
+    """A step under the first weights."""
+    return StepResult(step, 1, 1, 1, metrics, 0)
+
+
+def alarm(step: int, on: bool = True, restored: str = "") -> GuardAlarm:
+    """Of the guard of steps that are not finite."""
+    return GuardAlarm(step, "not_finite", on, 1.0, 0.0, 0, restored)
+
+
+def test_after_steps_that_nobody_judged_it_still_goes_back_once() -> None:
+    """Three steps are taken again. The next one goes back, those after it do not, until one was finite."""
+    watch, back, told = watching()
+    for step in (1, 2, 3):
+        watch.see(step, BAD, 1)
+    for step in (4, 5, 6):
+        watch.see(step, BAD, 1)
+        watch.judge(step, lambda: "good")
+    assert back == ["good"] and [r.step for r in told if isinstance(r, GuardAlarm) and r.restored] == [4]
+    watch.see(7, {"loss": 1.0}, 1)
+    watch.judge(7, lambda: "good")
+    for step in (8, 9):
+        watch.see(step, BAD, 1)
+        watch.judge(step, lambda: "good")
+    assert back == ["good", "good"]
+
+
+@pytest.mark.parametrize("checkpoint", [0, 2, 3, 4, 5])
+def test_a_run_of_such_steps_is_counted_over_a_restart(checkpoint: int) -> None:
+    """Steps 1 to 5 were not finite, and at the second training was sent back. Wherever the checkpoint lay, the next learner does not
+    go back again, ends beyond the bound, and does so for no step that it takes again."""
+    records: list[StepResult | GuardAlarm] = [result(1, **BAD), alarm(1), result(2, **BAD), alarm(2, restored="good")]
+    records += [result(step, **BAD) for step in (3, 4, 5)]
+    before = [record for record in records if record.step <= checkpoint]
+    watch, back, told = watching(max_left_out=5)
+    watch.recall("", before, records if not before else records[len(before) :])
+    for record in records[len(before) :]:
+        if isinstance(record, StepResult):
+            watch.see(record.step, {}, 1)  # what it was then counts
+        elif record.restored:
+            watch.gone_back()
+    watch.judge(5, lambda: "good")
+    watch.check()
+    watch.see(6, BAD, 1)
+    watch.judge(6, lambda: "good")
+    assert back == []
+    with pytest.raises(LearningError, match="6 steps in a row"):
+        watch.check()
+    assert all(isinstance(record, GuardAlarm) and record.on and not record.restored for record in told)
+
+
+def test_what_rings_is_what_the_checkpoint_and_the_journal_say() -> None:
+    """The checkpoint's words are read back; later alarms count more."""
+    watch, _, _ = watching()
+    held = "guard lag: 1.235e+05, 1e+05 is allowed; guard not_finite: 2, 0 is allowed"
+    assert in_words(held) == [Alarm("lag", 123_500.0, 100_000.0), Alarm("not_finite", 2.0, 0.0)]
+    watch.recall(held, [], [])
+    assert watch.reason == held and not watch.quiet
+    watch.recall(held, [], [alarm(4, on=False), GuardAlarm(4, "reward_jump", True, 7.0, 6.0, 0)])
+    assert watch.reason == "guard lag: 1.235e+05, 1e+05 is allowed; guard reward_jump: 7, 6 is allowed"
+    watch.recall("", [], [])
+    assert watch.quiet and watch.reason == ""
+
+
+def test_only_the_steps_that_lead_to_the_checkpoint_are_remembered() -> None:
+    """Without those of a line before it that bear no name, those after it, and alarms that changed no weight."""
+    mine = [result(1), result(2), alarm(2, restored="good"), result(3)]
+    others = [result(1), result(2), result(3), alarm(3, restored="other"), result(4)]
+    assert unbroken([*others, *mine, alarm(3), result(4), alarm(4, restored="later")], 3) == mine
+    assert unbroken([*mine[2:], result(4)], 3) == mine[2:]
+
+
+def manifest(step: int, behind: int) -> Manifest:
+    """A checkpoint of a step, whose journal goes on at ``behind``."""
+    return Manifest(
+        f"{step:08d}-x", step, "", 0, {}, {STEPS.name: {0: behind}}, 1, 0, "rel", "cb", 0, 0, "tpma", {}, start="frozen"
+    )
+
+
+def test_it_reads_as_far_back_as_it_takes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Five results lie among many records; a warm start has none, and a record that cannot be read ends the search alone."""
+    said: list[JournalRecord] = []
+    for step in range(1, 21):
+        intent = StepIntent(step, {}, RewardWeights(), None, 0, step, 0)
+        said += [intent, *[alarm(step, on=False)] * 20, result(step)]
+    starts: list[int] = []
+
+    line = Line(Store(str(tmp_path)), "frozen")
+
+    def read(_: Connections, start: int, asked: Line) -> Sequence[JournalRecord]:
+        assert asked is line
+        starts.append(start)
+        return said[start:]
+
+    monkeypatch.setattr(recollection, "read_journal", read)
+    found = seen_until(Connections(), manifest(20, len(said)), line, 5)
+    assert [record.step for record in found][-5:] == [16, 17, 18, 19, 20]
+    assert len(starts) > 1 and starts[-1] > 0 and all(isinstance(record, StepResult) for record in found)
+    assert [record.step for record in seen_until(Connections(), manifest(3, 66), line, 5)] == [1, 2, 3]
+    assert seen_until(Connections(), manifest(0, 66), line, 5) == []
+
+    def torn(*_: object) -> Sequence[JournalRecord]:
+        raise InvalidEvent(Reason.UNREADABLE, "record", "torn", "valid JSON")
+
+    monkeypatch.setattr(recollection, "read_journal", torn)
+    assert seen_until(Connections(), manifest(20, len(said)), line, 5) == []
