@@ -50,9 +50,9 @@ class Watch:
     def recall(self, held: str, before: Sequence[StepResult | GuardAlarm], since: Sequence[JournalRecord]) -> None:
         """Know what the learner before this one knew. ``held``: the checkpoint's, ``before``: what was seen until then,
         ``since``: the journal behind it, whose steps are taken again."""
-        for record in before:
-            if isinstance(record, StepResult):
-                self._look(record.metrics, record.weights_version)
+        for seen in before:
+            if isinstance(seen, StepResult):
+                self._look(seen.metrics, seen.weights_version)
             else:
                 self.gone_back()
         # As they were: the backlog is another one when a step is taken again.
