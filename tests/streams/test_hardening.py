@@ -181,13 +181,13 @@ def test_a_batch_over_the_bound_keeps_valid_values_whole_or_is_refused() -> None
 def test_a_worker_killed_behind_valid_records_in_too_large_a_batch_starts_again(
     fresh_topics: Connections, worker: Callable[..., Worker]
 ) -> None:
-    """36,000 ticks of 2 kB in one batch, 70 MiB unpacked: one record in quarantine. A recovery's client would read them all, so
+    """160 ticks of almost 500 kB in one batch, 75 MiB unpacked: one record in quarantine. A recovery's client would read them all, so
     the state is dumped behind it."""
     with feeder(fresh_topics) as send:
         send(CLICKS.name, 0, msgspec.json.encode(Tick(1_000)))
     one = worker(SNAPSHOT_RECORDS="100000000")
     caught_up(fresh_topics)  # the first snapshot: what comes now is replayed
-    count, value = 36_000, b'{"type":"tick","ts":1000,"pad":"%s"}' % (b"x" * 2_000)
+    count, value = 160, b'{"type":"tick","ts":1000,"pad":"%s"}' % (b"x" * 490_000)
     assert count * len(value) > decompression.MAX_BATCH_BYTES
     _send_in_one_batch(fresh_topics, [value] * count)
     caught_up(fresh_topics)
