@@ -2,8 +2,8 @@
 
 A batch of a few kilobytes can hold gigabytes. One that stays below the bound is unpacked as ever. Of one that does not, each
 record is read past what it may be: a value over the record limit keeps one byte more than that limit, so that whoever
-decodes it refuses it for its size, and once the batch's share of memory is used up, the first bytes alone.
-Snappy cannot be read in pieces, but expands no more than 22 times.
+decodes it refuses it for its size. If it is over the bound even so, it is refused as a whole: a valid record cut short would
+be refused here, but not by a recovery, whose client reads it whole. Snappy cannot be read in pieces, but expands no more than 22 times.
 
 What a zstd frame says of its size is not believed, since others may follow it.
 """
@@ -25,10 +25,10 @@ from schemas.errors import Corrupt
 
 #: Bytes that one batch may take up once it is unpacked.
 MAX_BATCH_BYTES: Final = 64 * 2**20
-#: Records of a batch over that bound; more are no mistake but an attack on whoever reads them.
+#: Records of a batch over that bound: each is read in Python, so more would hold up the worker for longer than its group waits.
 MAX_BATCH_RECORDS: Final = 100_000
-#: What is kept of a value or key for which there is no room.
-SCRAP_BYTES: Final = 64
+#: What is kept of a key in a batch over that bound: no agent looks at keys.
+KEY_BYTES: Final = 64
 
 #: Window of a zstd frame: level 22 has this one, and Java's clients read no larger (bytes).
 MAX_WINDOW_BYTES: Final = 2**27
@@ -49,7 +49,8 @@ def unpack(stream: Stream, bound: int = MAX_BATCH_BYTES) -> bytes:
     """The records section of a batch, cut so that it takes about ``bound`` bytes at most.
 
     Raises:
-        Corrupt, and the batch is passed over as a whole (`streams.runtime.overfull`): more than `MAX_BATCH_RECORDS` records in a batch over the bound, or a section that ends in a record.
+        Corrupt, and the batch is passed over as a whole (`streams.runtime.overfull`): over the bound with its longest values cut, or
+            with more than `MAX_BATCH_RECORDS` records, or a section that ends in a record.
     """
     whole = stream.read(bound + 1)
     while len(whole) <= bound and (more := stream.read(bound + 1 - len(whole))):
@@ -58,12 +59,12 @@ def unpack(stream: Stream, bound: int = MAX_BATCH_BYTES) -> bytes:
         return whole
     parts: list[bytes] = []
     rest, room = _Bytes(whole, stream), bound
-    while (record := _record(rest, MAX_RECORD_BYTES + 1 if room > 0 else SCRAP_BYTES)) is not None:
-        if len(parts) >= MAX_BATCH_RECORDS:
-            found = f"over {bound} bytes and {MAX_BATCH_RECORDS} records in it"
-            raise Corrupt("a compressed batch", found, "find its producer, and delete the records up to it from the topic")
+    while (record := _record(rest)) is not None:
         parts.append(record)
         room -= len(record)
+        if room < 0 or len(parts) > MAX_BATCH_RECORDS:
+            found = f"over {bound} bytes" + (f" and {MAX_BATCH_RECORDS} records" if room >= 0 else "") + " in it"
+            raise Corrupt("a compressed batch", found, "let its producer make smaller batches, and send these records again")
     return b"".join(parts)
 
 
@@ -99,12 +100,12 @@ class _Bytes:
         return None
 
 
-def _record(stream: _Bytes, keep: int) -> bytes | None:
-    """The next record of a section, without headers and with ``keep`` bytes of its value; None at the end."""
+def _record(stream: _Bytes) -> bytes | None:
+    """The next record of a section, without headers and with its value cut past the record limit; None at the end."""
     if stream.varint() is None:  # its length, which changes when it is cut
         return None
     body = stream.read(1, 1) + _varint(stream.varint() or 0) + _varint(stream.varint() or 0)
-    body += _field(stream, SCRAP_BYTES) + _field(stream, keep)
+    body += _field(stream, KEY_BYTES) + _field(stream, MAX_RECORD_BYTES + 1)
     for _ in range(2 * (stream.varint() or 0)):
         stream.read(max(0, stream.varint() or 0), 0)
     body += _varint(0)

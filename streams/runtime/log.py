@@ -19,11 +19,11 @@ from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
 
 from schemas.admission import admit_kafka
 from schemas.clients import librdkafka
-from schemas.codec import MAX_RECORD_BYTES
 from schemas.connections import Connections
 from schemas.errors import Corrupt, Unavailable
 from schemas.offsets import bounds
 from streams.runtime.core import Record
+from streams.runtime.refusal import StandIn
 
 logger = structlog.get_logger(__name__)
 
@@ -214,10 +214,10 @@ def _record(message: Message) -> Record:
 
 
 def _stand_in(topic: str, partition: int, first: int, last: int) -> Record:
-    """For a batch that is passed over: whoever decodes it refuses it for its size."""
-    place = f"{topic}/{partition}, offsets {first} to {last}"
-    logger.warning("batch not unpacked, one record too large stands for it", place=place)
-    return Record(last, -1, None, place.encode().ljust(MAX_RECORD_BYTES + 1))
+    """For a batch that is passed over."""
+    stand_in = StandIn.of(topic, partition, first, last, -1, "the client does not unpack it")
+    logger.warning("batch not unpacked, one record too large stands for it", place=stand_in.told.decode())
+    return stand_in
 
 
 def lost(topic: str, partition: int, detail: str) -> Corrupt:

@@ -2,16 +2,37 @@
 
 from __future__ import annotations
 
-from schemas.codec import encode
+from typing import Final
+
+from schemas.codec import MAX_RECORD_BYTES, encode
 from schemas.quarantine import RAW_LIMIT, Quarantined, Reason
 from schemas.topics import QUARANTINE
 from streams.runtime.core import Output, Record
+
+#: Longest piece of what is wrong with a batch that its stand-in tells (characters).
+TOLD_LIMIT: Final = 500
+#: One for all stand-ins: a fetch of a few megabytes can ask for tens of thousands of them.
+_TOO_LARGE: Final = b" " * (MAX_RECORD_BYTES + 1)
+
+
+class StandIn(Record, frozen=True, gc=False):
+    """Stands for a batch that is passed over, at its last offset: larger than any record may be, so that whoever decodes it
+    refuses it for its size. ``told``: what it stands for, which quarantine keeps in place of its bytes."""
+
+    told: bytes
+
+    @classmethod
+    def of(cls, topic: str, partition: int, first: int, last: int, timestamp: int, why: str) -> StandIn:
+        """For the batch of these offsets."""
+        told = f"{topic}/{partition}, offsets {first} to {last}: {why[:TOLD_LIMIT]}"
+        return cls(last, timestamp, None, _TOO_LARGE, told.encode(errors="replace"))
 
 
 def refuse(agent: str, topic: str, partition: int, record: Record, reason: str, detail: str) -> Output:
     """The quarantine output for ``record``, read from ``topic``/``partition`` by ``agent``.
 
-    ``reason`` is a `schemas.quarantine.Reason`. The bytes are kept up to `RAW_LIMIT`, the true size beside them.
+    ``reason`` is a `schemas.quarantine.Reason`. The bytes are kept up to `RAW_LIMIT` (of a stand-in what it stands for), the
+    true size beside them.
     """
     quarantined = Quarantined(
         agent=agent,
@@ -20,7 +41,7 @@ def refuse(agent: str, topic: str, partition: int, record: Record, reason: str, 
         offset=record.offset,
         reason=str(reason),
         detail=detail[:500],
-        raw=record.value[:RAW_LIMIT],
+        raw=record.told if isinstance(record, StandIn) else record.value[:RAW_LIMIT],
         size=len(record.value),
         ts=record.timestamp,
     )

@@ -6,6 +6,7 @@ import asyncio
 import gzip
 import struct
 import sys
+import tracemalloc
 from collections.abc import Callable
 
 import lz4.frame
@@ -14,7 +15,6 @@ import pytest
 import zstandard
 from aiokafka import AIOKafkaProducer
 from aiokafka.consumer.fetcher import PartitionRecords
-from aiokafka.errors import CorruptRecordException
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
 from aiokafka.record.memory_records import MemoryRecords
 from aiokafka.record.util import calc_crc32c
@@ -22,12 +22,17 @@ from aiokafka.structs import TopicPartition
 
 from schemas.codec import MAX_RECORD_BYTES
 from schemas.connections import Connections
+from schemas.errors import Corrupt
 from schemas.events import Tick
+from schemas.quarantine import Quarantined, Reason
 from schemas.topics import CLICKS
 from streams.accounting import accounted, totals
+from streams.runtime import overfull
 from streams.runtime.core import Record
+from streams.runtime.decompression import MAX_BATCH_BYTES
 from streams.runtime.faust_internals import read_plainly, unpack_within_bounds
 from streams.runtime.log import LogReader
+from streams.runtime.refusal import StandIn, refuse
 from tests.streams.conftest import Worker, caught_up, feeder
 from tests.streams.test_hardening import BOMB, GZIP, LZ4, SNAPPY, ZSTD
 
@@ -106,22 +111,53 @@ def test_a_batch_that_cannot_be_read_is_one_refused_record_and_the_next_is_read(
     assert (refused.offset, len(refused.value), following.offset, following.value, end) == (
         2, MAX_RECORD_BYTES + 1, 3, b"next", 4,
     )  # fmt: skip
-    assert refused.value.startswith(f"{CLICKS.name}/0, offsets 0 to 2: ".encode()) and why.encode() in refused.value
+    assert isinstance(refused, StandIn)
+    assert refused.told.startswith(f"{CLICKS.name}/0, offsets 0 to 2: ".encode()) and why.encode() in refused.told
+
+
+def test_thousands_of_refused_batches_in_one_fetch_take_little_memory_and_so_do_their_outputs() -> None:
+    """2,000 batches of a hundred bytes: a value for each would be 2 GB, and 64 kB of it in quarantine 170 MB. What there is is room to unpack one."""
+    fetch = b"".join(packed(GZIP, [b"one"], halves(gzip.compress), first=n) for n in range(2_000))
+    tracemalloc.start()
+    try:
+        records, end = fetched(fetch)
+        outputs = [refuse("a", CLICKS.name, 0, record, Reason.TOO_LARGE, "it is") for record in records]
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert ([r.offset for r in records], end) == (list(range(2_000)), 2_000)
+    assert {len(r.value) for r in records} == {MAX_RECORD_BYTES + 1} and peak < MAX_BATCH_BYTES + 10_000_000
+    told = msgspec.json.decode(outputs[7].value, type=Quarantined)
+    assert told.size == MAX_RECORD_BYTES + 1 and told.raw.startswith(f"{CLICKS.name}/0, offsets 7 to 7: ".encode())
+
+
+def test_a_fetch_ends_behind_the_batch_that_passes_the_bound_and_the_next_begins_there(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A poll would otherwise take 20,000 values of a megabyte, from batches of a few kilobytes each."""
+    monkeypatch.setattr(overfull, "MAX_BATCH_BYTES", 1_000_000)
+    batches = [packed(GZIP, [b"\x00" * 100_000] * 8, gzip.compress, first=8 * n) for n in range(10)]
+    records, end = fetched(*batches)
+    assert ([r.offset for r in records], end) == (list(range(16)), 16)
+    assert fetched(*batches[2:])[1] == 32
 
 
 def test_of_a_batch_that_breaks_off_the_records_before_are_read_and_of_one_with_more_all() -> None:
     short = packed(GZIP, [b"one", b"two", b"three"], lambda data: gzip.compress(data[:-3]))
     long = packed(GZIP, [b"four"], lambda data: gzip.compress(data + b"more"), first=3)
     records, end = fetched(short, long)
-    assert [(r.offset, r.value[:4]) for r in records] == [(0, b"one"), (1, b"two"), (2, b"sear"), (3, b"four")] and end == 4
+    assert [r.offset for r in records] == [0, 1, 2, 3] and end == 4 and isinstance(records[2], StandIn)
+    assert [records[n].value for n in (0, 1, 3)] == [b"one", b"two", b"four"]
 
 
-def test_a_batch_that_arrives_broken_is_not_quarantined_but_fetched_again() -> None:
-    """Its checksum is wrong: the broker has it whole."""
-    raw = bytearray(packed(GZIP, [b"one"], gzip.compress))
-    raw[-1] ^= 1
-    with pytest.raises(CorruptRecordException, match="checksum"):
-        fetched(bytes(raw))
+@pytest.mark.parametrize(("place", "why"), [(-1, "checksum"), (11, "minimum record overhead")])
+def test_a_batch_that_arrives_damaged_is_not_quarantined_and_the_error_says_where_it_lies(place: int, why: str) -> None:
+    """At its end, or in its length."""
+    raw = bytearray(packed(GZIP, [b"one"], gzip.compress, first=1))
+    raw[place] = 1
+    with pytest.raises(Corrupt, match=why) as caught:
+        fetched(packed(GZIP, [b"zero"], gzip.compress), bytes(raw))
+    assert f"offset 1 of {CLICKS.name}/0" in str(caught.value) and "delete the records up to it" in caught.value.remedy
 
 
 @pytest.mark.services

@@ -164,20 +164,48 @@ def test_an_honest_batch_is_unpacked_as_it_was(codec: int) -> None:
     assert unpacked[17].headers == [("h", b"v")]
 
 
-def test_when_the_room_of_a_batch_is_used_up_later_values_keep_their_first_bytes_alone() -> None:
-    """A bound of 3 MB and five values of 1 MB: three fit, a little over; two are scraps."""
-    packed = zstandard.ZstdCompressor().compress(_section([b"\x00" * MAX_RECORD_BYTES] * 5))
-    with zstandard.ZstdDecompressor().stream_reader(packed) as stream:
-        unpacked = decompression.unpack(stream, 3 * MAX_RECORD_BYTES)
-    assert unpacked.count(b"\x00" * MAX_RECORD_BYTES) == 3
-    assert len(unpacked) < 3 * MAX_RECORD_BYTES + 1_000
+def test_a_batch_over_the_bound_keeps_valid_values_whole_or_is_refused() -> None:
+    """A bound of 3 MB: two values of 1 MB beside one of 3 MB, which is cut, are below it; five of 1 MB are not."""
+
+    def unpacked(sizes: list[int]) -> bytes:
+        packed = zstandard.ZstdCompressor().compress(_section([b"\x00" * size for size in sizes]))
+        with zstandard.ZstdDecompressor().stream_reader(packed) as stream:
+            return decompression.unpack(stream, 3 * MAX_RECORD_BYTES + 1_000)
+
+    assert unpacked([MAX_RECORD_BYTES, 3 * MAX_RECORD_BYTES, MAX_RECORD_BYTES]).count(b"\x00" * MAX_RECORD_BYTES) == 3
+    with pytest.raises(Corrupt, match="over 3001000 bytes in it"):
+        unpacked([MAX_RECORD_BYTES] * 5)
+
+
+@pytest.mark.services
+def test_a_worker_killed_behind_valid_records_in_too_large_a_batch_starts_again(
+    fresh_topics: Connections, worker: Callable[..., Worker]
+) -> None:
+    """160 ticks of almost 500 kB in one batch, 75 MiB unpacked: one record in quarantine. A recovery's client would read them all, so
+    the state is dumped behind it."""
+    with feeder(fresh_topics) as send:
+        send(CLICKS.name, 0, msgspec.json.encode(Tick(1_000)))
+    one = worker(SNAPSHOT_RECORDS="100000000")
+    caught_up(fresh_topics)  # the first snapshot: what comes now is replayed
+    count, value = 160, b'{"type":"tick","ts":1000,"pad":"%s"}' % (b"x" * 490_000)
+    assert count * len(value) > decompression.MAX_BATCH_BYTES
+    _send_in_one_batch(fresh_topics, [value] * count)
+    caught_up(fresh_topics)
+    one.kill()
+    again = worker(SNAPSHOT_RECORDS="100000000")
+    with feeder(fresh_topics) as send:
+        send(CLICKS.name, 0, msgspec.json.encode(Tick(2_000)))
+    caught_up(fresh_topics)
+    assert again.stop() == 0, again.log.read_text()[-3_000:]
+    counters = totals(fresh_topics)["attribution"]
+    assert (counters["ticks"], counters["quarantined.too_large"], accounted(counters)) == (2, 1, 3)
 
 
 def test_a_batch_of_endless_records_is_refused_by_name() -> None:
-    """One record more than allowed."""
-    section = _section([b"x" * 40] * (decompression.MAX_BATCH_RECORDS + 1))
+    """One record more than allowed, and all of them below the bound once the first is cut."""
+    section = _section([b"x" * 8 * MAX_RECORD_BYTES] + [b"x" * 40] * decompression.MAX_BATCH_RECORDS)
     with pytest.raises(Corrupt, match="100000 records"):
-        decompression.unpack(io.BytesIO(section), 1_000_000)
+        decompression.unpack(io.BytesIO(section), 8 * MAX_RECORD_BYTES)
 
 
 @pytest.mark.services
@@ -188,15 +216,8 @@ def test_a_batch_of_endless_records_is_one_record_in_quarantine_and_the_worker_g
     which one stands for the batch and says where it lies."""
     count, value = 110_000, b"\x00" * 700
     assert count > decompression.MAX_BATCH_RECORDS and count * len(value) > decompression.MAX_BATCH_BYTES
-    settings = {
-        "compression.type": "gzip", "message.max.bytes": BOMB, "batch.size": BOMB, "batch.num.messages": count,
-        "queue.buffering.max.messages": count, "linger.ms": 60_000, "log_level": 2,
-    }  # fmt: skip
-    for ts, values in ((1_000, ()), (2_000, [value] * count)):
-        producer = Producer({"bootstrap.servers": fresh_topics.kafka, **settings})
-        for one in values:
-            producer.produce(CLICKS.name, one, partition=0)
-        assert producer.flush(120) == 0
+    for ts, values in ((1_000, []), (2_000, [value] * count)):
+        _send_in_one_batch(fresh_topics, values)
         with feeder(fresh_topics) as send:
             send(CLICKS.name, 0, msgspec.json.encode(Tick(ts)))
     goes_on = worker()
@@ -207,6 +228,19 @@ def test_a_batch_of_endless_records_is_one_record_in_quarantine_and_the_worker_g
     (refused,) = [msgspec.json.decode(v, type=Quarantined) for p in committed(fresh_topics, QUARANTINE.name) for _, v in p]
     assert (refused.offset, refused.partition) == (count, 0)
     assert refused.raw.startswith(f"{CLICKS.name}/0, offsets 1 to {count}: a compressed batch failed its check".encode())
+
+
+def _send_in_one_batch(connections: Connections, values: list[bytes]) -> None:
+    producer = Producer(
+        {
+            "bootstrap.servers": connections.kafka, "compression.type": "gzip", "message.max.bytes": BOMB, "batch.size": BOMB,
+            "batch.num.messages": 200_000, "queue.buffering.max.messages": 200_000, "queue.buffering.max.kbytes": BOMB // 1_000,
+            "linger.ms": 60_000, "log_level": 2,
+        }
+    )  # fmt: skip
+    for value in values:
+        producer.produce(CLICKS.name, value, partition=0)
+    assert producer.flush(120) == 0
 
 
 def _section(values: list[bytes]) -> bytes:
