@@ -43,6 +43,7 @@ def test_a_clock_that_may_not_write_a_topic_ends_and_says_so(tmp_path: Path) -> 
     assert f"topic {CLICKS.name}" in str(raised[0])
 
 
+@pytest.mark.slow
 def test_a_topic_that_is_missing_is_named_with_what_to_do(fresh_topics: Connections) -> None:
     """Once it has stayed away for as long as a topic that is just made may."""
     delete_topics(fresh_topics, [CLICKS.name])

@@ -209,6 +209,7 @@ def test_a_batch_of_endless_records_is_refused_by_name() -> None:
 
 
 @pytest.mark.services
+@pytest.mark.slow
 def test_a_batch_of_endless_records_is_one_record_in_quarantine_and_the_worker_goes_on(
     fresh_topics: Connections, worker: Callable[..., Worker]
 ) -> None:
@@ -252,6 +253,7 @@ def _section(values: list[bytes]) -> bytes:
 
 
 @pytest.mark.services
+@pytest.mark.slow
 def test_a_worker_takes_bombs_of_every_codec_within_its_memory_and_does_not_meet_them_again(
     fresh_topics: Connections, worker: Callable[..., Worker]
 ) -> None:

@@ -44,6 +44,7 @@ def test_the_item_log_reads_on_from_where_it_was(fresh_topics: Connections) -> N
     assert seldom() == wanted and [record.item for record in item_log(at_once=True)][-1] == "later"
 
 
+@pytest.mark.slow
 def test_a_worker_that_asks_for_items_stands_still_for_seconds_at_most() -> None:
     """It hears no SIGTERM meanwhile, and whoever supervises it kills it soon after."""
     began = time.monotonic()

@@ -33,6 +33,7 @@ def commit(_: int) -> Output:
 
 
 @pytest.mark.services
+@pytest.mark.slow
 def test_a_state_is_sent_to_its_end_after_the_stop_while_the_broker_takes_it(
     ends: Ends,  # noqa: F811
     unique: Callable[[str], str],

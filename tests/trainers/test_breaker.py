@@ -153,6 +153,7 @@ def start(fresh_topics: Connections) -> tuple[Connections, str]:
 
 
 @pytest.mark.services
+@pytest.mark.slow
 def test_held_and_released_it_becomes_what_it_would_have_become(start: tuple[Connections, str], tmp_path: Path) -> None:
     """Undisturbed first. Then the same log with a broken verdict: not one step, nothing taken; released: the same bytes."""
     connections, frozen = start

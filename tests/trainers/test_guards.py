@@ -105,6 +105,7 @@ def alarms_of(connections: Connections) -> list[GuardAlarm]:
 
 
 @pytest.mark.services
+@pytest.mark.slow
 def test_publishing_waits_for_the_guards_and_goes_on_by_itself(fresh_topics: Connections, frozen: str) -> None:
     """With 100 views waiting and 40 allowed nothing is announced; the journal says why. Once they are learned, it is."""
     produce(fresh_topics, 100)

@@ -116,6 +116,7 @@ def test_a_checkpoint_of_steps_taken_again_says_which_guard_rings(fresh_topics: 
 
 
 @pytest.mark.services
+@pytest.mark.slow
 def test_too_many_steps_left_out_stop_the_learner_but_no_start(fresh_topics: Connections, frozen: str) -> None:
     """Weights that make no loss finite: beyond the bound the learner ends by name. It starts again, ends at the next such step,
     and once it is told to go back it does so, and learns."""

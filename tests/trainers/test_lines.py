@@ -36,6 +36,7 @@ def warm(connections: Connections, seed: int) -> str:
     return save_warm_start(Store(connections.store), policy_toys.toy_policy(seed=seed), 0, VERSIONS, {}).checkpoint
 
 
+@pytest.mark.slow
 def test_a_new_warm_start_is_not_the_old_lines(fresh_topics: Connections, tmp_path: Path) -> None:
     """The first line has steps, a promotion and a step that waits. The second begins at its own warm start, learns everything anew
     and is told apart wherever either is read; the first goes on where it was, should its warm start come back."""
@@ -79,6 +80,7 @@ def test_a_new_warm_start_is_not_the_old_lines(fresh_topics: Connections, tmp_pa
         back.close()
 
 
+@pytest.mark.slow
 def test_a_step_that_cannot_be_taken_is_left_out(fresh_topics: Connections, tmp_path: Path) -> None:
     """Decided, and never taken: after `leave_out` it changes no weight, reads what it was to read, and is so for everybody who takes
     the steps again."""

@@ -39,6 +39,7 @@ def refused(reason: str) -> float:
     return Exposition("", 0).registry.get_sample_value("headrace_refused_item_records_total", labels) or 0.0
 
 
+@pytest.mark.slow
 def test_a_record_of_another_codebook_is_set_aside_once_and_training_goes_on(fresh_topics: Connections) -> None:
     """The good one behind it is taken in; a learner that reads the topic again counts and names it again, and quarantine holds
     it once, however often steps are taken again."""
