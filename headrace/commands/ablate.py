@@ -15,47 +15,52 @@ from headrace.commands.watching import watched
 QUICK_REQUESTS, QUICK_ARMS = 120, "frozen,tpma"
 
 
+ArmsOption = Annotated[
+    str,
+    typer.Option(
+        "--arms",
+        "--arm",
+        help="Names, separated by commas: of arms, of their groups (arms, yardsticks, switches, all), or SETTING=VALUE "
+        "for the default learner with that setting.",
+    ),
+]
+SetOption = Annotated[
+    list[str] | None,
+    typer.Option("--set", help="SETTING=VALUE over every arm named, as learner.loss.entropy=0; may be given again."),
+]
+SeedsOption = Annotated[str, typer.Option("--seeds", help="Seeds, separated by commas: world, warm start and draws.")]
+RunsOption = Annotated[
+    int,
+    typer.Option("--runs", min=1, help="Runs of every learner on each seed, each with its own draws; intervals count them."),
+]
+RequestsOption = Annotated[
+    int | None, typer.Option("--requests", min=1, help="Live searches of each seed; default 4,000.", show_default=False)
+]
+JobsOption = Annotated[int, typer.Option("--jobs", min=1, max=256, help="Arms played at a time, each in a process.")]
+FolderOption = Annotated[Path, typer.Option("--folder", help="Where worlds and results are kept; the same folder goes on.")]
+ReportOption = Annotated[
+    Path | None, typer.Option("--report", help="Put the section into this markdown file.", show_default=False)
+]
+QuickOption = Annotated[bool, typer.Option("--quick", help="A minute: two arms, few searches. It proves nothing.")]
+
+
 def register(app: typer.Typer) -> None:
     """Add the command."""
     app.command()(ablate)
 
 
 def ablate(
-    arms: Annotated[
-        str,
-        typer.Option(
-            "--arms",
-            "--arm",
-            help="Names, separated by commas: of arms, of their groups (arms, yardsticks, switches, all), or SETTING=VALUE "
-            "for the default learner with that setting.",
-        ),
-    ] = "arms,yardsticks",
-    set_: Annotated[
-        list[str] | None,
-        typer.Option("--set", help="SETTING=VALUE over every arm named, as learner.loss.entropy=0; may be given again."),
-    ] = None,
-    seeds: Annotated[
-        str, typer.Option("--seeds", help="Seeds, separated by commas: world, warm start and draws.")
-    ] = "1,2,3",
-    runs: Annotated[
-        int,
-        typer.Option(
-            "--runs", min=1, help="Runs of every learner on each seed, each with its own draws; intervals count them."
-        ),
-    ] = 1,
-    requests: Annotated[
-        int | None, typer.Option("--requests", min=1, help="Live searches of each seed; default 4,000.", show_default=False)
-    ] = None,
+    arms: ArmsOption = "arms,yardsticks",
+    set_: SetOption = None,
+    seeds: SeedsOption = "1,2,3",
+    runs: RunsOption = 1,
+    requests: RequestsOption = None,
     data: DataOption = None,
     items: ItemsOption = None,
-    jobs: Annotated[int, typer.Option("--jobs", min=1, max=256, help="Arms played at a time, each in a process.")] = 1,
-    folder: Annotated[
-        Path, typer.Option("--folder", help="Where worlds and results are kept; the same folder goes on.")
-    ] = Path("runs/ablation"),
-    report: Annotated[
-        Path | None, typer.Option("--report", help="Put the section into this markdown file.", show_default=False)
-    ] = None,
-    quick: Annotated[bool, typer.Option("--quick", help="A minute: two arms, few searches. It proves nothing.")] = False,
+    jobs: JobsOption = 1,
+    folder: FolderOption = Path("runs/ablation"),
+    report: ReportOption = None,
+    quick: QuickOption = False,
     json: JsonOption = None,
 ) -> None:
     """Does it learn? Play learners, yardsticks and single settings in the closed loop, and compare them in pairs.
