@@ -49,7 +49,7 @@ class Arm(msgspec.Struct, frozen=True):
         """This arm with further settings, named after them."""
         if not changes:
             return self
-        name = " ".join((*((self.name,) if self.name != OURS else ()), *(f"{k}={_plain(v)}" for k, v in changes.items())))
+        name = "+".join((*((self.name,) if self.name != OURS else ()), *(f"{k}={_plain(v)}" for k, v in changes.items())))
         says = f"{self.says or self.name}, with {', '.join(f'{k} {_plain(v)}' for k, v in changes.items())}"
         return msgspec.structs.replace(self, name=name, says=says, set={**self.set, **changes})
 
@@ -90,8 +90,9 @@ def table() -> dict[str, dict[str, Arm]]:
 
 
 def chosen(names: Iterable[str], changes: Sequence[str] = ()) -> list[Arm]:
-    """Arms by name, by the name of their group, or ``all``; a switch not in the table is read as ``SETTING=VALUE``.
+    """Arms by name, by the name of their group, or ``all``.
 
+    What is not in the table is read as an arm with settings of its own, ``ARM+SETTING=VALUE+...``, without an arm the default learner.
     ``changes``, each ``SETTING=VALUE``, go over every one of them.
 
     Raises:
@@ -103,12 +104,14 @@ def chosen(names: Iterable[str], changes: Sequence[str] = ()) -> list[Arm]:
     for name in names:
         if name in groups or name == "all":
             picked = list(known.values()) if name == "all" else list(groups[name].values())
-        elif name in known:
-            picked = [known[name]]
-        elif "=" in name:
-            picked = [known[OURS].changed(parsed([name]))]
         else:
-            raise InvalidValue("arm", name, f"one of {', '.join((*groups, 'all', *known))}", "or SETTING=VALUE")
+            first, *settings = name.split("+")
+            if "=" in first:
+                first, settings = OURS, name.split("+")
+            if first not in known:
+                named = (*groups, "all", *groups["arms"], *groups["yardsticks"])
+                raise InvalidValue("arm", first, f"one of {', '.join(named)}", "or SETTING=VALUE, or ARM+SETTING=VALUE")
+            picked = [known[first].changed(parsed(settings))]
         found |= {arm.name: arm for arm in (one.changed(parsed(changes)) for one in picked)}
     for arm in found.values():
         arm.sections()  # refused before anything is started

@@ -20,8 +20,8 @@ ArmsOption = Annotated[
     typer.Option(
         "--arms",
         "--arm",
-        help="Names, separated by commas: of arms, of their groups (arms, yardsticks, switches, all), or SETTING=VALUE "
-        "for the default learner with that setting.",
+        help="Names, separated by commas: of arms, of their groups (arms, yardsticks, switches, all), or "
+        "ARM+SETTING=VALUE+... for one with settings of its own; SETTING=VALUE is the default learner's.",
     ),
 ]
 SetOption = Annotated[

@@ -44,7 +44,18 @@ def test_every_arm_of_the_table_is_a_change_of_settings_that_exist() -> None:
     with pytest.raises(InvalidSetting, match=r"loop\.step_every"):
         setup_of(base, LOOP, chosen(["loop.step_every=0"])[0])
     assert parsed(["a.b=0", "c=paper", "d=true"]) == {"a.b": 0, "c": "paper", "d": True}
-    assert chosen(["grpo"], ["learner.group=8"])[0].name == "grpo learner.group=8"
+    assert chosen(["grpo"], ["learner.group=8"])[0].name == "grpo+learner.group=8"
+
+
+def test_an_arm_with_settings_of_its_own_is_typed_as_it_is_named() -> None:
+    """Any arm takes some, beside others that do not; without an arm they are the default learner's."""
+    typed = ["grpo", "grpo+learner.group=8+learner.window_size=64", "learner.group=8+learner.window_size=64"]
+    plain, of_grpo, of_ours = chosen(typed)
+    assert [plain.name, of_grpo.name, of_ours.name] == typed
+    assert of_grpo.set == {**plain.set, "learner.group": 8, "learner.window_size": 64}
+    assert of_ours.set == {"learner.group": 8, "learner.window_size": 64}
+    with pytest.raises(InvalidValue, match="arm is 'nobody'"):
+        chosen(["nobody+learner.group=8"])
 
 
 def test_the_base_run_is_the_demo_s_shop_at_a_fixed_time() -> None:
