@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 import signal
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -21,6 +22,7 @@ from headrace.ablation.lab import Lab, open_lab
 from headrace.ablation.loop import play
 from headrace.ablation.results import ArmResult, Column, code, load, path_of, save, write_whole
 from headrace.ablation.settings import LoopSettings, arm_key, base_settings, prepared_key, setup_of
+from headrace.services import leash
 from headrace.settings import Settings
 from reward.text import normalise
 
@@ -105,11 +107,11 @@ def _told(tell: Tell, before: int, total: int, name: str, searches: int) -> None
 
 
 def play_apart(tasks: Sequence[Task], jobs: int, tell: Tell) -> None:
-    """In ``jobs`` processes; a failure or Ctrl-C ends them all."""
+    """In ``jobs`` processes; a failure, Ctrl-C or the end of this one ends them all."""
     context = multiprocessing.get_context("spawn")
     said: Queue[tuple[str, int]] = context.Queue()
     each, at = max(task.loop.requests for task in tasks), dict[str, int]()
-    with ProcessPoolExecutor(jobs, context, _begin, (said,)) as pool:
+    with ProcessPoolExecutor(jobs, context, _begin, (said, os.getpid())) as pool:
         waiting = {pool.submit(_play_there, task): task for task in tasks}
         try:
             while waiting:
@@ -171,7 +173,8 @@ def _lab(task: Task, about: Callable[[str], None]) -> Lab:
 _SAID: list[Queue[tuple[str, int]]] = []
 
 
-def _begin(said: Queue[tuple[str, int]]) -> None:
+def _begin(said: Queue[tuple[str, int]], parent: int) -> None:
+    leash.die_with(parent)
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C reaches this process too: it ends without a word
     _SAID[:] = [said]
 

@@ -92,7 +92,13 @@ def _popen(argv: tuple[str, ...], env: dict[str, str], cwd: Path, log: Path) -> 
         )
 
 
-def _become(parent: int, argv: list[str]) -> None:
+def die_with(parent: int) -> None:
+    """This process is killed when the thread of ``parent`` that started it ends; where there is no Linux nothing is done.
+
+    Raises:
+        OSError: the kernel refuses.
+        SystemExit: ``parent`` has ended already.
+    """
     if sys.platform == "linux":
         libc = ctypes.CDLL(None, use_errno=True)
         if libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0) != 0:
@@ -100,6 +106,10 @@ def _become(parent: int, argv: list[str]) -> None:
     # Killed between fork and prctl: the signal was never sent, so look.
     if os.getppid() != parent:
         sys.exit(f"parent {parent} is gone")
+
+
+def _become(parent: int, argv: list[str]) -> None:
+    die_with(parent)
     os.execvp(argv[0], argv)
 
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import numpy as np
+import psutil
 import pytest
 
 from headrace.ablation import study
@@ -20,6 +23,7 @@ from headrace.ablation.measures import measures, paired, values
 from headrace.ablation.page import section, verdicts, write_section
 from headrace.ablation.results import load
 from tests.headrace.ablation_toys import LOOP, small_settings
+from tests.headrace.test_services import gone, until
 from trainers.evaluation import paired_bootstrap
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -42,6 +46,24 @@ def test_another_process_says_what_this_one_says(plan: study.Plan) -> None:
     there = load(task.path)
     assert here is not None and there is not None and told[-1][:2] == (48, 48)
     assert msgspec.structs.replace(there, cpu_s=here.cpu_s) == here
+
+
+@pytest.mark.slow
+def test_a_study_that_is_killed_leaves_no_process_that_plays_on(tmp_path: Path) -> None:
+    """They would play for an hour, for nobody, and keep the folder's locks."""
+    command = [sys.executable, "-m", "headrace.cli", "ablate", "--quick", "--jobs", "2", "--folder", str(tmp_path)]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as parent:
+        try:
+            until(lambda: len(players(parent.pid)) == 2, 60, "two players")
+            playing = players(parent.pid)
+        finally:
+            parent.kill()
+    until(lambda: all(map(gone, playing)), 60, "their end")  # one that still imports ends when it has
+
+
+def players(pid: int) -> list[int]:
+    """The processes of a study that play, or are about to."""
+    return [child.pid for child in psutil.Process(pid).children() if "spawn_main" in " ".join(child.cmdline())]
 
 
 def test_an_interrupted_study_goes_on_and_says_the_same(plan: study.Plan, monkeypatch: pytest.MonkeyPatch) -> None:
