@@ -90,6 +90,13 @@ class RuntimeSettings(BaseModel):
         default=10.0, ge=0.1, le=3_600, description="s between two measurements of the lag, where there is a metrics port"
     )
 
+    @property
+    def longest_stop_s(self) -> float:
+        """s from SIGTERM to the end of a worker whose broker takes its records however slowly, without what dumping and packing take: the
+        flush that is under way and the last one, each a transaction that the broker ends at its timeout; tries after an abort; the end
+        of the consumer."""
+        return 2 * (self.transaction_timeout_s + self.stop_timeout_s)
+
 
 class AttributionSettings(BaseModel):
     """Windows of the join, in seconds of event time. To change one, stop all workers, change it, start them: the states they
