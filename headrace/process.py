@@ -16,6 +16,9 @@ from headrace.services.child import Child
 
 log = structlog.get_logger(__name__)
 
+#: Seconds between two looks at a process that was told to end.
+LOOK_S = 0.02
+
 
 class Status(StrEnum):
     """Where a child is in its life."""
@@ -29,7 +32,7 @@ class Status(StrEnum):
 
 
 class Process:
-    """State machine of one child. The supervisor holds its lock around everything but `check` and `stop`."""
+    """State machine of one child. The supervisor holds its lock around everything but `check`, `terminate`, `gone` and `stop`."""
 
     def __init__(self, child: Child, run: Path, env: Mapping[str, str]) -> None:
         self.child = child
@@ -43,6 +46,7 @@ class Process:
         self._ends: deque[float] = deque()
         self._due = 0.0
         self._wanted = True
+        self._told = 0.0
 
     @property
     def pid(self) -> int | None:
@@ -121,14 +125,27 @@ class Process:
 
     def stop(self) -> None:
         """End it: SIGTERM, then SIGKILL when the grace is over."""
+        self.terminate()
+        while not self.gone():
+            time.sleep(LOOK_S)
+
+    def terminate(self) -> None:
+        """Tell it to end, by SIGTERM. Its grace begins."""
+        if self._popen is not None and leash.end(self._popen) is None:
+            self._popen.terminate()
+        self._told = time.monotonic()
+
+    def gone(self, at_once: bool = False) -> bool:
+        """Whether it has ended, which was wanted; by SIGKILL when its grace is over, or ``at_once``."""
         popen = self._popen
         if popen is not None and leash.end(popen) is None:
-            popen.terminate()
-            if not leash.ends_within(popen, self.child.grace_s):
-                log.warning("killed after its grace", child=self.child.name, grace_s=self.child.grace_s)
-                popen.kill()
-                popen.wait()
+            waited_s = time.monotonic() - self._told
+            if waited_s <= self.child.grace_s and not at_once:
+                return False
+            log.warning("killed", child=self.child.name, waited_s=round(waited_s, 1), grace_s=self.child.grace_s)
+            leash.kill(popen)
         if popen is not None:
             self.last_exit = popen.returncode
         self.status = Status.STOPPED
         lock.forget(self.run, self.child.name)
+        return True

@@ -68,11 +68,17 @@ def run_clock(every_s: float, folder: RunFolder, settings: Settings) -> None:
     run_ticks(settings.connections, until_stopped(), every_s)
 
 
-def until_stopped() -> Event:
-    """An event that SIGTERM or Ctrl-C sets. Call it in the main thread."""
+def until_stopped(again: Event | None = None) -> Event:
+    """An event that SIGTERM or Ctrl-C sets; one that comes when it is set, sets ``again``. Call it in the main thread."""
     stop = Event()
+
+    def end(*_: object) -> None:
+        if stop.is_set() and again is not None:
+            again.set()
+        stop.set()
+
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
+        signal.signal(number, end)
     return stop
 
 
@@ -81,14 +87,15 @@ class Stopped(BaseException):
 
 
 @contextmanager
-def ends_at_once(stop: Event) -> Iterator[None]:
-    """Inside, SIGTERM or Ctrl-C sets ``stop`` and raises `Stopped` out of whatever waits; a second one leaves the cleaning up alone.
-    Afterwards they do what they did before. Enter it in the main thread."""
+def ends_at_once(stop: Event, again: Event) -> Iterator[None]:
+    """Inside, SIGTERM or Ctrl-C sets ``stop`` and raises `Stopped` out of whatever waits; a second one leaves the cleaning up alone
+    and sets ``again``. Afterwards they do what they did before. Enter it in the main thread."""
 
     def end(*_: object) -> None:
         if not stop.is_set():
             stop.set()
             raise Stopped
+        again.set()
 
     before = {number: signal.signal(number, end) for number in (signal.SIGTERM, signal.SIGINT)}
     try:

@@ -15,12 +15,16 @@ from headrace.services.child import Child
 from headrace.services.lock import hold
 from headrace.services.ports import claim, free_port
 from headrace.settings import FILE_VARIABLE, Settings
-from headrace.supervisor import Supervisor
+from headrace.supervisor import Patience, Supervisor
 from headrace.topics_admin import create_topics
 from schemas.database import open_database
 
 #: Environment variable of a worker's Prometheus port.
 METRICS_PORT = "HEADRACE_STREAMS__RUNTIME__METRICS_PORT"
+#: What a process of ours has between SIGTERM and SIGKILL (s); docker-compose.yml gives as much. A worker's clean stop writes its
+#: states in one transaction, behind another that may be under way: `RuntimeSettings.longest_stop_s`, 136 s as shipped, and the rest is
+#: for dumping and packing the states. The learner ends its step and writes a checkpoint; its ranks have 30 s of that.
+STOP_GRACE_S = 180.0
 #: Torch is loaded in these; glibc otherwise keeps an arena per thread, tens of MB each.
 LEAN = {"MALLOC_ARENA_MAX": "2", "OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
 
@@ -87,6 +91,8 @@ class Stack:
             env={FILE_VARIABLE: str(self.folder.settings_file), **LEAN, **self.settings.secret_environment(), **(env or {})},
             ready=(lambda: answers(ready)) if ready else None,
             ready_timeout_s=120.0,
+            grace_s=max(STOP_GRACE_S, self.settings.streams.runtime.longest_stop_s),
+            beside=True,
         )
 
 
@@ -100,15 +106,16 @@ def worker_processes(settings: Settings) -> tuple[tuple[str, ...], ...]:
 
 
 @contextmanager
-def open_stack(folder: RunFolder, settings: Settings) -> Iterator[Stack]:
-    """Hold the folder, start the services, make the topics and tables, and keep the effective settings; stop all at the end.
+def open_stack(folder: RunFolder, settings: Settings, patience: Patience | None = None) -> Iterator[Stack]:
+    """Hold the folder, start the services, make the topics and tables, and keep the effective settings; stop all at the end, with
+    ``patience``. Our processes end together, as each stands in the log where it was; Redis and Kafka, which they need for that, after them.
 
     Raises:
         Conflict: another process holds the folder.
         ServiceFailed, Unavailable: a service does not come up.
     """
     folder.create()
-    with hold(folder.root), Supervisor(folder.root) as supervisor:
+    with hold(folder.root), Supervisor(folder.root, patience=patience) as supervisor:
         supervisor.watch()
         settings = settings.without_embedded()
         connections = start_services(folder.root, settings.connections, supervisor, settings.services)

@@ -1,4 +1,5 @@
-"""Keeps child processes running: starts them in order, restarts whatever dies, stops them in reverse, counts their memory.
+"""Keeps child processes running: starts them in order, restarts whatever dies, stops them in reverse (`Child.beside`: together),
+counts their memory.
 
 Thread-safe. `poll` does one round; `watch` runs rounds in a thread until `stop_all`, beside any event loop of the caller.
 What it does *not* do: decide whether a run may go on without a child it gave up on (`failures` tells).
@@ -9,8 +10,9 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import groupby
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -18,7 +20,7 @@ from typing import Self
 import structlog
 
 from headrace.memory import Memory, proportional
-from headrace.process import Process, Status
+from headrace.process import LOOK_S, Process, Status
 from headrace.services.child import Child
 from schemas.errors import Conflict, ServiceFailed
 
@@ -26,6 +28,8 @@ log = structlog.get_logger(__name__)
 
 #: Reading what each process shares takes the kernel a few milliseconds (s).
 MEMORY_EVERY_S = 2.0
+#: From when on a wait for an end is told (s).
+TELL_S = 1.0
 
 
 @dataclass(frozen=True)
@@ -39,11 +43,23 @@ class State:
     last_exit: int | None
 
 
+@dataclass(frozen=True)
+class Patience:
+    """With what ends. ``over``, once set: whatever is waited for, now or later, is killed at once, be its grace ever so long.
+    ``tell`` hears the names that are waited for, each time they are others."""
+
+    over: threading.Event = field(default_factory=threading.Event)
+    tell: Callable[[Sequence[str]], None] = lambda names: None
+
+
 class Supervisor:
     """The children of one run; their logs are ``<run>/logs/NAME.log``, their pids ``<run>/pids/NAME``."""
 
-    def __init__(self, run: Path, env: Mapping[str, str] | None = None, every_s: float = 0.1) -> None:
+    def __init__(
+        self, run: Path, env: Mapping[str, str] | None = None, every_s: float = 0.1, patience: Patience | None = None
+    ) -> None:
         self.run = run
+        self._patience = patience or Patience()
         self._env = dict(os.environ) | dict(env or {})
         self._every_s = every_s
         self._processes: dict[str, Process] = {}
@@ -118,21 +134,32 @@ class Supervisor:
 
     def stop(self, name: str) -> None:
         """End one child: SIGTERM, after its grace SIGKILL; it is not started again until `start`."""
+        self._end([self._processes[name]])
+
+    def _end(self, processes: Sequence[Process]) -> None:
         with self._lock:
-            process = self._processes[name]
-            process.stopping()
-        process.stop()
+            for process in processes:
+                process.stopping()
+        for process in processes:
+            process.terminate()
+        left, said, began = list(processes), list[Process](), time.monotonic()
+        while left := [process for process in left if not process.gone(self._patience.over.is_set())]:
+            if left != said and time.monotonic() - began > TELL_S:
+                self._patience.tell([process.child.name for process in left])
+                said = left
+            time.sleep(LOOK_S)
 
     def stop_all(self) -> None:
-        """End the thread and all children, the last started first."""
+        """End the thread and all children, the last started first; neighbours that are `Child.beside` each other together."""
         self._stop.set()
         if self._thread is not None and self._thread is not threading.current_thread():
             self._thread.join()
             self._thread = None
         with self._lock:
-            names = list(self._processes)
-        for name in reversed(names):
-            self.stop(name)
+            processes = list(self._processes.values())
+        for beside, group in groupby(reversed(processes), lambda process: process.child.beside):
+            for together in [list(group)] if beside else [[process] for process in group]:
+                self._end(together)
 
     def __enter__(self) -> Self:
         return self

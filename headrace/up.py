@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from contextlib import ExitStack
+from collections.abc import Sequence
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from threading import Event, Thread
 
@@ -14,6 +15,7 @@ from headrace.processes import Stopped, ends_at_once, until_stopped
 from headrace.settings import Settings, load_settings, with_open_console
 from headrace.stack import Stack, open_stack
 from headrace.story import Story
+from headrace.supervisor import Patience
 from headrace.terminal import coloured
 from headrace.worlds import open_run_world
 from schemas.artefacts import PATH
@@ -31,20 +33,35 @@ def run_up(run: Path | None, data: str | None, seed: int | None, items: int | No
         InvalidSetting, InvalidData: the data of a run that is to be prepared are not as documented.
         ServiceFailed: a process ended again and again.
     """
-    story, stop = Story(), until_stopped()
+    story = Story()
+    patience = patience_of(story)
+    stop = until_stopped(patience.over)
     with ExitStack() as running:
         try:
-            with ends_at_once(stop):
-                stack = _start(story, running, run, data, seed, items, ranks)
+            with ends_at_once(stop, patience.over):
+                stack = _start(story, running, patience, run, data, seed, items, ranks)
+            stay_up(story, stack, stop)
         except Stopped:
             story.say("stopping")
-            return
-        stay_up(story, stack, stop)
+        finally:
+            stop.set()  # it ends, for whatever reason: a Ctrl-C from here on is the second
+
+
+def patience_of(story: Story) -> Patience:
+    """Tells in ``story`` what an end waits for."""
+
+    def tell(names: Sequence[str]) -> None:
+        said = f"waiting for {', '.join(names)} to write down what is held"
+        with suppress(SystemExit, OSError):  # `headrace up | tee log`: Ctrl-C ends the reader too, and the end has to go on
+            story.say(coloured(f"{said}; Ctrl-C kills at once: ", ("the next start does again what was not written", "dim")))
+
+    return Patience(tell=tell)
 
 
 def _start(
-    story: Story, running: ExitStack, run: Path | None, data: str | None, seed: int | None, items: int | None, ranks: int
-) -> Stack:
+    story: Story, running: ExitStack, patience: Patience, run: Path | None, data: str | None, seed: int | None,
+    items: int | None, ranks: int,
+) -> Stack:  # fmt: skip
     """Everything up, a new run prepared; ``running`` ends it."""
     folder = RunFolder(run.resolve()) if run else RunFolder.new()
     settings = folder.settings() if folder.settings_file.is_file() else _new(data, seed, items)
@@ -53,7 +70,7 @@ def _start(
     folder.create()
     configure_logs(folder.logs / "headrace.log")
     story.say(coloured(("Headrace", "bold"), f" up; run folder {folder.root}"))
-    stack = running.enter_context(open_stack(folder, settings))
+    stack = running.enter_context(open_stack(folder, settings, patience))
     stack.claim_ports()  # told before minutes of preparation, not after
     if not Store(stack.settings.store).exists(PATH):
         with story.errand() as tell:

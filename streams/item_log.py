@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from contextlib import suppress
+from threading import Lock
 
 from prometheus_client import REGISTRY
 
@@ -29,7 +30,8 @@ LOOK_S = 1.0
 
 
 class ItemLog:
-    """Holds what it has read; a look to the topic's end costs one question to the broker."""
+    """Holds what it has read; a look to the topic's end costs one question to the broker. For several threads: partitions recover
+    side by side, and who comes while another looks waits for what that finds."""
 
     def __init__(
         self,
@@ -44,6 +46,7 @@ class ItemLog:
         self._connections, self._next, self._every_s, self._looked = connections, 0, every_s, float("-inf")
         self._taker = ItemTaker(reader, codebook_version, level_sizes)
         self._records: list[ItemAdded] = []
+        self._lock = Lock()
 
     def __call__(self, at_once: bool = False) -> list[ItemAdded]:
         """Every record up to the topic's end at the last look, in order; what `ItemTaker` refuses is left out. ``at_once``: look
@@ -52,15 +55,20 @@ class ItemLog:
         Raises:
             Unavailable: the broker does not answer.
         """
-        if not at_once and time.monotonic() - self._looked < self._every_s:
+        with self._lock:
+            if at_once or time.monotonic() - self._looked >= self._every_s:
+                self._looked = time.monotonic()
+                self._read_on()
             return self._records
-        self._looked = time.monotonic()
-        reader = LogReader(self._connections, TIMEOUT_S)
+
+    def _read_on(self) -> None:
+        reader, fresh = LogReader(self._connections, TIMEOUT_S), list[ItemAdded]()
         end = reader.bounds(ITEMS.name, 0)[1]
         for batch in reader.read(ITEMS.name, 0, self._next, end):
             for record in batch:
                 with suppress(InvalidEvent):
-                    self._records.append(self._taker.take(record.offset, record.value))
+                    fresh.append(self._taker.take(record.offset, record.value))
         self._taker.tell()
         self._next = max(self._next, end)
-        return self._records
+        if fresh:
+            self._records = self._records + fresh  # another list: who has the one before may be in the midst of it

@@ -29,7 +29,11 @@ class RuntimeSettings(BaseModel):
         default=20_000, ge=1, le=1_000_000, description="records one poll may return over all partitions"
     )
     buffer_chunks: int = Field(
-        default=32, ge=1, le=4_096, description="chunks waiting per agent before its partitions are paused"
+        default=32,
+        ge=1,
+        le=4_096,
+        description="chunks waiting per agent: from four fifths of it on each input partition is paused with its next chunk; a chunk has "
+        "fetch_bytes of records as they come, 128 MiB at most where they were compressed",
     )
     ahead_s: int = Field(
         default=900,
@@ -44,6 +48,12 @@ class RuntimeSettings(BaseModel):
     )
     unsent_outputs: int = Field(
         default=50_000, ge=1, le=5_000_000, description="unsent outputs of a partition past which chunks wait"
+    )
+    unsent_bytes: int = Field(
+        default=268_435_456,
+        ge=1,
+        le=64_000_000_000,
+        description="bytes of unsent outputs of a partition that flush at once, and past which chunks wait; as much may be on its way",
     )
     snapshot_records: int = Field(
         default=100_000,
@@ -89,6 +99,13 @@ class RuntimeSettings(BaseModel):
     lag_every_s: float = Field(
         default=10.0, ge=0.1, le=3_600, description="s between two measurements of the lag, where there is a metrics port"
     )
+
+    @property
+    def longest_stop_s(self) -> float:
+        """s from SIGTERM to the end of a worker whose broker takes its records however slowly, without what dumping and packing take: the
+        flush that is under way and the last one, each a transaction that the broker ends at its timeout; tries after an abort; the end
+        of the consumer."""
+        return 2 * (self.transaction_timeout_s + self.stop_timeout_s)
 
 
 class AttributionSettings(BaseModel):

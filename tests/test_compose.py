@@ -16,6 +16,7 @@ from typer.core import TyperGroup
 from headrace.cli import app
 from headrace.services.kafka import MAX_MESSAGE
 from headrace.settings import Settings, load_settings
+from headrace.stack import STOP_GRACE_S
 from streams.worker import NAMES
 
 ROOT = Path(__file__).parents[1]
@@ -47,6 +48,14 @@ def test_a_command_is_one_that_headrace_takes(name: str) -> None:
     parsed = command.commands[first].make_context(first, list(rest))
     if first == "worker":
         assert parsed.params["names"] == [name]
+
+
+@pytest.mark.parametrize("name", sorted(OURS))
+def test_a_container_has_the_time_for_a_clean_stop_that_headrace_up_gives(name: str) -> None:
+    """The engine's own 10 s would cut the last flush of a large state; the mounted settings ask for no more."""
+    assert OURS[name]["stop_grace_period"] == f"{STOP_GRACE_S:g}s"
+    mounted = Settings.model_validate(json.loads((ROOT / "deploy" / "settings.json").read_text()))
+    assert mounted.streams.runtime.longest_stop_s <= STOP_GRACE_S
 
 
 @pytest.mark.parametrize("name", sorted(OURS))

@@ -29,8 +29,9 @@ from headrace.shop.driver import Driver, LiveLog
 from headrace.shop.sink import KafkaSink
 from headrace.stack import Stack, open_stack
 from headrace.story import Story
+from headrace.supervisor import Patience
 from headrace.terminal import coloured
-from headrace.up import stay_up
+from headrace.up import patience_of, stay_up
 from headrace.world import World
 from headrace.worlds import open_run_world
 from schemas.artefacts import Artefacts
@@ -77,8 +78,9 @@ def run_demo(
     configure_logs(folder.logs / "headrace.log")
     told = f" demo, data {settings.data}, seed {settings.seed}; run folder {folder.root}"
     story.say(coloured(("Headrace", "bold"), told))
+    patience = patience_of(story)
     with ExitStack() as context:
-        stack = services(story, context, folder, settings)
+        stack = services(story, context, folder, settings, patience)
         prepared = prepare(story, stack)
         driver = start(story, stack, world)
         slow = slowness(settings, prepared["seconds"]["warm_start"])
@@ -98,7 +100,7 @@ def run_demo(
         story.say(coloured((str(target / "report.html"), "bold")))
         if keep:
             stack.start_console()
-            stay_up(story, stack, until_stopped())
+            stay_up(story, stack, until_stopped(patience.over))
     return result
 
 
@@ -115,10 +117,10 @@ def verdict(result: DemoResult) -> Text:
     )
 
 
-def services(story: Story, context: ExitStack, folder: RunFolder, settings: Settings) -> Stack:
+def services(story: Story, context: ExitStack, folder: RunFolder, settings: Settings, patience: Patience) -> Stack:
     """Kafka, Redis and the database, up until ``context`` ends."""
     with story.stage("services", "Kafka, Redis, database") as stage:
-        stack = context.enter_context(open_stack(folder, settings))
+        stack = context.enter_context(open_stack(folder, settings, patience))
         stage.update(1.0, f"Kafka {stack.settings.kafka}")
     return stack
 

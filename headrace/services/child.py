@@ -23,7 +23,9 @@ class Restart:
 
 @dataclass(frozen=True)
 class Child:
-    """A process to keep running. ``ready`` is asked until it says yes; ``before`` runs before every start."""
+    """A process to keep running. ``ready`` is asked until it says yes; ``before`` runs before every start. ``grace_s``: from
+    SIGTERM to SIGKILL. ``beside``: at the end of all it is told to end together with its neighbours that are so, too; any other is
+    told when what was started after it has ended."""
 
     name: str
     argv: tuple[str, ...]
@@ -32,5 +34,6 @@ class Child:
     ready: Callable[[], bool] | None = None
     ready_timeout_s: float = 180.0
     grace_s: float = 10.0
+    beside: bool = False
     restart: Restart | None = Restart()
     before: Callable[[], None] | None = None

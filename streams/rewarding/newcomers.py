@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Callable, Mapping, Sequence
+from threading import Lock
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -37,7 +38,8 @@ class _Version(NamedTuple):
 
 
 class Newcomers:
-    """The run's catalogue and scorer, and what the records that ``read`` brings make of them; ``encode`` embeds titles."""
+    """The run's catalogue and scorer, and what the records that ``read`` brings make of them; ``encode`` embeds titles. For several
+    threads: the partitions of a worker share one, and recover side by side."""
 
     def __init__(
         self, catalogue: Catalogue, scorer: RelevanceScorer, encode: Callable[[list[str]], NDArray[np.float32]],
@@ -52,6 +54,7 @@ class Newcomers:
         self._which = 0, 0  # records that are known, and those of them that count
         self._now = _Version({}, catalogue, scorer)
         self._other = self._now
+        self._lock = Lock()
 
     def look(self) -> None:
         """Read on to the topic's end.
@@ -59,7 +62,8 @@ class Newcomers:
         Raises:
             Unavailable: the records cannot be read.
         """
-        self._take(self._read(at_once=True))
+        with self._lock:
+            self._take(self._read(at_once=True))
 
     def knows(self, item: str) -> bool:
         """Whether the catalogue or a record read so far has this item."""
@@ -71,15 +75,17 @@ class Newcomers:
         Raises:
             Unavailable: the records cannot be read.
         """
-        self._take(self._read())
-        until = max([emitted_at - self._settle_ms, *(self._came[item] for item in items if item in self._came)])
-        self._asked = max(self._asked, until)
-        which = self._seen, bisect_right(self._times, until)
-        if which != self._which:
-            self._which, titles = which, self._titles(until)
-            if titles != self._now.titles:  # partitions differ in how far they are: the version before may be wanted again
-                self._other, self._now = self._now, self._other if titles == self._other.titles else self._made(titles)
-        return self._now.catalogue.row, self._now.scorer
+        with self._lock:
+            self._take(self._read())
+            until = max([emitted_at - self._settle_ms, *(self._came[item] for item in items if item in self._came)])
+            self._asked = max(self._asked, until)
+            which = self._seen, bisect_right(self._times, until)
+            if which != self._which:
+                self._which, titles = which, self._titles(until)
+                # Partitions differ in how far they are: the version before may be wanted again.
+                if titles != self._now.titles:
+                    self._other, self._now = self._now, self._other if titles == self._other.titles else self._made(titles)
+            return self._now.catalogue.row, self._now.scorer
 
     def _take(self, records: Sequence[ItemAdded]) -> None:
         late = 0

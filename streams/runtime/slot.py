@@ -53,6 +53,7 @@ class Slot:
         self.reached: dict[str, int] = {}  #: event time (ms) of what each input brought last
         self.sequence = 0
         self._outputs: list[Output] = []
+        self._bytes = 0  # of their values
         self._blobs: list[Blob] = []
         self._snapshot_offset = -1
         self._cadence = Cadence(settings)
@@ -86,7 +87,7 @@ class Slot:
         began = time.monotonic()
         commit = self.standing()
         self.core = self.agent.build(self.partition)
-        self._outputs, self._blobs = [], []
+        self._outputs, self._bytes, self._blobs = [], 0, []
         if commit is None:
             self.next = {t.name: self._reader.bounds(t.name, self.partition)[0] for t in self.agent.inputs}
             self.sequence, self._snapshot_offset, self.reached = 0, -1, {}
@@ -162,6 +163,7 @@ class Slot:
             self.core.advance()
             outputs, blobs = self.core.drain()
         self._outputs += outputs
+        self._bytes += sum(len(output.value) for output in outputs)
         self._blobs += blobs
         self.next[topic] = end
         if fresh and (ts := event_time(fresh[-1])):
@@ -171,9 +173,10 @@ class Slot:
         metrics.UNSENT.labels(*self._labels).set(len(self._outputs))
         metrics.WATERMARK.labels(*self._labels).set(self.core.watermark / 1_000)
         self.dirty.set()
-        if len(self._outputs) >= self._settings.flush_outputs:
+        large = self._bytes >= self._settings.unsent_bytes
+        if large or len(self._outputs) >= self._settings.flush_outputs:
             self.urgent.set()
-        if len(self._outputs) >= self._settings.unsent_outputs:
+        if large or len(self._outputs) >= self._settings.unsent_outputs:
             self.roomy.clear()
         return True
 
@@ -241,7 +244,7 @@ class Slot:
     def _gather(self, snapshot: bool) -> Batch:
         """Take the unsent outputs, and the state when a snapshot is due. Atomic: there is no await in it."""
         due = snapshot or self._snapshot_offset < 0 or self._cadence.due or any(map(may_differ, self._outputs))
-        outputs, self._outputs = self._outputs, []
+        outputs, self._outputs, self._bytes = self._outputs, [], 0
         blobs, self._blobs = self._blobs, []
         state = self.core.dump() if due else b""
         if due:

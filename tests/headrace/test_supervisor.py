@@ -6,15 +6,16 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from threading import Event
 
 import pytest
 
 from headrace.memory import resident
 from headrace.process import Status
 from headrace.services.child import Child, Restart
-from headrace.supervisor import Supervisor
+from headrace.supervisor import Patience, Supervisor
 from schemas.errors import Conflict, ServiceFailed
 
 SLEEP = (sys.executable, "-S", "-c", "import time; time.sleep(600)")
@@ -94,6 +95,55 @@ def test_children_stop_in_reverse_order_and_a_deaf_one_is_killed(tmp_path: Path)
         supervisor.watch()
     assert order.read_text() == "ba"
     assert {state.name: state.last_exit for state in supervisor.states()} == {"a": 0, "b": 0, "deaf": -signal.SIGKILL}
+
+
+def test_children_beside_each_other_end_together_and_before_what_they_stand_on(tmp_path: Path) -> None:
+    """Each of three ends only when all three have been told; one after the other, the first would be killed after its grace. The
+    one that was started before them is told when they have ended."""
+    (told := tmp_path / "told").mkdir()
+    meets = (
+        "import os, signal, sys, time\n"
+        "def end(*_):\n"
+        "    open(sys.argv[1] + '/' + sys.argv[2], 'w').close()\n"
+        "    while len(os.listdir(sys.argv[1])) < 3: time.sleep(0.01)\n"
+        "    sys.exit(0)\n"
+        "signal.signal(signal.SIGTERM, end); print('on', flush=True); time.sleep(600)"
+    )
+    counts = (
+        "import os, signal, sys, time\n"
+        "signal.signal(signal.SIGTERM, lambda *_: sys.exit(10 + len(os.listdir(sys.argv[1]))))\n"
+        "print('on', flush=True); time.sleep(600)"
+    )
+
+    def child(name: str, script: str, beside: bool) -> Child:
+        argv, seen = (sys.executable, "-c", script, str(told), name), tmp_path / "logs" / f"{name}.log"
+        return Child(name, argv, ready=lambda: "on" in seen.read_text(), beside=beside)
+
+    with Supervisor(tmp_path) as supervisor:
+        supervisor.start(child("service", counts, False), *(child(name, meets, True) for name in "abc"))
+    assert {state.name: state.last_exit for state in supervisor.states()} == {"service": 13, "a": 0, "b": 0, "c": 0}
+
+
+def test_who_is_waited_for_is_told_and_killed_once_the_patience_is_over(tmp_path: Path) -> None:
+    """The grace of a minute is not waited out, neither by those that are waited for nor by those whose turn comes after."""
+    deaf = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('on', flush=True); time.sleep(600)"
+    heard, over = list[list[str]](), Event()
+
+    def tell(names: Sequence[str]) -> None:
+        heard.append(list(names))
+        over.set()
+
+    def child(name: str) -> Child:
+        seen = tmp_path / "logs" / f"{name}.log"
+        return Child(
+            name, (sys.executable, "-c", deaf), ready=lambda: "on" in seen.read_text(), grace_s=60, beside=name != "a"
+        )
+
+    with Supervisor(tmp_path, patience=Patience(over, tell)) as supervisor:
+        supervisor.start(child("a"), child("b"), child("c"))
+        began = time.monotonic()
+    assert time.monotonic() - began < 50
+    assert heard == [["c", "b"]] and {state.last_exit for state in supervisor.states()} == {-signal.SIGKILL}
 
 
 def test_a_stopped_child_stays_down_until_it_is_started(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from kafka import KafkaProducer
@@ -15,6 +16,7 @@ from schemas.errors import Unavailable
 from schemas.events import ItemAdded
 from schemas.topics import ITEMS
 from streams.item_log import ItemLog
+from tests.streams.conftest import feeder
 
 
 @pytest.mark.services
@@ -44,9 +46,22 @@ def test_the_item_log_reads_on_from_where_it_was(fresh_topics: Connections) -> N
     assert seldom() == wanted and [record.item for record in item_log(at_once=True)][-1] == "later"
 
 
+@pytest.mark.services
+def test_threads_that_ask_together_all_get_every_record_once(fresh_topics: Connections) -> None:
+    """Partitions recover side by side: the one that asks while another reads must not go on with what had been read before."""
+    wanted = [ItemAdded(n, f"i{n}", "t", (n % 10,), "v") for n in range(2_000)]
+    with feeder(fresh_topics) as send:
+        for record in wanted:
+            send(ITEMS.name, 0, encode(record))
+    item_log = ItemLog(fresh_topics, "test", "v", (10,), every_s=3_600)
+    with ThreadPoolExecutor(4) as threads:
+        assert [records == wanted for records in threads.map(item_log, (False, False, True, True))] == [True] * 4
+    assert item_log() == wanted
+
+
 @pytest.mark.slow
 def test_a_worker_that_asks_for_items_stands_still_for_seconds_at_most() -> None:
-    """It hears no SIGTERM meanwhile, and whoever supervises it kills it soon after."""
+    """It hears no SIGTERM meanwhile."""
     began = time.monotonic()
     with pytest.raises(Unavailable):
         ItemLog(Connections(kafka="127.0.0.1:9"), "test", "v", (10,))()

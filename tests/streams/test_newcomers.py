@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from threading import Event
+from typing import Any
 
 import numpy as np
 import pytest
@@ -130,6 +133,31 @@ def test_what_an_example_says_does_not_hang_on_when_the_topic_was_read(
         newcomers.look()
         assert scored(newcomers, now, ["a", "b", "c"]) == scored(again, now, ["a", "b", "c"])
     assert newcomers.knows("b") and not newcomers.knows("never")
+
+
+def test_partitions_that_recover_side_by_side_take_every_record_once(
+    scorer: RelevanceScorer, encoder: SentenceEncoder
+) -> None:
+    """Two threads share the records: the first is in the midst of them when the second comes."""
+    midst, second = Event(), Event()
+
+    class Slowly(list[ItemAdded]):
+        """A list whose first reader lets another begin."""
+
+        def __getitem__(self, which: Any) -> Any:
+            if not midst.is_set():
+                midst.set()
+                second.wait(1)
+            return super().__getitem__(which)
+
+    newcomers = Newcomers(SHOP, scorer, encoder.encode, lambda at_once=False: Slowly(CAME), SETTLE_MS)
+    with ThreadPoolExecutor(2) as threads:
+        first = threads.submit(newcomers.look)
+        midst.wait(10)
+        other = threads.submit(newcomers.at, 70 + SETTLE_MS, ["x"])
+        other.add_done_callback(lambda _: second.set())
+        first.result(), other.result()
+    assert newcomers._records == [record for record in CAME if record.sid]
 
 
 def test_a_record_that_comes_after_views_of_its_time_were_scored_is_told(

@@ -71,6 +71,22 @@ def test_outputs_over_the_bound_make_the_next_chunk_wait(slot: Slot) -> None:
     assert not slot.roomy.is_set()
 
 
+def test_outputs_over_the_bound_in_bytes_make_the_next_chunk_wait_and_flush_at_once(slot: Slot) -> None:
+    """Two quarantined records are far from 1,000 here; what counts is the bytes of the two, until they are gathered."""
+    one = Record(10, 0, b"", b"{" * 500)
+    slot._settings = RuntimeSettings(unsent_bytes=1)
+    slot.take(CLICKS.name, 10, [one], 11)
+    size = len(slot._gather(False).outputs[0].value)
+    slot._settings = RuntimeSettings(unsent_bytes=2 * size)
+    for n, full in ((11, False), (12, True)):
+        slot.take(CLICKS.name, n, [msgspec.structs.replace(one, offset=n)], n + 1)
+        assert (slot.urgent.is_set(), not slot.roomy.is_set()) == (full, full)
+    slot._gather(False)
+    assert slot.roomy.is_set() and not slot.urgent.is_set()
+    slot.take(CLICKS.name, 13, [msgspec.structs.replace(one, offset=13)], 14)
+    assert slot.roomy.is_set()
+
+
 def test_lag_counts_what_the_state_has_not_taken(slot: Slot) -> None:
     """Wanted from 10 everywhere; the clicks end at 15 with records at 8 to 12 and 14 (13 is a transaction's mark): 4 wait.
 

@@ -13,7 +13,7 @@ import pytest
 
 from headrace.topics_admin import create_topics
 from schemas.connections import Connections
-from schemas.errors import Unavailable
+from schemas.errors import Conflict, Unavailable
 from schemas.store import Store
 from schemas.topics import COMMITS, STATES
 from streams.runtime import writer as writers
@@ -57,6 +57,27 @@ def test_a_state_is_sent_to_its_end_after_the_stop_while_the_broker_takes_it(
         writer.write([], PARTS, commit, 0)
     assert time.monotonic() - began < 1 + 3 * writers.STALL_S
     ends.cable.mend()
+
+
+@pytest.mark.services
+@pytest.mark.slow
+def test_a_last_flush_takes_no_longer_than_a_transaction_may(
+    ends: Ends,  # noqa: F811
+    unique: Callable[[str], str],
+) -> None:
+    """The same network, and a transaction of 5 s for 8 s of parts: the broker takes records all the time, and it ends nevertheless, so
+    that whoever supervises a worker knows how long its stop can be (`RuntimeSettings.longest_stop_s`)."""
+    create_topics(ends.direct)
+    stop = Event()
+    writer = TransactionWriter(ends.by_cable, unique("writer"), 5, stop)
+    writer.open(60)
+    stop.set()
+    ends.cable.pause_s = 0.06
+    began = time.monotonic()
+    with pytest.raises((Conflict, Unavailable)):
+        writer.write([], PARTS, commit, 0)
+    assert 4 < time.monotonic() - began < 5 + 3 * writers.STALL_S
+    assert [len(found) for found in committed(ends.direct, STATES.name)] == [0, 0]
 
 
 class Slow:
