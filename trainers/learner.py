@@ -129,7 +129,7 @@ class Learner:
             now = self._present(self._manifest.catalogue_offset)
             self._publisher.settle(self._manifest, self.state, now, decisions_of(self._records))
         seen = seen_until(self._connections, self._manifest, self._line, self._watch.reach)
-        self._watch.recall(self._manifest.held, seen, self._records)
+        self._watch.recall(self._manifest.alarms, seen, self._records)
         for intent in self._pending:
             self.retake(intent, report=intent.step not in reported)
         if self._pending and not self._go_back():
@@ -246,8 +246,8 @@ class Learner:
         """
         self._lead.compare(self.state.policy)
         self.state.clock_ms = self._feed.clock_ms
-        held = self._watch.reason
-        manifest = save_state(self._store, self.state, self._intent, self._settings, self._versions, self._metrics, held)
+        alarms = self._watch.alarms
+        manifest = save_state(self._store, self.state, self._intent, self._settings, self._versions, self._metrics, alarms)
         self._saved_step, self._saved_at = self.state.step, time.monotonic()
         log.info("checkpoint", checkpoint=manifest.checkpoint, step=manifest.step)
         return manifest
@@ -257,7 +257,7 @@ class Learner:
         if self._watch.quiet:
             decision = self._publisher.publish(manifest, self.state, self._present(manifest.catalogue_offset))
         else:
-            decision = self._publisher.hold_back(manifest, self._watch.reason)
+            decision = self._publisher.hold_back(manifest, manifest.held)
         self._exposition.gate(decision.promoted)
         checkpoints.prune(self._store, self._line, manifest, self._settings.keep_checkpoints, self._publisher.line)
 
