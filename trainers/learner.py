@@ -26,7 +26,6 @@ from trainers.breaker import Breaker
 from trainers.distinct import check_group
 from trainers.exposition import Exposition
 from trainers.follow import Feed
-from trainers.follower import OpenTools
 from trainers.holding import Holding, quarantined
 from trainers.journal import Journal, read_journal
 from trainers.journalled import (
@@ -45,9 +44,10 @@ from trainers.promotion import Present, Publisher
 from trainers.ranks import ALONE, Ranks
 from trainers.recollection import seen_until
 from trainers.settings import LearnerSettings, TrainerSettings
-from trainers.state import Versions, adopt, load_state, restore, save_state
+from trainers.state import Versions, load_state, restore, save_state
 from trainers.step import advance
-from trainers.stock import Stock
+from trainers.stock import Stock, take_on
+from trainers.tools import OpenTools
 from trainers.watch import Watch
 
 log = structlog.get_logger()
@@ -80,7 +80,6 @@ class Learner:
         self, connections: Connections, store: Store, artefacts: Artefacts, settings: TrainerSettings, open_tools: OpenTools,
         ranks: Ranks = ALONE,
     ) -> None:  # fmt: skip
-        """``open_tools`` gives what a step uses, for the policy that is loaded and for settings of the learner."""
         self._store, self._wanted, self._open_tools = store, settings.learner, open_tools
         self._versions = Versions(artefacts.relevance, artefacts.identifiers)
         self._line = Line(store, artefacts.frozen)
@@ -283,10 +282,8 @@ class Learner:
 
     def _adopt(self, settings: LearnerSettings) -> None:
         """Take steps under these settings from now on."""
-        if settings != self._settings:
-            self._settings = settings
-            adopt(self.state, settings)
-            self._stock.use(self._open_tools(self.state.policy, settings))
+        self._settings = settings
+        take_on(settings, self.state, self._stock, self._open_tools)
 
     def _enough(self) -> bool:
         return self._chosen()[1] >= fresh_quota(self._settings)
