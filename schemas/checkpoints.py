@@ -16,6 +16,14 @@ class Absorbed(msgspec.Struct, frozen=True):
     weights: RewardWeights
 
 
+class Alarm(msgspec.Struct, frozen=True):
+    """A guard's measure beyond its bound."""
+
+    guard: str
+    value: float
+    bound: float
+
+
 class Manifest(msgspec.Struct, frozen=True, tag_field="type", tag="manifest"):
     """Written last into its folder; a folder without a valid one is not a checkpoint."""
 
@@ -39,7 +47,8 @@ class Manifest(msgspec.Struct, frozen=True, tag_field="type", tag="manifest"):
     settings: dict[str, Any] = {}  #: the learner's, under which the last step was taken
     start: str = ""  #: the warm start of its line; empty: of a warm start, and of checkpoints before there was this field
     learned: tuple[Absorbed, ...] = ()  #: by the learner's own weights, where those are not what is served
-    held: str = ""  #: why a guard keeps it from being published; empty: none does
+    held: str = ""  #: why a guard keeps it from being published, for people to read; empty: none does
+    alarms: tuple[Alarm, ...] = ()  #: what rang when it was made; unknown of held ones from before this field
     v: int = 1
 
     @property

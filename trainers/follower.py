@@ -5,7 +5,6 @@ It decides, publishes and writes nothing; `trainers.orders` has what it is told.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from threading import Event
 
 import structlog
@@ -16,17 +15,13 @@ from schemas.store import Store
 from trainers import checkpoints
 from trainers.follow import Feed
 from trainers.orders import Begin, Compare, GoBack, Order, Stop, Take, digest
-from trainers.policies.base import Policy
 from trainers.ranks import Ranks
-from trainers.settings import LearnerSettings
-from trainers.state import Versions, adopt, load_state, restore
+from trainers.state import Versions, load_state, restore
 from trainers.step import advance
-from trainers.stock import Stock
-from trainers.tools import Tools
+from trainers.stock import Stock, take_on
+from trainers.tools import OpenTools
 
 log = structlog.get_logger()
-
-OpenTools = Callable[[Policy, LearnerSettings], Tools]
 
 
 def follow(
@@ -58,7 +53,7 @@ class Follower:
         self, connections: Connections, store: Store, artefacts: Artefacts, open_tools: OpenTools, ranks: Ranks, begin: Begin
     ) -> None:
         versions = Versions(artefacts.relevance, artefacts.identifiers)
-        self._store, self._open_tools, self._ranks, self._settings = store, open_tools, ranks, begin.settings
+        self._store, self._open_tools, self._ranks = store, open_tools, ranks
         manifest = checkpoints.verify(store, begin.checkpoint)
         self.state = load_state(store, manifest, begin.settings, versions, ranks, begin.sharded)
         # Rank 0 puts what cannot be read into quarantine, and what verdicts make of a step stands in its intent.
@@ -89,9 +84,6 @@ class Follower:
         self._feed.close()
 
     def _take(self, order: Take) -> None:
-        if order.settings != self._settings:
-            self._settings = order.settings
-            adopt(self.state, order.settings)
-            self._stock.use(self._open_tools(self.state.policy, order.settings))
+        take_on(order.settings, self.state, self._stock, self._open_tools)
         tools = self._stock.at(order.intent.catalogue_offset)
         advance(tools, self.state, self._feed.take(order.intent.offsets), order.intent, self._ranks, order.left_out)

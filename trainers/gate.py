@@ -104,8 +104,7 @@ def decide(
         n=len(views), reason="", created_ms=int(time.time() * 1000),
     )  # fmt: skip
     queries = [normalise(view.query) for view in views]
-    if len(views) < settings.min_views or len(set(queries)) < 2:
-        reason = f"{len(views)} held-out views of {len(set(queries))} queries, {settings.min_views} of 2 are needed"
+    if reason := lacking(len(views), len(set(queries)), settings.min_views):
         return msgspec.structs.replace(blank, reason=reason)
     interval = paired_bootstrap(candidate_n, served_n, queries, settings.repeats, seed)
     bound = -settings.margin * abs(float(served_n.mean()))
@@ -113,3 +112,21 @@ def decide(
     return msgspec.structs.replace(
         blank, promoted=interval.low >= bound, diff=interval.diff, low=interval.low, high=interval.high, reason=reason
     )
+
+
+def lacking(views: int, queries: int, min_views: int) -> str:
+    """What there is too little of for a comparison, and what helps, for people to read; empty: nothing.
+
+    An interval that is clustered by query takes two of them.
+    """
+    if views < min_views:
+        return (
+            f"too few page views kept out of training to compare on: {views} of the {min_views} that it takes; more searches bring "
+            "more, or lower trainers.gate.min_views"
+        )
+    if queries < 2:
+        return (
+            f"too few different queries to compare on: the {views} page views kept out of training are all of one query, and it takes "
+            "2; searches for something else help"
+        )
+    return ""

@@ -8,21 +8,14 @@ from __future__ import annotations
 import math
 import statistics
 from collections import deque
-from collections.abc import Callable, Mapping
-from typing import Final, NamedTuple
+from collections.abc import Callable, Iterable, Mapping
+from typing import Final
 
+from schemas.checkpoints import Alarm
 from trainers.settings import GuardSettings
 
 #: Steps before the recent ones by which a reward's jump is measured, in lengths of the recent ones.
 BEFORE = 4
-
-
-class Alarm(NamedTuple):
-    """A guard's measure beyond its bound."""
-
-    guard: str
-    value: float
-    bound: float
 
 
 class Guards:
@@ -82,6 +75,11 @@ class Guards:
         """Examples that waited when the last step was taken."""
         lags = self._recent("lag")
         return lags[-1] if lags else 0.0, float(self._settings.max_lag)
+
+
+def in_words(alarms: Iterable[Alarm]) -> str:
+    """Which guards ring, for people to read; empty: none."""
+    return "; ".join(f"guard {a.guard}: {a.value:.4g}, {a.bound:.4g} is allowed" for a in alarms)
 
 
 #: Steps whose loss or gradient was not finite.

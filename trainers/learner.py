@@ -26,7 +26,6 @@ from trainers.breaker import Breaker
 from trainers.distinct import check_group
 from trainers.exposition import Exposition
 from trainers.follow import Feed
-from trainers.follower import OpenTools
 from trainers.holding import Holding, quarantined
 from trainers.journal import Journal, read_journal
 from trainers.journalled import (
@@ -45,9 +44,10 @@ from trainers.promotion import Present, Publisher
 from trainers.ranks import ALONE, Ranks
 from trainers.recollection import seen_until
 from trainers.settings import LearnerSettings, TrainerSettings
-from trainers.state import Versions, adopt, load_state, restore, save_state
+from trainers.state import Versions, load_state, restore, save_state
 from trainers.step import advance
-from trainers.stock import Stock
+from trainers.stock import Stock, take_on
+from trainers.tools import OpenTools
 from trainers.watch import Watch
 
 log = structlog.get_logger()
@@ -80,7 +80,6 @@ class Learner:
         self, connections: Connections, store: Store, artefacts: Artefacts, settings: TrainerSettings, open_tools: OpenTools,
         ranks: Ranks = ALONE,
     ) -> None:  # fmt: skip
-        """``open_tools`` gives what a step uses, for the policy that is loaded and for settings of the learner."""
         self._store, self._wanted, self._open_tools = store, settings.learner, open_tools
         self._versions = Versions(artefacts.relevance, artefacts.identifiers)
         self._line = Line(store, artefacts.frozen)
@@ -129,7 +128,7 @@ class Learner:
             now = self._present(self._manifest.catalogue_offset)
             self._publisher.settle(self._manifest, self.state, now, decisions_of(self._records))
         seen = seen_until(self._connections, self._manifest, self._line, self._watch.reach)
-        self._watch.recall(self._manifest.held, seen, self._records)
+        self._watch.recall(self._manifest.alarms, seen, self._records)
         for intent in self._pending:
             self.retake(intent, report=intent.step not in reported)
         if self._pending and not self._go_back():
@@ -246,8 +245,8 @@ class Learner:
         """
         self._lead.compare(self.state.policy)
         self.state.clock_ms = self._feed.clock_ms
-        held = self._watch.reason
-        manifest = save_state(self._store, self.state, self._intent, self._settings, self._versions, self._metrics, held)
+        alarms = self._watch.alarms
+        manifest = save_state(self._store, self.state, self._intent, self._settings, self._versions, self._metrics, alarms)
         self._saved_step, self._saved_at = self.state.step, time.monotonic()
         log.info("checkpoint", checkpoint=manifest.checkpoint, step=manifest.step)
         return manifest
@@ -257,7 +256,7 @@ class Learner:
         if self._watch.quiet:
             decision = self._publisher.publish(manifest, self.state, self._present(manifest.catalogue_offset))
         else:
-            decision = self._publisher.hold_back(manifest, self._watch.reason)
+            decision = self._publisher.hold_back(manifest, manifest.held)
         self._exposition.gate(decision.promoted)
         checkpoints.prune(self._store, self._line, manifest, self._settings.keep_checkpoints, self._publisher.line)
 
@@ -283,10 +282,8 @@ class Learner:
 
     def _adopt(self, settings: LearnerSettings) -> None:
         """Take steps under these settings from now on."""
-        if settings != self._settings:
-            self._settings = settings
-            adopt(self.state, settings)
-            self._stock.use(self._open_tools(self.state.policy, settings))
+        self._settings = settings
+        take_on(settings, self.state, self._stock, self._open_tools)
 
     def _enough(self) -> bool:
         return self._chosen()[1] >= fresh_quota(self._settings)

@@ -15,12 +15,11 @@ from trainers.follow import Feed
 from trainers.journal import read_journal
 from trainers.journalled import check_scorer, intents_after, left_out_of, restored_after, settings_at
 from trainers.lines import Line
-from trainers.policies.base import Policy
 from trainers.settings import LearnerSettings
-from trainers.state import Versions, adopt, libraries, load_state, restore, save_state
+from trainers.state import Versions, libraries, load_state, restore, save_state
 from trainers.step import advance
-from trainers.stock import Stock
-from trainers.tools import Tools
+from trainers.stock import Stock, take_on
+from trainers.tools import OpenTools
 
 
 class Remade(NamedTuple):
@@ -38,7 +37,7 @@ def remake(
     artefacts: Artefacts,
     start: str,
     end: str,
-    open_tools: Callable[[Policy, LearnerSettings], Tools],
+    open_tools: OpenTools,
     tell: Callable[[int, int], None] = lambda done, of: None,
 ) -> Remade:
     """Take the journalled steps between two checkpoints of one line again and write what comes of it into ``into``.
@@ -75,10 +74,7 @@ def remake(
     try:
         for done, intent in enumerate(intents, start=1):
             go_back(intent.step - 1)
-            if (now := settings_of(intent.step)) != settings:
-                settings = now
-                adopt(state, settings)
-                stock.use(open_tools(state.policy, settings))
+            take_on(settings_of(intent.step), state, stock, open_tools)
             tools = stock.at(intent.catalogue_offset)
             advance(tools, state, feed.take(intent.offsets), intent, left_out=intent.step in left_out)
             tell(done, len(intents))
@@ -86,7 +82,7 @@ def remake(
         state.offsets, state.parent = dict(feed.taken), last.parent
     finally:
         feed.close()
-    made = save_state(into, state, intents[-1] if intents else None, settings, versions, last.metrics)
+    made = save_state(into, state, intents[-1] if intents else None, stock.settings, versions, last.metrics)
     differing = tuple(name for name in sorted({*made.files, *last.files}) if made.files.get(name) != last.files.get(name))
     return Remade(made, len(intents), differing)
 

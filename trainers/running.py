@@ -9,12 +9,12 @@ from schemas.artefacts import Artefacts
 from schemas.connections import Connections
 from schemas.single import single
 from schemas.store import Store
-from trainers.follower import OpenTools, follow
+from trainers.follower import follow
 from trainers.learner import Learner, learn
 from trainers.policies.base import Policy
 from trainers.ranks import ranks_here
 from trainers.settings import LearnerSettings, TrainerSettings
-from trainers.tools import Tools, open_tools
+from trainers.tools import OpenTools, Tools, open_tools
 
 REMEDY = "stop that one first; it may be that of `headrace up`, which takes --ranks too"
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import tempfile
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -12,12 +13,13 @@ import torch
 import zstandard
 
 from reward.campaigns.relative import diluted
-from schemas.checkpoints import Absorbed, Manifest
+from schemas.checkpoints import Absorbed, Alarm, Manifest
 from schemas.errors import Corrupt, Incompatible
 from schemas.journal import StepIntent
 from schemas.store import Store
 from schemas.topics import EXAMPLES, STEPS
 from trainers import checkpoints
+from trainers.guards import in_words
 from trainers.optimiser import Optimiser
 from trainers.policies import load_policy
 from trainers.policies.base import Policy
@@ -131,9 +133,9 @@ def own_weights(policy: Policy) -> Policy:
 
 def save_state(
     store: Store, state: LearnerState, intent: StepIntent | None, settings: LearnerSettings, versions: Versions,
-    metrics: dict[str, float], held: str = "",
+    metrics: dict[str, float], alarms: Sequence[Alarm] = (),
 ) -> Manifest:  # fmt: skip
-    """Write a checkpoint of the state, manifest last. ``intent``: of the last step, None before the first; ``held``: as in the manifest.
+    """Write a checkpoint of the state, manifest last. ``intent``: of the last step, None before the first; ``alarms``: what rings.
 
     Of a sharded state this is rank 0's to call while the others call `Optimiser.hand_in`.
     """
@@ -169,7 +171,8 @@ def save_state(
         settings=settings.model_dump(mode="json"),
         start=state.start.checkpoint,
         learned=state.absorbed if share < 1 else (),
-        held=held,
+        held=in_words(alarms),
+        alarms=tuple(alarms),
     )
     manifest = checkpoints.write(store, files, draft)
     state.parent = manifest.checkpoint

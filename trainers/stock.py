@@ -15,7 +15,9 @@ import structlog
 from schemas.events import ItemAdded
 from trainers.follow import Feed
 from trainers.identifiers.assortment import Assortment
-from trainers.tools import Tools
+from trainers.settings import LearnerSettings
+from trainers.state import LearnerState, adopt
+from trainers.tools import OpenTools, Tools
 
 log = structlog.get_logger()
 
@@ -26,6 +28,11 @@ class Stock:
     def __init__(self, first: Tools, feed: Feed) -> None:
         self._feed, self._looked, self._offset = feed, float("-inf"), 0
         self.use(first)
+
+    @property
+    def settings(self) -> LearnerSettings:
+        """Those of the tools, under which steps are taken."""
+        return self._first.settings
 
     def use(self, first: Tools) -> None:
         """Go on with other tools, because the settings are others."""
@@ -38,7 +45,7 @@ class Stock:
         goes there once.
         """
         newest = self._feed.catalogue_offset
-        if newest != self._offset and time.monotonic() - self._looked >= self._first.settings.catalogue_every_s:
+        if newest != self._offset and time.monotonic() - self._looked >= self.settings.catalogue_every_s:
             self._looked = time.monotonic()
             self._feed.set_aside(self._offset, newest)
             return newest
@@ -56,6 +63,13 @@ class Stock:
             tools = self._held[1]
             log.info("catalogue", offset=offset, items=len(tools.catalogue), changes=len(tools.trie.changes))
         return self._held[1]
+
+
+def take_on(settings: LearnerSettings, state: LearnerState, stock: Stock, open_tools: OpenTools) -> None:
+    """Take steps under these settings from now on, if they are others: the state goes on under them, with other tools."""
+    if settings != stock.settings:
+        adopt(state, settings)
+        stock.use(open_tools(state.policy, settings))
 
 
 def stocked(first: Tools, records: Sequence[ItemAdded]) -> Tools:

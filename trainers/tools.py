@@ -44,6 +44,10 @@ class Tools:
     reference: Policy | None = None  #: the warm start, where the objective holds on to it
 
 
+#: What opens them, for the policy that is loaded and for settings of the learner.
+OpenTools = Callable[[Policy, LearnerSettings], Tools]
+
+
 class Snapshots:
     """Posterior snapshots by their pointers; the newest one stays in memory. None: the prior, before any event."""
 

@@ -2,29 +2,20 @@
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Final
 
 import structlog
 
+from schemas.checkpoints import Alarm
 from schemas.errors import LearningError
 from schemas.journal import GuardAlarm, JournalRecord, StepResult
 from trainers.exposition import Exposition
-from trainers.guards import BEFORE, NOT_FINITE, OF_WEIGHTS, Alarm, Guards
+from trainers.guards import BEFORE, NOT_FINITE, OF_WEIGHTS, Guards
 from trainers.journal import Journal
 from trainers.settings import GuardSettings
 
 log = structlog.get_logger()
-
-#: An alarm as `Watch.reason` words it.
-WORDS: Final = re.compile(r"guard (\w+): (\S+), (\S+) is allowed")
-
-
-def in_words(reason: str) -> list[Alarm]:
-    """The alarms of a `Watch.reason`."""
-    return [Alarm(guard, float(value), float(bound)) for guard, value, bound in WORDS.findall(reason)]
 
 
 class Watch:
@@ -47,9 +38,11 @@ class Watch:
         """How many steps back what it knows may hang on."""
         return max(self._settings.steps * (1 + BEFORE), self._settings.max_left_out + 1)
 
-    def recall(self, held: str, before: Sequence[StepResult | GuardAlarm], since: Sequence[JournalRecord]) -> None:
-        """Know what the learner before this one knew. ``held``: the checkpoint's, ``before``: what was seen until then,
-        ``since``: the journal behind it, whose steps are taken again."""
+    def recall(
+        self, ringing: Sequence[Alarm], before: Sequence[StepResult | GuardAlarm], since: Sequence[JournalRecord]
+    ) -> None:
+        """Know what the learner before this one knew. ``ringing``: when the checkpoint was made, ``before``: what was seen until
+        then, ``since``: the journal behind it, whose steps are taken again."""
         for seen in before:
             if isinstance(seen, StepResult):
                 self._look(seen.metrics, seen.weights_version)
@@ -57,7 +50,7 @@ class Watch:
                 self.gone_back()
         # As they were: the backlog is another one when a step is taken again.
         self._reported = {record.step: record.metrics for record in since if isinstance(record, StepResult)}
-        self._ringing = {alarm.guard: alarm for alarm in in_words(held)}
+        self._ringing = {alarm.guard: alarm for alarm in ringing}
         for record in since:
             if isinstance(record, GuardAlarm) and record.on:
                 self._ringing[record.guard] = Alarm(record.guard, record.value, record.bound)
@@ -72,9 +65,9 @@ class Watch:
         return not self._ringing
 
     @property
-    def reason(self) -> str:
-        """Which guards ring, in words."""
-        return "; ".join(f"guard {a.guard}: {a.value:.4g}, {a.bound:.4g} is allowed" for a in self._ringing.values())
+    def alarms(self) -> tuple[Alarm, ...]:
+        """What rings."""
+        return tuple(self._ringing.values())
 
     def see(self, step: int, metrics: Mapping[str, float], weights_version: int) -> None:
         """A step was taken, for the first time or again."""

@@ -43,12 +43,25 @@ def test_the_low_end_may_lose_the_margin_and_no_more(shift: float, noise: float,
 
 
 def test_too_few_views_keep_the_served_one() -> None:
-    """However good the candidate looks; the reason names the numbers."""
+    """However good the candidate looks; the reason says what is lacking, how many there are, how many it takes, and what helps."""
     decision = decide(NAMES, np.full(9, 9.0), np.zeros(9), VIEWS[:9], SETTINGS, seed=0)
     assert not decision.promoted
-    assert decision.reason.startswith("9 held-out views")
-    same = [view(0)] * 20
-    assert "1 queries" in decide(NAMES, np.ones(20), np.zeros(20), same, SETTINGS, seed=0).reason
+    assert decision.reason == (
+        "too few page views kept out of training to compare on: 9 of the 10 that it takes; more searches bring more, or lower "
+        "trainers.gate.min_views"
+    )
+    enough = decide(NAMES, np.full(10, 9.0), np.zeros(10), VIEWS[:10], SETTINGS, seed=0)
+    assert enough.promoted and enough.reason.startswith("low end")
+
+
+def test_views_of_one_query_keep_the_served_one() -> None:
+    """Twenty are more than the ten that it takes, but no lower setting helps: the reason names none."""
+    decision = decide(NAMES, np.ones(20), np.zeros(20), [view(0)] * 20, SETTINGS, seed=0)
+    assert not decision.promoted
+    assert decision.reason == (
+        "too few different queries to compare on: the 20 page views kept out of training are all of one query, and it takes 2; searches "
+        "for something else help"
+    )
 
 
 def test_list_rewards_are_those_of_the_best_identifiers() -> None:

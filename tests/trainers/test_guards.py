@@ -10,6 +10,7 @@ import pytest
 from kafka import KafkaProducer
 
 from schemas.artefacts import Artefacts
+from schemas.checkpoints import Alarm
 from schemas.connections import Connections
 from schemas.journal import GateDecision, GuardAlarm, StepResult
 from schemas.store import Store
@@ -19,7 +20,7 @@ from tests.trainers.learner_toys import tools
 from tests.trainers.learner_worker import SETTINGS
 from tests.trainers.test_resume import VERSIONS, send
 from trainers.checkpoints import path_of
-from trainers.guards import BEFORE, Guards
+from trainers.guards import BEFORE, Guards, in_words
 from trainers.journal import read_journal, read_topic
 from trainers.learner import Learner
 from trainers.remake import remake
@@ -97,6 +98,13 @@ def walk(learner: Learner, steps: int) -> None:
             learner.step(learner.intend())
             learner.judge()
             steps -= 1
+
+
+def test_people_read_guard_value_and_bound() -> None:
+    """Four digits are enough for them; who needs all reads the alarms."""
+    alarms = [Alarm("lag", 123_456.0, 100_000.0), Alarm("reward_jump", 7.0, 6.0)]
+    assert in_words(alarms) == "guard lag: 1.235e+05, 1e+05 is allowed; guard reward_jump: 7, 6 is allowed"
+    assert in_words([]) == ""
 
 
 def alarms_of(connections: Connections) -> list[GuardAlarm]:

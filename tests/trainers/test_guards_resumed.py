@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import msgspec
 import pytest
 
 from schemas.connections import Connections
@@ -12,7 +15,8 @@ from schemas.topics import CANDIDATES, PROMOTED
 from tests.trainers import policy_toys
 from tests.trainers.test_guards import alarms_of, guarded, produce, walk
 from tests.trainers.test_resume import VERSIONS
-from trainers.guards import BEFORE
+from trainers.checkpoints import MANIFEST, _seal, path_of
+from trainers.guards import BEFORE, in_words
 from trainers.journal import read_journal, read_topic
 from trainers.learner import Learner
 from trainers.state import save_warm_start
@@ -39,19 +43,32 @@ def spoil(learner: Learner) -> None:
         parameter.data.fill_(float("nan"))
 
 
+def without_alarms(connections: Connections, checkpoint: str) -> None:
+    """Make a manifest one that has no such field yet."""
+    path = Path(connections.store) / path_of(checkpoint) / MANIFEST
+    fields = msgspec.json.decode(path.read_bytes())
+    assert fields.pop("alarms") and fields.pop("sha256")
+    path.write_bytes(_seal(msgspec.json.encode(fields)))
+
+
 @pytest.mark.services
-def test_what_a_guard_holds_back_stays_so_over_a_restart(fresh_topics: Connections, frozen: str) -> None:
+@pytest.mark.parametrize("old", [False, True])
+def test_what_a_guard_holds_back_stays_so_over_a_restart(fresh_topics: Connections, frozen: str, old: bool) -> None:
     """Stopped while a guard rings: the last checkpoint is neither judged nor announced, though the next learner's guards have seen
-    nothing yet; its journal says why, once."""
+    nothing yet; its journal says why, once. The guard still rings at the next step, so what comes of that is held back, too: also
+    where the checkpoint is an old one that says what rang in words alone, but then the alarm is told a second time."""
     produce(fresh_topics, 100)
     learner = guarded(fresh_topics, frozen, max_lag=40)
     try:
         learner.resume()
         walk(learner, 2)
         held = learner.checkpoint()
-        assert held.held.startswith("guard lag: ")
+        assert held.held == in_words(held.alarms) and [alarm.guard for alarm in held.alarms] == ["lag"]
     finally:
         learner.close()
+    told = alarms_of(fresh_topics)
+    if old:
+        without_alarms(fresh_topics, held.checkpoint)
     for _ in range(2):
         again = guarded(fresh_topics, frozen, max_lag=40)
         try:
@@ -61,6 +78,16 @@ def test_what_a_guard_holds_back_stays_so_over_a_restart(fresh_topics: Connectio
         (decision,) = (r for r in read_journal(fresh_topics) if isinstance(r, GateDecision))
         assert (decision.checkpoint, decision.promoted, decision.reason) == (held.checkpoint, False, held.held)
         assert read_topic(fresh_topics, CANDIDATES) == read_topic(fresh_topics, PROMOTED) == []
+    last = guarded(fresh_topics, frozen, max_lag=40)
+    try:
+        last.resume()
+        walk(last, 1)
+        last.publish(last.checkpoint())
+    finally:
+        last.close()
+    assert read_topic(fresh_topics, CANDIDATES) == read_topic(fresh_topics, PROMOTED) == []
+    assert [(a.guard, a.on) for a in alarms_of(fresh_topics)] == [("lag", True)] * (2 if old else 1)
+    assert alarms_of(fresh_topics)[:1] == told
 
 
 @pytest.mark.services
@@ -107,7 +134,7 @@ def test_a_checkpoint_of_steps_taken_again_says_which_guard_rings(fresh_topics: 
     again = guarded(fresh_topics, frozen, max_lag=40)
     try:
         again.resume()
-        assert again.unsaved() and again.checkpoint().held.startswith("guard lag: ")
+        assert again.unsaved() and [alarm.guard for alarm in again.checkpoint().alarms] == ["lag"]
         rings = again._exposition.registry.get_sample_value("headrace_learner_guard_seconds", {"guard": "lag"})
         assert rings is not None and rings > 0
     finally:

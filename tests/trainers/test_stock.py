@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import cast
 
 import numpy as np
 import pytest
@@ -14,15 +15,19 @@ from schemas.events import ItemAdded
 from schemas.weights import RewardWeights
 from tests.trainers import policy_toys
 from tests.trainers.learner_toys import ITEMS, PRIOR, RuleTiers, catalogue, tools, trie, view
+from trainers.follow import Feed
 from trainers.identifiers.assortment import Assortment
 from trainers.noise import Noise
+from trainers.optimiser import Optimiser
 from trainers.pairs import Pair, PairSampler
-from trainers.policies.base import PromptContext
+from trainers.policies.base import Policy, PromptContext
 from trainers.rollout import sample
 from trainers.settings import LearnerSettings
-from trainers.stock import stocked
+from trainers.state import LearnerState
+from trainers.stock import Stock, stocked, take_on
 from trainers.targets import targets_of
 from trainers.tools import Tools
+from trainers.window import Window
 
 torch.set_num_threads(1)
 SIDS = [tuple(row) for row in trie().sids_NL.tolist()]
@@ -164,3 +169,29 @@ def test_nothing_new_is_the_same_tools() -> None:
     first = tools(policy, LearnerSettings(group=8))
     assert stocked(first, []) is first
     assert stocked(first, [record("i3", SIDS[3], title="title 3"), record("never", ())]) is first
+
+
+def test_other_settings_reach_state_and_tools_and_the_present_ones_open_nothing() -> None:
+    """Windows of 9 views are cut to 4, the rate is another, tools are opened once; a window that was cut stays so when the settings
+    come back."""
+    first, other = (
+        LearnerSettings(threads=1, window_size=size, held_out_size=size, learning_rate=rate)
+        for size, rate in ((9, 1e-3), (4, 2e-3))
+    )
+    policy, opened = policy_toys.toy_policy(), list[LearnerSettings]()
+    state = LearnerState(policy, Optimiser(policy.module, first), Window(9), Window(9))
+    for n in range(9):
+        state.window.insert(view(n))
+        state.held_out.insert(view(n))
+
+    def opening(mine: Policy, settings: LearnerSettings) -> Tools:
+        assert mine is policy
+        opened.append(settings)
+        return tools(mine, settings)
+
+    stock = Stock(tools(policy, first), cast(Feed, None))  # offset 0 asks no feed
+    for wanted, views, rate, times in ((first, 9, 1e-3, 0), (other, 4, 2e-3, 1), (other, 4, 2e-3, 1), (first, 4, 1e-3, 2)):
+        take_on(wanted, state, stock, opening)
+        assert stock.settings == stock.at(0).settings == wanted and len(opened) == times
+        assert (len(state.window), len(state.held_out)) == (views, views)
+        assert {group["lr"] for group in state.optimiser._adamw.param_groups} == {rate}

@@ -8,7 +8,7 @@ from typing import cast
 
 import pytest
 
-from schemas.checkpoints import Manifest
+from schemas.checkpoints import Alarm, Manifest
 from schemas.connections import Connections
 from schemas.errors import InvalidEvent, LearningError
 from schemas.journal import GuardAlarm, JournalRecord, StepIntent, StepResult
@@ -18,12 +18,11 @@ from schemas.topics import STEPS
 from schemas.weights import RewardWeights
 from trainers import recollection
 from trainers.exposition import Exposition
-from trainers.guards import Alarm
 from trainers.journal import Journal
 from trainers.lines import Line
 from trainers.recollection import seen_until, unbroken
 from trainers.settings import GuardSettings
-from trainers.watch import Watch, in_words
+from trainers.watch import Watch
 
 BAD = {"not_finite": 1.0}
 
@@ -74,7 +73,7 @@ def test_a_run_of_such_steps_is_counted_over_a_restart(checkpoint: int) -> None:
     records += [result(step, **BAD) for step in (3, 4, 5)]
     before = [record for record in records if record.step <= checkpoint]
     watch, back, told = watching(max_left_out=5)
-    watch.recall("", before, records if not before else records[len(before) :])
+    watch.recall([], before, records if not before else records[len(before) :])
     for record in records[len(before) :]:
         if isinstance(record, StepResult):
             watch.see(record.step, {}, 1)  # what it was then counts
@@ -91,16 +90,15 @@ def test_a_run_of_such_steps_is_counted_over_a_restart(checkpoint: int) -> None:
 
 
 def test_what_rings_is_what_the_checkpoint_and_the_journal_say() -> None:
-    """The checkpoint's words are read back; later alarms count more."""
+    """To the last digit; later alarms count more."""
     watch, _, _ = watching()
-    held = "guard lag: 1.235e+05, 1e+05 is allowed; guard not_finite: 2, 0 is allowed"
-    assert in_words(held) == [Alarm("lag", 123_500.0, 100_000.0), Alarm("not_finite", 2.0, 0.0)]
-    watch.recall(held, [], [])
-    assert watch.reason == held and not watch.quiet
-    watch.recall(held, [], [alarm(4, on=False), GuardAlarm(4, "reward_jump", True, 7.0, 6.0, 0)])
-    assert watch.reason == "guard lag: 1.235e+05, 1e+05 is allowed; guard reward_jump: 7, 6 is allowed"
-    watch.recall("", [], [])
-    assert watch.quiet and watch.reason == ""
+    lag, not_finite = Alarm("lag", 123_456.0, 100_000.0), Alarm("not_finite", 2.0, 0.0)
+    watch.recall((lag, not_finite), [], [])
+    assert watch.alarms == (lag, not_finite) and not watch.quiet
+    watch.recall((lag, not_finite), [], [alarm(4, on=False), GuardAlarm(4, "reward_jump", True, 7.0, 6.0, 0)])
+    assert watch.alarms == (lag, Alarm("reward_jump", 7.0, 6.0))
+    watch.recall((), [], [])
+    assert watch.quiet and watch.alarms == ()
 
 
 def test_only_the_steps_that_lead_to_the_checkpoint_are_remembered() -> None:
