@@ -227,3 +227,13 @@ class TrainerSettings(BaseModel):
     warm_start: WarmStartSettings = Field(WarmStartSettings(), description="supervised training before the stream")
     learner: LearnerSettings = Field(LearnerSettings(), description="the continuous learner")
     gate: GateSettings = Field(GateSettings(), description="the gate between a candidate and the search server")
+
+    @model_validator(mode="after")
+    def _the_gate_can_open(self) -> Self:
+        most = min(self.gate.views, self.learner.held_out_size)
+        if self.gate.min_views > most:
+            raise ValueError(
+                f"gate.min_views is {self.gate.min_views}, but at most {most} held-out views are ever compared, the lesser of gate.views and "
+                "learner.held_out_size: nothing would be promoted; lower it, or raise these"
+            )
+        return self

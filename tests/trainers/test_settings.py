@@ -1,11 +1,11 @@
-"""The preset of the paper: what it sets, and that a word of one's own goes before it."""
+"""The preset of the paper: what it sets, and that a word of one's own goes before it; settings that do not go together."""
 
 from __future__ import annotations
 
 import pytest
 from pydantic import ValidationError
 
-from trainers.settings import LearnerSettings, LossSettings
+from trainers.settings import GateSettings, LearnerSettings, LossSettings, TrainerSettings
 
 
 def test_the_paper_is_one_word() -> None:
@@ -39,3 +39,12 @@ def test_a_rollout_counts_by_one_chance() -> None:
     LearnerSettings(rollout_temperature=2)
     with pytest.raises(ValidationError, match=r"rollout_temperature is 2\.0, .* set one of the two back"):
         LearnerSettings(sampling="without_replacement", rollout_temperature=2)
+
+
+@pytest.mark.parametrize(("views", "size"), [(30, 31), (31, 30)])
+def test_a_gate_that_could_never_open_is_refused(views: int, size: int) -> None:
+    """It waits for more views than are ever compared: of those kept, and of the newest of them."""
+    learner = LearnerSettings(held_out_size=size)
+    TrainerSettings(learner=learner, gate=GateSettings(views=views, min_views=30))
+    with pytest.raises(ValidationError, match=r"gate\.min_views is 31, but at most 30 held-out views"):
+        TrainerSettings(learner=learner, gate=GateSettings(views=views, min_views=31))
