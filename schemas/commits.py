@@ -20,6 +20,7 @@ class Commit(msgspec.Struct, frozen=True, tag_field="type", tag="commit"):
     since_snapshot: int = 0  #: input records taken since then: what a recovery replays
     rules: str = ""  #: digest of the settings that shape the state; empty: not told
     reached: dict[str, int] = {}  #: input topic -> event time (ms) of what was taken last; none: not told
+    topic_ids: dict[str, str] = {}  #: input topic -> the broker's id of it; none: not told
     v: int = 1
 
 

@@ -159,7 +159,7 @@ class _Side:
         last, state = self.commit, core.dump()
         commit = Commit(
             NAME, self.partition, last.sequence + 1, last.next_offsets, -1, core.watermark, dict(core.counters),
-            int(time.time() * 1_000), reached=last.reached,
+            int(time.time() * 1_000), reached=last.reached, topic_ids=last.topic_ids,
         )  # fmt: skip
         size = self._settings.runtime.snapshot_part_bytes
         parts = split(NAME, self.partition, commit.sequence, commit.next_offsets, state, size)

@@ -21,6 +21,11 @@ class Cadence:
         """The last dump is of that size and time; nothing has been taken since."""
         self.state_bytes, self._made_s, self.records = state_bytes, made_ms / 1_000, 0
 
+    def took(self, records: int) -> None:
+        """A stretch of an input. One of transactions' marks alone counts as one record: once it is deleted by its age, nobody
+        could tell what it held, so a recovery must not need it for longer than it needs records."""
+        self.records += max(1, records)
+
     def dumped(self, state_bytes: int) -> None:
         """There is a dump of now."""
         self.start(state_bytes, int(time.time() * 1_000))

@@ -44,8 +44,8 @@ for _noisy in ("faust", "mode", "aiokafka"):
 
 
 class Chunk(NamedTuple):
-    """What one poll brought from one partition: it covers offsets ``[start, end)``, control records included. ``seeks``: how
-    often the partition had been sought when it came."""
+    """What one poll brought from one partition: it covers offsets ``[start, end)``, control records included, of which it may
+    have nothing else. ``seeks``: how often the partition had been sought when it came."""
 
     start: int
     records: list[Record]
@@ -114,12 +114,16 @@ class ChunkThread(AIOKafkaConsumerThread):  # type: ignore[misc]
         subscription = consumer._fetcher._subscriptions.subscription
         assignment = subscription.assignment if subscription is not None else None
         chunks: dict[TP, Chunk] = {}
-        for tp, records in found.items():
-            if assignment is None or tp not in assignment.tps:
+        for tp in (*found, *(self._chain.keys() - found.keys())):
+            if assignment is None or tp not in assignment.tps or not assignment.state_value(tp).has_valid_position:
                 continue
-            end = assignment.state_value(tp).position
-            chunks[tp] = Chunk(self._chain.get(tp, records[0].offset), records, end, self._seeks[tp])
-            self._chain[tp] = end
+            records, end = found.get(tp, []), assignment.state_value(tp).position
+            start = self._chain.get(tp, records[0].offset if records else end)
+            # Also where marks of transactions were all there was: a commit that stood on them would later miss them as if
+            # they had been records.
+            if records or start < end:
+                chunks[tp] = Chunk(start, records, end, self._seeks[tp])
+                self._chain[tp] = end
         return chunks
 
     async def seek_chunks(self, positions: Mapping[TP, int]) -> None:
@@ -177,9 +181,9 @@ class ChunkConsumer(Consumer):  # type: ignore[misc]
             await self.seek_to({TP(*tp): wanted[tp] for tp in left if tp in wanted})
 
     def _chunk_message(self, tp: TP, chunk: Chunk) -> ConsumerMessage:
-        last = chunk.records[-1]
+        timestamp = chunk.records[-1].timestamp / 1_000.0 if chunk.records else 0.0
         return ConsumerMessage(
-            tp.topic, tp.partition, last.offset, last.timestamp / 1_000.0, 0, (), None, chunk, None,
+            tp.topic, tp.partition, chunk.end - 1, timestamp, 0, (), None, chunk, None,
             tp=tp, generation_id=self.app.consumer_generation_id,
         )  # fmt: skip
 

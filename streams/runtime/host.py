@@ -33,11 +33,11 @@ class Host:
         self._app, self._store, self._settings = app, store, settings
         self._connections, self._partitions = connections, connections.partitions
         self._agents = {agent.name: agent for agent in agents}
-        self._reader = LogReader(connections, settings.recovery_timeout_s)
         self.slots: dict[tuple[str, int], Slot] = {}
         self._flushers: dict[tuple[str, int], asyncio.Task[None]] = {}
         self._paused: set[TP] = set()
         self._stopping = Event()
+        self._reader = LogReader(connections, settings.recovery_timeout_s, self._stopping)
         self.failure: BaseException | None = None
         self.ended = asyncio.Event()
 
@@ -109,7 +109,8 @@ class Host:
         try:
             await self._settle(set(present))
         except Exception as error:  # noqa: BLE001 - Faust would swallow it; the process must end with it
-            self.fail(error)
+            if not self._stopping.is_set():  # a recovery that a stop cuts short has lost nothing
+                self.fail(error)
 
     async def _settle(self, present: set[TP]) -> None:
         wanted = {
@@ -130,7 +131,11 @@ class Host:
                 fresh.append(self._new_slot(agent, key[1]))
         # All are opened before any is recovered: an open transaction of one can hide the commits of another.
         await asyncio.gather(*(asyncio.to_thread(slot.open) for slot in fresh))
-        await asyncio.gather(*(asyncio.to_thread(slot.recover) for slot in fresh))
+        inputs = sorted({topic.name for slot in fresh for topic in slot.agent.inputs})
+        ids = await asyncio.to_thread(self._reader.topic_ids, inputs)
+        await asyncio.gather(*(asyncio.to_thread(slot.recover, ids) for slot in fresh))
+        if self._stopping.is_set():
+            return  # `close` has written the others' last commits; nobody would end these
         for slot in fresh:
             key = (slot.agent.name, slot.partition)
             self.slots[key] = slot

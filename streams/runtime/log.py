@@ -12,6 +12,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from threading import Event
 from typing import NamedTuple
 
 import structlog
@@ -24,6 +25,7 @@ from schemas.errors import Corrupt, Unavailable
 from schemas.offsets import bounds
 from streams.runtime.core import Record
 from streams.runtime.refusal import StandIn
+from streams.runtime.topic_ids import topic_ids
 
 logger = structlog.get_logger(__name__)
 
@@ -44,12 +46,13 @@ class Tail(NamedTuple):
 
 
 class LogReader:
-    """Reads partitions of one cluster. ``timeout_s`` bounds every wait for the broker."""
+    """Reads partitions of one cluster. ``timeout_s`` bounds every wait for the broker. Once ``stopping`` is set nothing more is
+    read."""
 
-    def __init__(self, connections: Connections, timeout_s: float) -> None:
+    def __init__(self, connections: Connections, timeout_s: float, stopping: Event | None = None) -> None:
         """Raises Refused when the broker does not let us in."""
         admit_kafka(connections)
-        self._connections, self._timeout_s = connections, timeout_s
+        self._connections, self._timeout_s, self._stopping = connections, timeout_s, stopping or Event()
 
     def bounds(self, topic: str, partition: int, stable: bool = False) -> tuple[int, int]:
         """(first offset kept, end offset); the end counts records of open transactions too, or with ``stable`` it is where the
@@ -60,16 +63,22 @@ class LogReader:
         """
         return bounds(self._connections, [(topic, partition)], self._timeout_s, stable)[topic, partition]
 
+    def topic_ids(self, topics: Sequence[str]) -> dict[str, str]:
+        """See `streams.runtime.topic_ids`."""
+        return topic_ids(self._connections, topics, self._timeout_s) if topics else {}
+
     def check(self, topic: str, partition: int, offset: int) -> None:
         """That a reader can go on at ``offset``: nothing from there on was deleted or cut off.
 
         Raises:
-            Corrupt: it is not in the partition, nor its end.
+            Corrupt: it is not in the partition, nor its end. Of what is gone nobody can tell any more whether it was records or
+                marks of transactions alone.
             Unavailable: the broker does not answer in time.
         """
         low, high = self.bounds(topic, partition)
         if not low <= offset <= high:
-            raise lost(topic, partition, f"offset {offset} needed, {low} is the first kept, {high} the end")
+            gone = f"; {low - offset} gone, records or marks of transactions" if offset < low else ""
+            raise lost(topic, partition, f"offset {offset} needed, {low} is the first kept, {high} the end{gone}")
 
     def read(self, topic: str, partition: int, start: int, end: int) -> Iterator[list[Record]]:
         """Committed records with ``start <= offset < end``, in batches.
@@ -78,7 +87,7 @@ class LogReader:
 
         Raises:
             Corrupt: ``start`` is not there.
-            Unavailable: no progress for the timeout.
+            Unavailable: no progress for the timeout, or a stop was asked for.
         """
         if start >= end:
             return
@@ -87,6 +96,8 @@ class LogReader:
             consumer.assign([TopicPartition(topic, partition, start)])
             deadline = time.monotonic() + self._timeout_s
             while True:
+                if self._stopping.is_set():
+                    raise Unavailable(f"{topic}/{partition}", "the process stops", "the next start reads it again")
                 messages = consumer.consume(2_000, POLL_S)
                 batch, done, refused = _batch(messages, end)
                 if refused is not None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import structlog
@@ -26,6 +26,7 @@ from streams.runtime.heap import trim
 from streams.runtime.log import LogReader
 from streams.runtime.refusal import may_differ
 from streams.runtime.refusals import Refusals
+from streams.runtime.topic_ids import check_same
 from streams.runtime.writer import TransactionWriter
 from streams.settings import RuntimeSettings
 
@@ -51,6 +52,7 @@ class Slot:
         self.core: Core = agent.build(partition)
         self.next: dict[str, int] = {}
         self.reached: dict[str, int] = {}  #: event time (ms) of what each input brought last
+        self._topic_ids: dict[str, str] = {}
         self.sequence = 0
         self._outputs: list[Output] = []
         self._bytes = 0  # of their values
@@ -76,16 +78,18 @@ class Slot:
         """The last commit record of this slot in the log."""
         return last_commit(self._reader, self.agent.name, self.partition, self._partitions)
 
-    def recover(self) -> None:
-        """Become the state of the last commit: load its snapshot, replay the inputs up to it, drop the outputs.
+    def recover(self, topic_ids: Mapping[str, str]) -> None:
+        """Become the state of the last commit: load its snapshot, replay the inputs up to it, drop the outputs. ``topic_ids``: the
+        broker's, of the inputs.
 
         Raises:
-            Corrupt: an input no longer holds what comes next.
+            Corrupt: an input no longer holds what comes next, or is another topic of that name.
             Incompatible: there is something to replay and the settings are others, or the replay does not come to the committed
                 counters: the code's outputs have changed.
         """
         began = time.monotonic()
         commit = self.standing()
+        self._topic_ids = {t.name: topic_ids[t.name] for t in self.agent.inputs if t.name in topic_ids}
         self.core = self.agent.build(self.partition)
         self._outputs, self._bytes, self._blobs = [], 0, []
         if commit is None:
@@ -93,6 +97,7 @@ class Slot:
             self.sequence, self._snapshot_offset, self.reached = 0, -1, {}
             self._cadence.start(0, 0)
         else:
+            check_same(commit.topic_ids, self._topic_ids)
             state, self.next, made_ms = snapshot(self._reader, commit, self._partitions)
             self._cadence.start(len(state), made_ms)
             self._check_rules(commit)
@@ -127,13 +132,15 @@ class Slot:
 
     def _replay(self, commit: Commit) -> None:
         for topic in self.agent.inputs:
-            end = commit.next_offsets[topic.name]
-            for records in self._reader.read(topic.name, self.partition, self.next[topic.name], end):
+            start, end, taken = self.next[topic.name], commit.next_offsets[topic.name], 0
+            for records in self._reader.read(topic.name, self.partition, start, end):
                 self.core.apply(topic.name, records)
                 self.core.advance()
                 self.core.drain()
-                self._cadence.records += len(records)
+                taken += len(records)
             self.next[topic.name] = end
+            if start < end:
+                self._cadence.took(taken)
         self.core.advance()
         self.core.drain()
         if self.core.counters != commit.counters:
@@ -168,7 +175,7 @@ class Slot:
         self.next[topic] = end
         if fresh and (ts := event_time(fresh[-1])):
             self.reached[topic] = ts
-        self._cadence.records += len(fresh)
+        self._cadence.took(len(fresh))
         metrics.RECORDS.labels(*self._labels, topic).inc(len(fresh))
         metrics.UNSENT.labels(*self._labels).set(len(self._outputs))
         metrics.WATERMARK.labels(*self._labels).set(self.core.watermark / 1_000)
@@ -259,7 +266,7 @@ class Slot:
             agent=self.agent.name, partition=self.partition, sequence=self.sequence, next_offsets=dict(self.next),
             snapshot_offset=self._snapshot_offset, watermark=self.core.watermark, counters=dict(self.core.counters),
             created_ms=int(time.time() * 1_000), snapshot_bytes=self._cadence.state_bytes, since_snapshot=self._cadence.records,
-            rules=self.agent.rules, reached=dict(self.reached),
+            rules=self.agent.rules, reached=dict(self.reached), topic_ids=self._topic_ids,
         )  # fmt: skip
         return Batch(outputs, blobs, state, commit)
 

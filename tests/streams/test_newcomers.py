@@ -197,7 +197,7 @@ def test_a_recovery_does_not_take_a_view_that_was_refused_for_an_item_that_came_
         writer = TransactionWriter(fresh_topics, ids, 20)
         slot = Slot(agent, 0, fresh_topics.partitions, reader, writer, store, RuntimeSettings())
         slot.open()
-        slot.recover()
+        slot.recover({})
         return slot
 
     with feeder(fresh_topics) as send:

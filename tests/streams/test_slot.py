@@ -165,4 +165,4 @@ def test_the_largest_part_that_the_settings_allow_can_be_read_again() -> None:
 def test_a_broker_that_does_not_answer_is_named(slot: Slot) -> None:
     """After the timeout, not for ever."""
     with pytest.raises(Unavailable, match=NOWHERE.kafka):
-        slot.recover()
+        slot.recover({})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from streams.posteriors.merger_core import MergerCore
 from streams.runtime.core import Agent, Record
 from streams.runtime.log import LogReader
 from streams.runtime.slot import Slot
+from streams.runtime.topic_ids import check_same
 from streams.runtime.writer import TransactionWriter
 from streams.settings import RuntimeSettings
 from tests.streams.conftest import committed, feeder
@@ -53,9 +55,10 @@ def start(fresh_topics: Connections, unique: Callable[[str], str], tmp_path: Pat
     def slot(store: Store = usual, name: str = ours, settings: RuntimeSettings = RuntimeSettings()) -> Slot:  # noqa: B008 - never changed
         agent = Agent(name, (DELTAS,), (SNAPSHOTS,), lambda _: MergerCore(1, RULES))
         writer = TransactionWriter(fresh_topics, name, 20)
-        one = Slot(agent, 0, fresh_topics.partitions, LogReader(fresh_topics, 30), writer, store, settings)
+        reader = LogReader(fresh_topics, 30)
+        one = Slot(agent, 0, fresh_topics.partitions, reader, writer, store, settings)
         one.open()
-        one.recover()
+        one.recover(reader.topic_ids([DELTAS.name]))
         return one
 
     return slot
@@ -134,8 +137,8 @@ def test_a_state_is_dumped_when_the_last_one_is_old_though_few_records_came(fres
 def test_an_input_that_no_longer_has_the_next_record_is_told_at_the_start(
     fresh_topics: Connections, start: Start, unique: Callable[[str], str]
 ) -> None:
-    """A clean stop behind the first of three stamps: with all three deleted, or with the topic made anew and shorter, the next
-    start would pass over some. An agent that never committed wants nothing that is gone."""
+    """A clean stop behind the first of three stamps: with all three deleted the next start would pass over some. An agent that never
+    committed wants nothing that is gone."""
 
     def take(one: Slot, count: int) -> None:
         one.take(DELTAS.name, one.next[DELTAS.name], deltas(one.next[DELTAS.name], count - 1), count)
@@ -149,10 +152,25 @@ def test_an_input_that_no_longer_has_the_next_record_is_told_at_the_start(
         start()
     assert start(name=unique("merger")).next == {DELTAS.name: 3}
 
+
+def test_an_input_that_was_made_anew_is_told_at_the_start_though_it_has_grown_past_the_commit(
+    fresh_topics: Connections, start: Start
+) -> None:
+    """Three stamps taken, and five in the topic that took the old one's place: its fourth is not the one that comes next. A commit
+    from before ids were told, or of a broker without them, is held to its offsets alone."""
+    feed(fresh_topics, 3)
+    one = start()
+    one.take(DELTAS.name, 0, deltas(0, 2), 3)
+    asyncio.run(one.flush(snapshot=True))
+    then = _standing(start()).topic_ids[DELTAS.name]
     delete_topics(fresh_topics, [DELTAS.name])
     create_topics(fresh_topics)
-    with pytest.raises(Corrupt, match="offset 2 needed, 0 is the first kept, 0 the end"):
+    feed(fresh_topics, 5)
+    (now,) = LogReader(fresh_topics, 30).topic_ids([DELTAS.name]).values()
+    with pytest.raises(Corrupt, match=re.escape(f"its id is {now}, and was {then}: it was deleted and made anew")):
         start()
+    check_same({}, {DELTAS.name: now})
+    check_same({DELTAS.name: then}, {})
 
 
 def feed(connections: Connections, count: int) -> None:

@@ -12,16 +12,19 @@ from typing import Any, cast
 import pytest
 
 from headrace.topics_admin import create_topics
+from schemas.codec import encode
 from schemas.connections import Connections
 from schemas.errors import Conflict, Unavailable
+from schemas.events import Tick
 from schemas.store import Store
-from schemas.topics import COMMITS, STATES
+from schemas.topics import CLICKS, COMMITS, INPUTS, STATES
+from streams.accounting import standing
 from streams.runtime import writer as writers
 from streams.runtime.core import Output
 from streams.runtime.host import Host
 from streams.runtime.writer import TransactionWriter
 from streams.settings import RuntimeSettings
-from tests.streams.conftest import committed
+from tests.streams.conftest import Worker, caught_up, committed, feeder
 from tests.streams.test_network import Ends, ends  # noqa: F401 - a fixture
 
 #: 8 MB that do not pack, in the parts of a state.
@@ -78,6 +81,32 @@ def test_a_last_flush_takes_no_longer_than_a_transaction_may(
         writer.write([], PARTS, commit, 0)
     assert 4 < time.monotonic() - began < 5 + 3 * writers.STALL_S
     assert [len(found) for found in committed(ends.direct, STATES.name)] == [0, 0]
+
+
+@pytest.mark.services
+def test_a_recovery_ends_at_the_stop_and_writes_nothing(fresh_topics: Connections, worker: Callable[..., Worker]) -> None:
+    """40,000 records to replay, which come 2,000 at a time at most and take half a second each time: 10 s to go. The next start
+    finds the commit that was there."""
+    never, tick = {"SNAPSHOT_RECORDS": "10000000"}, encode(Tick(int(time.time() * 1_000)))
+    one = worker(**never)
+    one.ready()
+    with feeder(fresh_topics) as send:
+        for topic in INPUTS:  # or one would be far ahead of the others
+            send(topic.name, 0, tick)
+        for _ in range(40_000):
+            send(CLICKS.name, 0, tick)
+    caught_up(fresh_topics)
+    one.kill()
+    before = standing(fresh_topics)
+    one = worker("two", script="slow_worker.py", **never)
+    deadline = time.monotonic() + 60
+    while "slowly" not in one.log.read_text():
+        assert time.monotonic() < deadline, one.log.read_text()[-3_000:]
+        time.sleep(0.05)
+    began = time.monotonic()
+    assert one.stop() == 0, one.log.read_text()[-3_000:]
+    assert time.monotonic() - began < 5
+    assert standing(fresh_topics) == before
 
 
 class Slow:
