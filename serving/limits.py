@@ -37,7 +37,7 @@ def limits_of(shelf: Shelf, request: SearchRequest) -> Limits:
         limits = shelf.kept(key, lambda: _narrowed(shelf, request))
     else:
         nodes = shelf.nodes_at(request.ts)
-        nothing = nodes is not None and not nodes[0].any()
+        nothing = shelf.trie.empty or (nodes is not None and not nodes[0].any())
         limits = Limits(nodes, reason="no item of the catalogue is available at the request's time" if nothing else "")
     return _with_pins(shelf, request, limits) if request.filter.pin and not limits.reason else limits
 

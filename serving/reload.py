@@ -72,6 +72,8 @@ class Reloader:
         self._metrics, self._stop, self._loaded = metrics, stop, loaded
         self._taker: ItemTaker
         self._items_read = 0
+        self._backlog: list[Any] = []  #: records of this connection that nothing was made of yet
+        self._ends: dict[TopicPartition, int] = {}  #: of the topics when it began, until they are reached
 
     def run(self) -> None:
         """Load, catch up, then follow until ``stop``; a broker that is away only delays it.
@@ -81,28 +83,26 @@ class Reloader:
         """
         self._parts = Parts.load(self._store, self._artefacts, self._reward)
         self._taker = ItemTaker("server", self._artefacts.identifiers, self._parts.identifiers.level_sizes)
-        backlog: list[Any] = []
-        ends: dict[TopicPartition, int] = {}
         for consumer, records in read(
             self._connections, self._begin, self._stop, self._settings.poll_s, auto_offset_reset="earliest"
         ):
-            backlog += records
+            self._backlog += records
+            # Half a topic ends with something old, and the state would go back to it.
+            if any(consumer.position(part) < end for part, end in self._ends.items()):
+                continue
+            backlog, self._backlog, self._ends = self._backlog, [], {}
             if self.served is None:
-                ends = ends or consumer.end_offsets(list(consumer.assignment()))
-                if any(consumer.position(part) < end for part, end in ends.items()):
-                    continue
-                first = self._first(backlog)
+                # All of the news first: what is shown without them may have items that are gone.
+                first = self._follow(self._first(backlog), backlog)
                 self._loaded()
                 self.served = first
-                self._show(self.served)
-                log.info("serving", checkpoint=self.served.engine.checkpoint, weights=self.served.ordering.book.version,
-                         snapshot=self.served.snapshot_version)  # fmt: skip
-            if backlog:
+                self._show(first)
+                log.info("serving", checkpoint=first.engine.checkpoint, weights=first.ordering.book.version,
+                         snapshot=first.snapshot_version)  # fmt: skip
+            elif backlog:
                 self._follow(self.served, backlog)
-                backlog = []
 
-    @staticmethod
-    def _begin(consumer: KafkaConsumer) -> None:
+    def _begin(self, consumer: KafkaConsumer) -> None:
         """Partition 0 of all four topics, from the beginning: what is known already changes nothing."""
         for followed in FOLLOWED:
             if 0 not in (consumer.partitions_for_topic(followed.name) or ()):
@@ -110,6 +110,7 @@ class Reloader:
         parts = [TopicPartition(followed.name, 0) for followed in FOLLOWED]
         consumer.assign(parts)
         consumer.seek_to_beginning(*parts)
+        self._backlog, self._ends = [], consumer.end_offsets(parts)
 
     def _first(self, backlog: Sequence[Any]) -> Served:
         """The newest promoted checkpoint that is whole, else the run's frozen one. News are applied over it."""
@@ -128,15 +129,18 @@ class Reloader:
                 return Served(engine, manifest.step, ordering, PosteriorSnapshot.prior(self._reward.posterior))
         raise Unavailable("a checkpoint", "none is promoted and none is frozen", "warm-start with `headrace prepare`")
 
-    def _follow(self, served: Served, records: Sequence[Any]) -> None:
+    def _follow(self, served: Served, records: Sequence[Any]) -> Served:
         """Swap in what is new, quickest first. What cannot be used is logged and counted; the old one stays."""
         # Not the last one: two publishers that cross show an older book for a moment.
         for weights in sorted(self._decoded(records, WEIGHTS.name), key=lambda book: book.version)[-1:]:
             if weights != served.ordering.book and weights.version >= served.ordering.book.version:
                 served = self._swap("weights", self._over(served, served.engine, weights))
-        for pointer in self._decoded(records, SNAPSHOTS.name)[-1:]:
-            if pointer.version != served.snapshot_version:
-                served = self._attempt("snapshot", served, partial(self._with_snapshot, pointer))
+        for pointer in reversed(self._decoded(records, SNAPSHOTS.name)):
+            if pointer.version == served.snapshot_version:
+                break
+            before, served = served, self._attempt("snapshot", served, partial(self._with_snapshot, pointer))
+            if served is not before:
+                break  # the newest that can be used
         if added := self._added(records):
             served = self._attempt("items", served, partial(self._with_items, added))
         before = served
@@ -146,6 +150,7 @@ class Reloader:
             served = self._attempt("checkpoint", served, partial(self._with_checkpoint, promotion))
             if served is not before:
                 break  # the newest that can be used
+        return served
 
     def _promotions(self, records: Sequence[Any]) -> Iterator[Promotion]:
         """Those of the line of training that the run's warm start begins, newest first. One by one, as an old one's line is looked up
@@ -183,7 +188,8 @@ class Reloader:
         return served if changed is served else self._swap(what, changed)
 
     def _swap(self, what: str, served: Served) -> Served:
-        self.served = served
+        if self.served is not None:  # else the first state is still in the making
+            self.served = served
         self._metrics.swaps.labels(what).inc()
         self._show(served)
         log.info("swapped", what=what, checkpoint=served.engine.checkpoint, weights=served.ordering.book.version,

@@ -14,6 +14,7 @@ from reward.settings import RewardSettings, ServingScoreSettings
 from reward.snapshot import PosteriorSnapshot
 from schemas.errors import Incompatible
 from schemas.events import SUPPORT_FLOOR, ItemAdded
+from schemas.filters import Filter
 from schemas.weights import RewardWeights
 from serving.exploration import gumbel, item_keys
 from serving.parts import Parts, open_checkpoint
@@ -151,6 +152,16 @@ def test_filter_that_leaves_nothing_says_why(shop: Shop, prior: PosteriorSnapsho
     assert len(good.items) == 10 and good.reason == ""
     assert names(partly) == [catalogue.items[0]]
     assert partly.notes == ("1 of 2 items in the filter are not in the catalogue",)
+
+
+def test_a_shop_whose_items_are_all_gone_says_so(shop: Shop, prior: PosteriorSnapshot, weights: RewardWeights) -> None:
+    """An empty page with its reason, whatever is asked, and no error of the trie."""
+    ts, version = shop.world.end_ms, shop.identifiers.version
+    engine = shop.engine().with_items([ItemAdded(ts, item, "gone", (), version) for item in shop.world.catalogue.items])
+    request = msgspec.structs.replace(shop.requests(1)[0], ts=ts)
+    pinned = msgspec.structs.replace(request, filter=Filter(pin=shop.world.catalogue.items[:1]))
+    for answer in engine.answer([request, pinned], weights, prior):
+        assert answer.items == () and answer.reason == "no item of the catalogue is available at the request's time"
 
 
 def test_a_shared_identifier_shows_each_of_its_available_items(

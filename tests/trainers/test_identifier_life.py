@@ -96,6 +96,21 @@ def test_no_two_items_share_and_a_replay_knows_the_same(steps: list[tuple[str, s
     assert put(other, "last", "red chair v0") == put(life, "last", "red chair v0")
 
 
+def test_after_a_replay_too_nobody_shares_by_a_title_that_is_no_longer_there() -> None:
+    """i0 gets another title and keeps its identifier; an item under the old title then gets one of its own, under the new
+    title the same one, whether the writer gave i0 the title or read of it."""
+    made, old = build(CATALOGUE, share=True), CATALOGUE.titles[0]
+    near_D = embed([old])[0]
+    for title, shares in ((old, False), (f"{old} zzz", True)):
+        wrote, read = Life(made, CATALOGUE), Life(made, CATALOGUE)
+        record = wrote.put("i0", f"{old} zzz", near_D, 7)
+        assert record is not None and record.sid == tuple(made.sids_NL[0].tolist())
+        read.replay([record])
+        given = [life.put("copy", title, near_D, 8) for life in (wrote, read)]
+        assert given[0] == given[1] and given[0] is not None
+        assert (given[0].sid == record.sid) == shares
+
+
 def test_an_item_keeps_what_it_had_where_no_identifier_is_free() -> None:
     """With every identifier taken a move is refused, and the item's own is still its own."""
     catalogue = shop(4)

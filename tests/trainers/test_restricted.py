@@ -51,3 +51,11 @@ def test_tables_are_the_trie(limit: int, first: list, more: list, data: st.DataO
         assert tables.leaves(3, tables.path(torch.tensor(sorted(there)))[:, -1]).tolist() == [1] * len(there)
         with pytest.raises(InvalidValue, match="code of level 0 after node 0"):
             tables.child(0, torch.zeros(1, dtype=torch.int64), torch.tensor([3]))
+
+
+def test_what_comes_to_an_empty_trie_is_found() -> None:
+    """All items went, the trie was built anew without any, and then one came."""
+    trie = Trie.build(np.array([[0, 1, 2]]), SIZES).without([0]).merged().extended([[1, 0, 7]])
+    tables = TrieTables.of(trie, torch.device("cpu"))
+    assert tables.path(torch.tensor([1, 0, 7])).tolist() == trie.path([[1, 0, 7]])[0].tolist()
+    assert not tables.find(0, torch.zeros(2, dtype=torch.int64), torch.tensor([0, 2]))[1].any()

@@ -105,10 +105,10 @@ class Life:
                     "assign it again under these identifiers",
                 )  # fmt: skip
             old = self.sid_of(record.item)
-            if old != record.sid:
+            if (old, self.title_of(record.item)) != (record.sid, record.title):
+                # Under another title too: it is the text that decides who may share the identifier.
                 if old:
                     self._assigner.release(old)
                 if record.sid:
                     self._assigner.claim(record.sid, normalise(record.title))
-            if (old, self.title_of(record.item)) != (record.sid, record.title):
                 self._now[record.item] = (record.sid, record.title)

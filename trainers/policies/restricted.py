@@ -139,7 +139,8 @@ class TrieTables:
             right = (low < high) & (known[middle.clamp(max=last)] < codes)
             low, high = torch.where(right, middle + 1, low), torch.where(right, high, middle)
         at, found = low.clamp(max=last), low < end
-        found &= known[at] == codes
+        if len(known):
+            found &= known[at] == codes
         if len(self._dead[level]):
             found &= ~_among(self._dead[level], at)
         if len(self._keys[level]):
