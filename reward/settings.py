@@ -114,7 +114,7 @@ class ServingScoreSettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    relevance_scale: float = Field(default=4.0, ge=0, le=1000, description="nats per unit of weight and tier")
+    relevance_scale: float = Field(default=8.0, ge=0, le=1000, description="nats per unit of weight and tier")
     ctr_scale: float = Field(default=4.0, ge=0, le=1000, description="nats per unit of weight and log CTR")
     multiplier_scale: float = Field(default=4.0, ge=0, le=1000, description="nats per unit of a campaign's log multiplier")
     uptake_scale: float = Field(

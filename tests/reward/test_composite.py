@@ -124,7 +124,7 @@ def test_weights_that_follow_the_items_are_those_of_each_item_alone(rows: list[t
 def test_never_more_is_taken_out_than_the_weights_put_in() -> None:
     """A relevance of 10 was absorbed, 0.1 is wished: 0.5 * 9 nats a tier would turn the order around; 4 * 0.1 are taken out,
     and the policy alone is left. What was absorbed less than the reference is put back whole: 0.5 * 1 a tier."""
-    weights, settings = RewardWeights(relevance=0.1, ctr=0), ServingScoreSettings(uptake_scale=0.5)
+    weights, settings = RewardWeights(relevance=0.1, ctr=0), ServingScoreSettings(relevance_scale=4, uptake_scale=0.5)
     turned = serving_score(0.0, [0, 3], 0.1, weights, settings, Excess(9.0, 9.0))
     assert turned.tolist() == pytest.approx([0, 0])
     back = serving_score(0.0, [0, 3], 0.1, weights, settings, Excess(-1.0, 0.0))

@@ -122,9 +122,8 @@ def test_at_rest_with_the_defaults_nothing_is_taken_out() -> None:
     settings, tier_N = ServingScoreSettings(), np.arange(N) % 4
     for absorbed in ((), (Absorbed(1.0, RewardWeights(version=9)),)):
         wished, taken = Relative(RewardWeights(), absorbed, FACTS).of(Asked("q"), ROWS, 0)
-        np.testing.assert_allclose(
-            serving_score(0.0, tier_N, 0.1, wished, settings, taken), 4 * tier_N + 4 * np.log(0.1), atol=1e-12
-        )
+        by_hand_N = settings.relevance_scale * tier_N + settings.ctr_scale * np.log(0.1)
+        np.testing.assert_allclose(serving_score(0.0, tier_N, 0.1, wished, settings, taken), by_hand_N, atol=1e-12)
 
 
 def test_the_control_share_is_a_share_and_always_the_same_users() -> None:

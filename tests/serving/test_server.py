@@ -18,7 +18,7 @@ from structlog.testing import capture_logs
 
 from reward.campaigns.control import in_control
 from reward.counts import Counts
-from reward.settings import PosteriorSettings
+from reward.settings import PosteriorSettings, ServingScoreSettings
 from reward.snapshot import PosteriorSnapshot
 from schemas.campaigns import Campaign, Scope
 from schemas.checkpoints import Manifest, Promotion
@@ -158,10 +158,11 @@ def test_a_change_acts_on_the_next_search_but_for_the_control_share(
         told = {name: (page["weights_version"], page["campaigns"]) for name, page in pages.items()}
         assert told["treated"] == (2, ["north"]) and told["control"] == (1, [])
         logged = {i.request_id: i for _, i in impressions(fresh_topics)}
+    scale = ServingScoreSettings()
     for name, weights in (("treated", RewardWeights(relevance=9, ctr=3)), ("control", RewardWeights())):
         for scores in (item["scores"] for item in pages[name]["items"]):
-            assert scores["for_relevance"] == pytest.approx(4 * weights.relevance * scores["tier"])
-            assert scores["for_ctr"] == pytest.approx(4 * weights.ctr * math.log(scores["ctr"]))
+            assert scores["for_relevance"] == pytest.approx(scale.relevance_scale * weights.relevance * scores["tier"])
+            assert scores["for_ctr"] == pytest.approx(scale.ctr_scale * weights.ctr * math.log(scores["ctr"]))
             assert scores["taken_up"] == 0
     assert [logged[f"{user}-99"].weights_version for user in (treated, control)] == [2, 1]
     assert (logged[f"{control}-99"].segment, logged[f"{control}-99"].market) == ("new", "north")
