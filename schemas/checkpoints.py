@@ -22,6 +22,7 @@ class Alarm(msgspec.Struct, frozen=True):
     guard: str
     value: float
     bound: float
+    since_ms: int = 0  #: wall time since when it rings; 0: unknown, as of alarms from before there was this field
 
 
 class Manifest(msgspec.Struct, frozen=True, tag_field="type", tag="manifest"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from typing import Any, Final
 
 import msgspec
@@ -43,7 +44,14 @@ class StepResult(msgspec.Struct, frozen=True, tag_field="type", tag="result"):
     weights_version: int
     metrics: dict[str, float]
     created_ms: int
+    #: Ids of those in force, the first to win: they begin and end under one version of the weights.
+    campaigns: tuple[str, ...] = ()
     v: int = 1
+
+    @property
+    def measure(self) -> Hashable:
+        """Steps of the same are rewarded alike."""
+        return self.weights_version, self.campaigns
 
 
 class StepLeftOut(msgspec.Struct, frozen=True, tag_field="type", tag="left_out"):

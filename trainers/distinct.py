@@ -22,7 +22,7 @@ from trainers.identifiers.trie import Trie
 from trainers.noise import Noise
 from trainers.policies.base import DecodeState, EncoderState, Policy, PromptBatch
 from trainers.policies.restricted import TrieTables, check_levels, check_temperature
-from trainers.rollout import Rollouts, entropy
+from trainers.rollout import Rollouts, check_finite, entropy
 
 
 @dataclass(frozen=True)
@@ -58,6 +58,7 @@ def sample_distinct(
     Raises:
         InvalidValue: ``rollouts`` below 1 or above the number of identifiers, a temperature that is not positive, or a
             trie of other level sizes.
+        NotFinite: the policy's probabilities.
     """
     check_temperature(temperature)
     check_levels(policy.tokenizer.level_sizes, trie)
@@ -147,7 +148,9 @@ def _children(beams: _Beams, level: int, tables: TrieTables, descent: PolicyDesc
         logp_BRK = descent.logp(level, now, beams.nodes_BW, beams.sids_BWL[..., level - 1], beams.parent_BW).float()
         prompt_P, at_P = now.open_BG.nonzero(as_tuple=True)
         row_P = now.row_BG[prompt_P, at_P]
-        logp_BWK[prompt_P, at_P] = logp_BRK[prompt_P, row_P]
+        logp_PK = logp_BRK[prompt_P, row_P]
+        check_finite(logp_PK.exp())  # a key that is not a number would pass for a prefix that is not there
+        logp_BWK[prompt_P, at_P] = logp_PK
         entropy_BW[prompt_P, at_P] = entropy(logp_BRK)[prompt_P, row_P]
     return logp_BWK, entropy_BW
 

@@ -10,6 +10,7 @@ import sys
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 import structlog
@@ -18,7 +19,7 @@ from kafka.errors import KafkaError
 
 from schemas.codec import decode
 from schemas.connections import Connections
-from schemas.errors import InvalidEvent, Unavailable
+from schemas.errors import Corrupt, InvalidEvent, Unavailable
 from schemas.events import ItemAdded
 from schemas.examples import TrainingExample
 from schemas.integrity import Verdict
@@ -28,12 +29,15 @@ from schemas.posteriors import SnapshotPointer
 from schemas.quarantine import RAW_LIMIT, Quarantined
 from schemas.topics import EXAMPLES, ITEMS, SNAPSHOTS, VERDICTS, WEIGHTS
 from schemas.weights import RewardWeights
+from trainers.patience import Patience
 
 log = structlog.get_logger()
 
 #: Examples held before reading pauses.
 QUEUE = 8192
-#: Longest wait for records that the journal says exist (seconds).
+#: Time between two looks at how far the log goes while none of it is read, and the longest that one takes (seconds).
+ASK_S = 1.0
+#: Longest wait for the examples that the journal says exist (seconds).
 PATIENCE_S = 120.0
 
 
@@ -58,6 +62,7 @@ class Feed:
 
         Raises:
             Unavailable: the broker or one of the topics is not there.
+            Corrupt: the examples at these offsets are not there any more, or not yet: another topic has their name.
         """
         self._quarantine, self._verdict = quarantine, verdict
         self._consumer = open_client(
@@ -72,6 +77,7 @@ class Feed:
         self._examples = [TopicPartition(EXAMPLES.name, p) for p in self._partitions(EXAMPLES.name)]
         self._news = [TopicPartition(name, 0) for name in (WEIGHTS.name, SNAPSHOTS.name, ITEMS.name, VERDICTS.name)]
         self._consumer.assign(self._examples + self._news)
+        self._check_kept(offsets)
         for where in self._examples:
             self._consumer.seek(where, offsets.get(where.partition, 0))
         for where in self._news:
@@ -85,11 +91,12 @@ class Feed:
         self._taker = ItemTaker("learner", codebook_version, level_sizes)
         self._items: list[tuple[int, ItemAdded]] = []  # records of the catalogue with their offsets
         self._refused: list[Quarantined] = []  # and those that were refused
+        self._full, self._asked, self._ends = False, float("-inf"), dict[TopicPartition, int]()
 
     def poll(self, timeout_s: float, bound: int = QUEUE) -> None:
         """Take in what has come; waits at most ``timeout_s`` for the first record. Examples pause at ``bound``."""
-        full = len(self.waiting) >= bound
-        (self._consumer.pause if full else self._consumer.resume)(*self._examples)
+        self._full = len(self.waiting) >= bound
+        (self._consumer.pause if self._full else self._consumer.resume)(*self._examples)
         try:
             batches = self._consumer.poll(timeout_ms=int(timeout_s * 1000))
         except KafkaError as error:
@@ -105,14 +112,17 @@ class Feed:
                     self._follow(where.topic, record)
         self._taker.tell()
 
-    def catch_up(self, timeout_s: float = PATIENCE_S) -> None:
-        """Read the weights, snapshots and catalogue up to their present ends."""
-        ends = self._consumer.end_offsets(self._news)
-        deadline = time.monotonic() + timeout_s
+    def catch_up(self) -> None:
+        """Read the weights, snapshots and catalogue up to their present ends.
+
+        Raises:
+            Unavailable: they do not come.
+        """
+        ends, patience = self._consumer.end_offsets(self._news), Patience()
         while any(self._consumer.position(where) < end for where, end in ends.items()):
             self.poll(0.1)
-            if time.monotonic() > deadline:
-                raise Unavailable("Kafka", f"no records up to {ends} in {timeout_s} s", "check the broker")
+            if patience.over(sum(map(self._consumer.position, ends))):
+                raise Unavailable("Kafka", f"records up to {ends} do not come", "check the broker")
 
     def take(self, offsets: Mapping[int, int]) -> list[Arrival]:
         """The records before these offsets that were not taken yet, in the order of their pages' event times.
@@ -141,10 +151,10 @@ class Feed:
         Raises:
             Unavailable: the journal names records that do not come.
         """
-        deadline = time.monotonic() + PATIENCE_S
+        patience = Patience()
         while self.catalogue_offset < offset:
             self.poll(0.1)
-            if time.monotonic() > deadline:
+            if patience.over(self.catalogue_offset):
                 raise Unavailable(f"topic {ITEMS.name}", f"no records up to {offset}", "restore the topic")
         return [item for at, item in self._items if at < offset]
 
@@ -156,7 +166,13 @@ class Feed:
 
     def lag(self) -> int:
         """Records of the examples that are in the log and not yet taken by a step."""
-        return sum(max(0, (self._consumer.highwater(w) or 0) - self.taken[w.partition]) for w in self._examples)
+        if self._full and time.monotonic() - self._asked >= ASK_S:
+            # What is not fetched does not say where its end is.
+            with suppress(KafkaError):
+                self._ends = self._consumer.end_offsets(self._examples, timeout_ms=int(ASK_S * 1000))
+            self._asked = time.monotonic()
+        end = {w: max(self._consumer.highwater(w) or 0, self._ends.get(w, 0)) for w in self._examples}
+        return sum(max(0, end[w] - self.taken[w.partition]) for w in self._examples)
 
     def close(self) -> None:
         """Let go of the broker."""
@@ -168,6 +184,23 @@ class Feed:
             self._consumer.close()
             raise Unavailable(f"topic {topic}", "it does not exist", "create the topics with `headrace topics --create`")
         return sorted(found)
+
+    def _check_kept(self, offsets: Mapping[int, int]) -> None:
+        """Kafka would go on at the first record there is, and nobody would know what was passed over, or is learned again."""
+        try:
+            first, end = self._consumer.beginning_offsets(self._examples), self._consumer.end_offsets(self._examples)
+        except KafkaError as error:
+            self._consumer.close()
+            raise Unavailable(f"topic {EXAMPLES.name}", str(error), "check the broker") from error
+        for where in self._examples:
+            # At 0 nothing was read before: a new line of training begins with what there is.
+            if (at := offsets.get(where.partition, 0)) and not first[where] <= at <= end[where]:
+                self._consumer.close()
+                raise Corrupt(
+                    f"topic {EXAMPLES.name}, partition {where.partition}",
+                    f"offset {at} comes next, and {first[where]} to {end[where]} are there",
+                    "restore the topic; if it is gone, a new warm start (`headrace prepare`) begins with what there is",
+                )
 
     def _example(self, record: Any) -> TrainingExample | None:
         try:

@@ -73,9 +73,10 @@ def list_rewards(
     policy.module.eval()
     for start in range(0, len(views), settings.batch):
         part = views[start : start + settings.batch]
-        masks = [trie.node_mask(rewards.available(view)) for view in part]
+        allowed = [rewards.available(view) for view in part]
+        masks = [trie.node_mask(mask_N) for mask_N in allowed]
         beams = beam_search(policy, prompts_of(builder, part), trie, max(settings.beam, settings.k), masks)
-        scored = rewards.score(part, beams.leaf_BW.numpy(), weights, rates)
+        scored = rewards.score(part, beams.leaf_BW.numpy(), weights, rates, allowed)
         shown_BW = beams.valid_BW.numpy() & (scored.row_BG >= 0)
         score_BW = np.zeros(shown_BW.shape)
         for b, view in enumerate(part):

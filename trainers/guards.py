@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import statistics
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from typing import Final
 
 from schemas.checkpoints import Alarm
@@ -24,15 +24,15 @@ class Guards:
     def __init__(self, settings: GuardSettings) -> None:
         self._settings = settings
         self._steps: deque[Mapping[str, float]] = deque(maxlen=settings.steps * (1 + BEFORE))
-        self._weights = -1
+        self._measure: Hashable = None
 
-    def see(self, metrics: Mapping[str, float], weights_version: int) -> None:
-        """A step was taken. Rewards under other weights are another measure: what came before them is forgotten."""
-        if weights_version != self._weights:
+    def see(self, metrics: Mapping[str, float], measure: Hashable) -> None:
+        """A step was taken. Rewards by another ``measure`` (`StepResult.measure`) are not to be compared: those before are forgotten."""
+        if measure != self._measure:
             kept = [{k: v for k, v in one.items() if k != "reward"} for one in self._steps]
             self._steps.clear()
             self._steps.extend(kept)
-            self._weights = weights_version
+            self._measure = measure
         self._steps.append(metrics)
 
     def forget(self) -> None:

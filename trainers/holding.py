@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 import structlog
 
 from schemas.codec import encode
-from schemas.journal import KEPT, TrainingHold
+from schemas.journal import KEPT, JournalRecord, TrainingHold
 from schemas.quarantine import RAW_LIMIT, Quarantined, Reason
 from schemas.topics import EXAMPLES
 from trainers.breaker import Breaker
@@ -25,17 +25,30 @@ class Holding:
     def __init__(self, breaker: Breaker, journal: Journal, exposition: Exposition) -> None:
         self._breaker, self._journal, self._exposition = breaker, journal, exposition
         self._window: int | None = None  # for which training stands still
-        self._since = 0.0
+        self._since_ms = 0
+
+    def recall(self, records: Iterable[JournalRecord]) -> None:
+        """Know what the learner before this one had told, from the journal behind the checkpoint: holds come between steps."""
+        for told in records:
+            if isinstance(told, TrainingHold):
+                self._since_ms = told.created_ms if self._window is None else self._since_ms
+                self._window = told.window if told.held else None
+
+    @property
+    def still(self) -> bool:
+        """Whether training stood still when last asked."""
+        return self._window is not None
 
     def on(self, step: int) -> bool:
         """Whether training stands still after ``step``."""
         verdict, newest = self._breaker.holding, self._breaker.newest
         window = verdict.start if verdict else None
         if window != self._window and newest is not None:
-            self._since = time.monotonic() if self._window is None else self._since
+            now_ms = int(time.time() * 1000)
+            self._since_ms = now_ms if self._window is None else self._since_ms
             self._window = window
             checks = verdict.failed if verdict else ()
-            self._journal.append(TrainingHold(step, verdict is not None, newest.start, checks, int(time.time() * 1000)))
+            self._journal.append(TrainingHold(step, verdict is not None, newest.start, checks, now_ms))
             if verdict is None:
                 log.info("training goes on", step=step, window=newest.start)
             else:
@@ -49,7 +62,7 @@ class Holding:
                     events=events,
                     kept=KEPT,
                 )
-        self._exposition.held(0.0 if window is None else time.monotonic() - self._since)
+        self._exposition.held(0.0 if window is None else max(0.0, time.time() - self._since_ms / 1000))
         return window is not None
 
 

@@ -31,8 +31,9 @@ from schemas.journal import GateDecision, JournalRecord, LearnerStart
 from schemas.kafka_clients import open_client
 from schemas.topics import STEPS, Topic
 from trainers.lines import Line
+from trainers.patience import Patience
 
-#: Longest wait for the broker to take a record, and to hand the journal out (seconds).
+#: Longest wait for the broker to take a record (seconds).
 PATIENCE_S = 120.0
 #: Header of a record: the offset at which its writer took the journal over.
 TERM: Final = "term"
@@ -179,12 +180,12 @@ def read_raw(connections: Connections, topic: Topic, start: int = 0) -> list[Raw
         consumer.assign([where])
         consumer.seek(where, start)
         end, records = consumer.end_offsets([where])[where], list[Raw]()
-        deadline = time.monotonic() + PATIENCE_S
-        while consumer.position(where) < end:
+        patience = Patience()
+        while (at := consumer.position(where)) < end:
+            if patience.over(at):
+                raise Unavailable(f"topic {topic.name}", f"its records up to {end} do not come", "check the broker")
             for batch in consumer.poll(timeout_ms=200).values():
                 records += [_raw(record) for record in batch if record.offset < end]
-            if time.monotonic() > deadline:
-                raise Unavailable(f"topic {topic.name}", f"its records up to {end} do not come", "check the broker")
         return records
     except KafkaError as error:
         raise Unavailable(f"topic {topic.name}", str(error), "check the broker") from error

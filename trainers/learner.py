@@ -64,8 +64,8 @@ def learn(learner: Learner, stop: Event) -> None:
             if learner.wait_for_step():
                 learner.step(learner.intend())
                 learner.judge()
-                if learner.checkpoint_due():
-                    learner.publish(learner.checkpoint())
+            if learner.checkpoint_due():
+                learner.publish(learner.checkpoint())
         if learner.unsaved():
             learner.checkpoint()
         learner.dismiss()
@@ -124,6 +124,7 @@ class Learner:
             scorers = {"before": self._manifest.relevance_version, "now": self._versions.relevance}
             log.warning("another relevance scorer from here on", step=self.state.step, **scorers)
         self._feed.catch_up()
+        self._holding.recall(self._records)
         if self._manifest.step > 0:
             now = self._present(self._manifest.catalogue_offset)
             self._publisher.settle(self._manifest, self.state, now, decisions_of(self._records))
@@ -204,14 +205,15 @@ class Learner:
         if self._intent is not None and intent.weights.version != self._intent.weights.version and batch.views:
             metrics["weights_to_gradient_s"] = (now_ms - intent.weights.created_ms) / 1000
         self._intent, self._metrics, self._stepped_at = intent, metrics, time.monotonic()
+        running = tuple(campaign.id for campaign in intent.weights.campaigns)
+        result = StepResult(intent.step, len(batch.views), batch.fresh, intent.weights.version, metrics, now_ms, running)
         if report:
             if batch.broken:
                 self._journal.send_all(QUARANTINE, b"learner", quarantined(batch.broken))
                 self._exposition.aside(len(batch.broken))
-            result = StepResult(intent.step, len(batch.views), batch.fresh, intent.weights.version, metrics, now_ms)
             self.state.journal_offset = self._journal.append(result)
         self._exposition.step(metrics, batch.fresh)
-        self._watch.see(intent.step, metrics, intent.weights.version)
+        self._watch.see(intent.step, metrics, result.measure)
 
     def judge(self) -> None:
         """Let the guards look at the step just taken; they may send training back to the checkpoint promoted last, or end it
@@ -233,7 +235,9 @@ class Learner:
         return self.state.step > self._saved_step
 
     def checkpoint_due(self) -> bool:
-        """Whether it is time for a checkpoint, by steps or by seconds."""
+        """Whether there are steps to save and it is time, by steps or by seconds; not while the log is broken."""
+        if not self.unsaved() or self._holding.still:
+            return False
         by_steps = self.state.step - self._saved_step >= self._settings.checkpoint_every_steps
         return by_steps or time.monotonic() - self._saved_at >= self._settings.checkpoint_every_s
 

@@ -33,7 +33,7 @@ def group_loss(
     """
     match_BGTL = token_matches(sids_BGL, targets.sids_BTL, targets.has_BT)
     hit_B = match_BGTL.all(dim=-1).any(dim=-1).any(dim=-1)
-    share = {"target_in_group": hit_B.sum() / targets.any_B.sum().clamp(min=1)}
+    share = {"target_in_group": hit_B.sum() / targets.any_B.sum()} if targets.any_B.any() else {}
     if settings.learner == "dpo":
         if reference_BG is None:
             raise ValueError("dpo needs the log-probabilities of the warm start")

@@ -10,6 +10,7 @@ from schemas.checkpoints import Manifest
 from schemas.connections import Connections
 from schemas.errors import Incompatible, InvalidRequest, Unavailable
 from schemas.store import Store
+from schemas.topics import STEPS
 from trainers import checkpoints
 from trainers.follow import Feed
 from trainers.journal import read_journal
@@ -82,7 +83,10 @@ def remake(
         state.offsets, state.parent = dict(feed.taken), last.parent
     finally:
         feed.close()
-    made = save_state(into, state, intents[-1] if intents else None, stock.settings, versions, last.metrics)
+    # What no step makes: a learner that goes on from what is made here goes on as from the one that was lost.
+    state.journal_offset, state.clock_ms = last.offsets.get(STEPS.name, {}).get(0, 0), last.clock_ms
+    taken = intents[-1] if intents else None
+    made = save_state(into, state, taken, stock.settings, versions, last.metrics, last.alarms)
     differing = tuple(name for name in sorted({*made.files, *last.files}) if made.files.get(name) != last.files.get(name))
     return Remade(made, len(intents), differing)
 

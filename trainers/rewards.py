@@ -116,11 +116,13 @@ class RewardModel:
         return Facets(self._catalogue)
 
     def score(
-        self, views: Sequence[TrainingExample], leaf_BG: ArrayLike, weights: RewardWeights, rates: ClickRates
-    ) -> GroupRewards:
+        self, views: Sequence[TrainingExample], leaf_BG: ArrayLike, weights: RewardWeights, rates: ClickRates,
+        among: Sequence[NDArray[np.bool_]] | None = None,
+    ) -> GroupRewards:  # fmt: skip
         """Rewards of the identifiers at these leaves of the trie for B views, with the views' own clicks and orders.
 
         ``weights``: what is in force now; its campaigns apply to a view by their scope, and items are as new as they were then.
+        ``among``: bool [N] a view, the items that an identifier may be worth; None: those in the shop (`in_shop`).
         """
         if weights != self._weighing.weights:
             self._weighing = Weighing(weights, self.facts)
@@ -130,17 +132,19 @@ class RewardModel:
         row_BG = np.full(leaf_BG.shape, -1, dtype=np.int64)
         for b, view in enumerate(views):
             leaf_U, place_G = np.unique(leaf_BG[b], return_inverse=True)
-            best = self._best(view, leaf_U, rates)
+            best = self._best(view, leaf_U, rates, self.in_shop(view) if among is None else among[b])
             terms_BG3[b], row_BG[b], tier_BG[b], ctr_BG[b] = (column_U[place_G] for column_U in best)
             reward_BG[b] = terms_BG3[b].sum(axis=-1)
         return GroupRewards(reward_BG, terms_BG3, row_BG, tier_BG, ctr_BG)
 
-    def _best(self, view: TrainingExample, leaf_U: Ints, rates: ClickRates) -> tuple[Floats, Ints, Floats, Floats]:
-        """Per distinct leaf the terms, row, tier and click rate of its best available item."""
+    def _best(
+        self, view: TrainingExample, leaf_U: Ints, rates: ClickRates, among_N: NDArray[np.bool_]
+    ) -> tuple[Floats, Ints, Floats, Floats]:
+        """Per distinct leaf the terms, row, tier and click rate of its best item ``among_N``."""
         terms_U3, row_U = np.zeros((len(leaf_U), len(TERMS))), np.full(len(leaf_U), -1, dtype=np.int64)
         tier_U, ctr_U = np.zeros(len(leaf_U)), np.zeros(len(leaf_U))
         place_P, row_P = self._trie.items_of(leaf_U)
-        keep_P = self.in_shop(view)[row_P]
+        keep_P = among_N[row_P]
         place_P, row_P = place_P[keep_P], row_P[keep_P]
         if len(row_P) == 0:
             return terms_U3, row_U, tier_U, ctr_U

@@ -110,9 +110,14 @@ def _chosen(logp_BRK: Tensor, prompt_P: Tensor, row_P: Tensor, uniform_P: Tensor
     """
     sum_PK = logp_BRK.exp().cumsum(dim=-1, dtype=torch.float64)[prompt_P, row_P]
     whole_P = sum_PK[:, -1]
-    if not bool(torch.isfinite(whole_P).all()):
-        raise NotFinite("a probability of the policy is not finite", "lower the learning rate, or resume from a checkpoint")
+    check_finite(whole_P)
     return torch.searchsorted(sum_PK, (uniform_P * whole_P)[:, None])[:, 0]
+
+
+def check_finite(probability: Tensor) -> None:
+    """Raises NotFinite: a probability is NaN or infinite."""
+    if not bool(torch.isfinite(probability).all()):
+        raise NotFinite("a probability of the policy is not finite", "lower the learning rate, or resume from a checkpoint")
 
 
 def entropy(logp: Tensor) -> Tensor:

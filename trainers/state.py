@@ -19,6 +19,7 @@ from schemas.journal import StepIntent
 from schemas.store import Store
 from schemas.topics import EXAMPLES, STEPS
 from trainers import checkpoints
+from trainers.batches import is_held_out
 from trainers.guards import in_words
 from trainers.optimiser import Optimiser
 from trainers.policies import load_policy
@@ -107,6 +108,9 @@ def adopt(state: LearnerState, settings: LearnerSettings) -> None:
     """Go on under these settings, as far as the state holds what they say: an optimiser's file brings its own rate."""
     torch.set_num_threads(settings.threads)
     state.optimiser.adopt(settings)
+    # Under another share a view that was trained on may be one for the gate alone, or the other way round: neither keeps it.
+    state.window.forget(lambda view: is_held_out(view.request_id, settings.held_out_share))
+    state.held_out.forget(lambda view: not is_held_out(view.request_id, settings.held_out_share))
     state.window.resize(settings.window_size)
     state.held_out.resize(settings.held_out_size)
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 
 import structlog
+from msgspec.structs import replace
 
 from schemas.checkpoints import Alarm
 from schemas.errors import LearningError
@@ -28,7 +29,7 @@ class Watch:
         self._settings, self._restore, self._journal, self._exposition = settings, restore, journal, exposition
         self._guards = Guards(settings)
         self._ringing: dict[str, Alarm] = {}
-        self._since: dict[str, float] = {}
+        self._shown: set[str] = set()  #: guards that have rung
         self._left_out = 0  #: steps in a row that were not finite
         self._went_back = False  #: since the last step that was finite
         self._reported: dict[int, Mapping[str, float]] = {}
@@ -45,18 +46,18 @@ class Watch:
         then, ``since``: the journal behind it, whose steps are taken again."""
         for seen in before:
             if isinstance(seen, StepResult):
-                self._look(seen.metrics, seen.weights_version)
+                self._look(seen.metrics, seen.measure)
             else:
                 self.gone_back()
         # As they were: the backlog is another one when a step is taken again.
         self._reported = {record.step: record.metrics for record in since if isinstance(record, StepResult)}
-        self._ringing = {alarm.guard: alarm for alarm in ringing}
+        now_ms = int(time.time() * 1000)
+        self._ringing = {alarm.guard: replace(alarm, since_ms=alarm.since_ms or now_ms) for alarm in ringing}
         for record in since:
             if isinstance(record, GuardAlarm) and record.on:
-                self._ringing[record.guard] = Alarm(record.guard, record.value, record.bound)
+                self._ring(Alarm(record.guard, record.value, record.bound, record.created_ms))
             elif isinstance(record, GuardAlarm):
                 self._ringing.pop(record.guard, None)
-        self._since = dict.fromkeys(self._ringing, time.monotonic())
         self._show()
 
     @property
@@ -69,9 +70,9 @@ class Watch:
         """What rings."""
         return tuple(self._ringing.values())
 
-    def see(self, step: int, metrics: Mapping[str, float], weights_version: int) -> None:
-        """A step was taken, for the first time or again."""
-        self._look(self._reported.get(step, metrics), weights_version)
+    def see(self, step: int, metrics: Mapping[str, float], measure: Hashable) -> None:
+        """A step was taken, for the first time or again; ``measure`` as in `Guards.see`."""
+        self._look(self._reported.get(step, metrics), measure)
 
     def gone_back(self) -> None:
         """The weights are a checkpoint's from here on."""
@@ -110,22 +111,30 @@ class Watch:
             self.gone_back()
         for guard in sorted(begun | ended | back):
             on = guard in found
-            if guard not in back - begun:
-                self._since[guard] = time.monotonic()
             self._tell(found[guard] if on else self._ringing[guard], on, step, restored if on else "")
-        self._ringing = found
+        for guard in ended:
+            del self._ringing[guard]
+        for alarm in found.values():
+            self._ring(replace(alarm, since_ms=int(time.time() * 1000)))
         self._show()
 
-    def _look(self, metrics: Mapping[str, float], weights_version: int) -> None:
-        self._guards.see(metrics, weights_version)
+    def _look(self, metrics: Mapping[str, float], measure: Hashable) -> None:
+        self._guards.see(metrics, measure)
         if metrics.get(NOT_FINITE):
             self._left_out += 1
         else:
             self._left_out, self._went_back = 0, False
 
+    def _ring(self, alarm: Alarm) -> None:
+        """Since then, or since it began to."""
+        before = self._ringing.get(alarm.guard, alarm)
+        self._ringing[alarm.guard] = replace(alarm, since_ms=before.since_ms)
+
     def _show(self) -> None:
-        for guard, since in self._since.items():
-            self._exposition.alarm(guard, time.monotonic() - since if guard in self._ringing else 0.0)
+        self._shown |= self._ringing.keys()
+        for guard in self._shown:
+            alarm = self._ringing.get(guard)
+            self._exposition.alarm(guard, max(0.0, time.time() - alarm.since_ms / 1000) if alarm else 0.0)
 
     def _tell(self, alarm: Alarm, on: bool, step: int, restored: str) -> None:
         now_ms = int(time.time() * 1000)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import shutil
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import cast
 
 import msgspec
 import pytest
@@ -23,8 +25,10 @@ from tests.trainers.learner_toys import tools, view
 from tests.trainers.learner_worker import SETTINGS, open_learner
 from trainers.batches import choose, compose, draws, is_held_out
 from trainers.breaker import MEMORY_MS, Breaker, merged
+from trainers.exposition import Exposition
 from trainers.follow import Arrival
-from trainers.journal import read_journal, read_topic
+from trainers.holding import Holding
+from trainers.journal import Journal, read_journal, read_topic
 from trainers.journalled import intents_after
 from trainers.learner import Learner
 from trainers.settings import BreakerSettings, LearnerSettings
@@ -65,6 +69,19 @@ def test_what_broken_windows_touch_is_put_aside_until_they_are_released() -> Non
     assert following(verdict(100), verdict(120), verdict(100, released="ann")).aside == ((115, 140),)
     assert following(verdict(100), verdict(120, broken=False)).aside == ((95, 120),)
     assert following(verdict(100), verdict(120 + MEMORY_MS, broken=False)).aside == ()
+
+
+@pytest.mark.parametrize("broken", [True, False])
+def test_how_long_training_stands_still_is_counted_over_restarts(monkeypatch: pytest.MonkeyPatch, broken: bool) -> None:
+    """Since 60 s, first for one window, then for the next. A restart tells nothing twice, and of the end what has ended meanwhile."""
+    monkeypatch.setattr(time, "time", lambda: 100.0)
+    told, exposition = list[TrainingHold](), Exposition("", 0)
+    holding = Holding(following(verdict(120, broken)), cast(Journal, told), exposition)
+    before = [TrainingHold(3, True, 60, (), 10_000), TrainingHold(3, False, 80, (), 20_000)]
+    holding.recall([*before, TrainingHold(3, True, 100, (), 40_000), TrainingHold(3, True, 120, (), 50_000)])
+    assert holding.on(3) is holding.still is broken
+    assert exposition.registry.get_sample_value("headrace_learner_held_seconds") == (60 if broken else 0)
+    assert [one.held for one in told] == ([] if broken else [False])
 
 
 def test_stretches_that_touch_are_one() -> None:

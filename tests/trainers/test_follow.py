@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import pytest
-from kafka import KafkaProducer
+from kafka import KafkaAdminClient, KafkaProducer, TopicPartition
 from structlog.testing import capture_logs
 
 from schemas.codec import encode
 from schemas.connections import Connections
+from schemas.errors import Corrupt
 from schemas.posteriors import SnapshotPointer
 from schemas.topics import EXAMPLES, SNAPSHOTS, VERDICTS, WEIGHTS
 from schemas.weights import RewardWeights
@@ -18,9 +21,9 @@ from trainers.follow import Feed
 pytestmark = pytest.mark.services
 
 
-def open_feed(connections: Connections) -> Feed:
-    """From the beginning; nothing of what these tests send goes to quarantine."""
-    return Feed(connections, {}, "cb1", policy_toys.SIZES, pytest.fail, lambda _: None)
+def open_feed(connections: Connections, offsets: Mapping[int, int] | None = None) -> Feed:
+    """From the beginning, if not from ``offsets``; nothing of what these tests send goes to quarantine."""
+    return Feed(connections, offsets or {}, "cb1", policy_toys.SIZES, pytest.fail, lambda _: None)
 
 
 def test_news_that_cannot_be_read_change_nothing(fresh_topics: Connections) -> None:
@@ -61,3 +64,43 @@ def test_a_backlog_is_taken_in_the_order_of_its_pages(fresh_topics: Connections)
         feed.close()
     examples = [arrival.example for arrival in taken]
     assert [(e.request_id, e.revision) for e in examples if e] == [(f"r{n}", r) for n in range(10) for r in (1, 2)]
+
+
+def test_examples_that_are_gone_are_not_passed_over(fresh_topics: Connections) -> None:
+    """Five, of which the first three were deleted since: who was at 1 or 2 would miss some, who was at 7 was at another topic. At 3 to 5
+    nothing is lost, and who has read nothing begins with what there is."""
+    producer = KafkaProducer(bootstrap_servers=fresh_topics.kafka, acks="all")
+    for number in range(5):
+        producer.send(EXAMPLES.name, value=encode(view(number)), partition=1)
+    producer.close()
+    admin = KafkaAdminClient(bootstrap_servers=fresh_topics.kafka)
+    admin.delete_records({TopicPartition(EXAMPLES.name, 1): 3})
+    admin.close()
+    for at in (1, 2, 7):
+        with pytest.raises(Corrupt, match=rf"training\.examples, partition 1.*offset {at} comes next, and 3 to 5 are there"):
+            open_feed(fresh_topics, {1: at})
+    for at in (0, 3, 5):
+        feed = open_feed(fresh_topics, {1: at})
+        try:
+            assert [one.offset for one in feed.take({1: 5})] == list(range(max(at, 3), 5))
+        finally:
+            feed.close()
+
+
+def test_what_waits_is_counted_while_nothing_is_read(fresh_topics: Connections) -> None:
+    """Five are held and five are the bound, as while training stands still; ten more come."""
+    producer = KafkaProducer(bootstrap_servers=fresh_topics.kafka, acks="all")
+    feed = open_feed(fresh_topics)
+    try:
+        for first, end in ((0, 5), (5, 15)):
+            for number in range(first, end):
+                producer.send(EXAMPLES.name, value=encode(view(number)), partition=1)
+            producer.flush()
+            while len(feed.waiting) < 5:
+                feed.poll(0.1, bound=5)
+        for _ in range(5):
+            feed.poll(0.1, bound=5)
+        assert (len(feed.waiting), feed.lag()) == (5, 15)
+    finally:
+        feed.close()
+        producer.close()

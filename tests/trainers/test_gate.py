@@ -10,9 +10,10 @@ from reward.settings import ServingScoreSettings
 from schemas.checkpoints import Absorbed
 from schemas.weights import RewardWeights
 from tests.trainers import policy_toys
-from tests.trainers.learner_toys import ITEMS, PRIOR, RuleTiers, tools, view
+from tests.trainers.learner_toys import ITEMS, PRIOR, QUERIES, RuleTiers, tools, view
 from trainers.gate import decide, list_rewards
 from trainers.passes import prompts_of
+from trainers.rewards import RewardModel
 from trainers.settings import GateSettings, LearnerSettings
 
 SETTINGS = GateSettings(views=40, min_views=10, k=3, beam=1, batch=7, repeats=200)
@@ -147,3 +148,16 @@ def test_fewer_available_than_k_are_averaged_over_what_there_is() -> None:
     ctr = float(PRIOR.ctr("", ["x"]).mean_N[0])
     np.testing.assert_allclose(values, [tier + ctr + 3, 0])
     assert ITEMS == 24
+
+
+def test_an_identifier_is_worth_what_the_page_could_have_shown_of_it() -> None:
+    """i0 and i1 share one. Where i0 alone is a candidate the page counts i0's tier; where both are, the better of the two."""
+    parts = tools(policy := policy_toys.toy_policy(), LearnerSettings())
+    first = parts.trie.sids_of([0])
+    trie = parts.trie.changed([1], first)
+    rewards = RewardModel(parts.catalogue, trie, tiers := RuleTiers())
+    query = next(q for q in QUERIES if np.diff(tiers.tiers(q, np.array([0, 1]))[0].astype(int)) > 0)
+    low, high = tiers.tiers(query, np.array([0, 1]))[0].tolist()
+    views = [view(1, query=query, items=(), candidates=wanted) for wanted in (("i0",), ("i0", "i1"))]
+    values = list_rewards(policy, views, trie, parts.builder, rewards, RewardWeights(), PRIOR, SETTINGS, POLICY_ALONE)
+    np.testing.assert_allclose(values - float(PRIOR.ctr("", ["x"]).mean_N[0]), [low, high])

@@ -76,10 +76,10 @@ def frozen(fresh_topics: Connections) -> str:
     return save_warm_start(Store(fresh_topics.store), policy_toys.toy_policy(), 0, VERSIONS, {}).checkpoint
 
 
-def produce(connections: Connections, views: int) -> None:
-    """So many page views to learn from."""
+def produce(connections: Connections, views: int, first: int = 0) -> None:
+    """So many page views to learn from, from number ``first`` on."""
     producer = KafkaProducer(bootstrap_servers=connections.kafka, acks="all")
-    send(producer, 0, views)
+    send(producer, first, first + views)
     producer.close()
 
 

@@ -6,13 +6,18 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from kafka import KafkaProducer
 
+from schemas.campaigns import Campaign
+from schemas.codec import encode
 from schemas.connections import Connections
 from schemas.errors import LearningError
 from schemas.journal import GateDecision, StepResult
 from schemas.store import Store
-from schemas.topics import CANDIDATES, PROMOTED
+from schemas.topics import CANDIDATES, PROMOTED, WEIGHTS
+from schemas.weights import RewardWeights
 from tests.trainers import policy_toys
+from tests.trainers.learner_toys import view
 from tests.trainers.test_guards import alarms_of, guarded, produce, walk
 from tests.trainers.test_resume import VERSIONS
 from trainers.checkpoints import MANIFEST, _seal, path_of
@@ -117,6 +122,35 @@ def test_a_restart_rings_at_the_step_at_which_it_would_have(fresh_topics: Connec
         finally:
             again.close()
         assert back_at(fresh_topics) == [(RINGS, frozen)]
+
+
+@pytest.mark.services
+def test_a_campaign_that_begins_is_no_jump_of_the_reward(fresh_topics: Connections, frozen: str) -> None:
+    """It changes what a reward is, as a new version of the weights does, though its book was there all the time. A restart knows
+    which steps were before it."""
+    sale = Campaign("sale", 1, "sale", "me", starts_ms=view(30).emitted_at, relevance=4)
+    producer = KafkaProducer(bootstrap_servers=fresh_topics.kafka, acks="all")
+    producer.send(WEIGHTS.name, key=b"global", value=encode(RewardWeights(version=2, campaigns=(sale,))), partition=0)
+    producer.close()
+    produce(fresh_topics, 20)
+    learner = guarded(fresh_topics, frozen, **STRICT)
+    try:
+        learner.resume()
+        walk(learner, RINGS - 4)
+        produce(fresh_topics, 60, first=20)
+        walk(learner, 5)
+        learner._publisher.hold_back(learner.checkpoint(), "for the test")
+    finally:
+        learner.close()
+    again = guarded(fresh_topics, frozen, **STRICT)
+    try:
+        again.resume()
+        walk(again, 1)
+    finally:
+        again.close()
+    running = [record.campaigns for record in read_journal(fresh_topics) if isinstance(record, StepResult)]
+    assert running[0] == () and running[-2:] == [("sale",)] * 2 and len(running) == RINGS + 2
+    assert alarms_of(fresh_topics) == []
 
 
 @pytest.mark.services

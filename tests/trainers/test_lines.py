@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from threading import Event
 
 import pytest
 import torch
@@ -13,14 +14,16 @@ from schemas.connections import Connections
 from schemas.errors import InvalidValue, NotFound
 from schemas.journal import StepIntent, StepResult
 from schemas.store import Store
-from schemas.topics import PROMOTED
+from schemas.topics import CANDIDATES, PROMOTED
 from tests.trainers import policy_toys
 from tests.trainers.learner_toys import tools
 from tests.trainers.learner_worker import SETTINGS, open_learner
+from tests.trainers.test_breaker import verdict
 from tests.trainers.test_guards import produce, walk
 from tests.trainers.test_resume import VERSIONS
 from trainers import checkpoints
 from trainers.journal import read_journal, read_topic
+from trainers.learner import Learner, learn
 from trainers.leaving_out import leave_out
 from trainers.lineage import lineage
 from trainers.lines import Line
@@ -34,6 +37,33 @@ pytestmark = pytest.mark.services
 def warm(connections: Connections, seed: int) -> str:
     """A warm start of the toy shop, with the same identifiers whatever the seed."""
     return save_warm_start(Store(connections.store), policy_toys.toy_policy(seed=seed), 0, VERSIONS, {}).checkpoint
+
+
+class Later(Event):
+    """A stop some rounds after everything was learned; from then on it is long ago that a checkpoint was made."""
+
+    def __init__(self, learner: Learner, broken: bool) -> None:
+        super().__init__()
+        self._learner, self._broken, self._rounds = learner, broken, 20
+
+    def is_set(self) -> bool:
+        if self._learner.state.step and not self._learner._feed.lag():
+            self._rounds -= 1
+            self._learner._saved_at = -1e9
+            if self._broken:
+                self._learner._breaker.follow(verdict(1_000))
+        return self._rounds < 0
+
+
+@pytest.mark.parametrize("broken", [False, True])
+def test_the_last_steps_before_a_silence_are_published(fresh_topics: Connections, broken: bool) -> None:
+    """The time for a checkpoint comes when no step does. What was learned of a log that turned out to be broken waits."""
+    produce(fresh_topics, 3)
+    learner = open_learner(fresh_topics, warm(fresh_topics, 1))
+    learn(learner, Later(learner, broken))
+    assert learner.state.step > 0
+    announced = [candidate.step for candidate in read_topic(fresh_topics, CANDIDATES)]
+    assert announced == ([] if broken else [learner.state.step])
 
 
 @pytest.mark.slow

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from schemas.artefacts import Artefacts
 from schemas.connections import Connections
@@ -12,7 +13,7 @@ from schemas.store import Store
 from tests.trainers import policy_toys
 from tests.trainers.learner_toys import tools
 from tests.trainers.learner_worker import CHANGED, SETTINGS, open_learner
-from tests.trainers.test_guards import produce, walk
+from tests.trainers.test_guards import guarded, produce, walk
 from tests.trainers.test_resume import VERSIONS
 from trainers.remake import remake
 from trainers.state import save_warm_start
@@ -38,3 +39,22 @@ def test_each_step_is_remade_under_the_settings_of_its_time(fresh_topics: Connec
     remade = remake(fresh_topics, store, Store(str(tmp_path / "remade")), artefacts, frozen, made.checkpoint, tools)
     assert (remade.steps, remade.differing) == (4, ())
     assert remade.manifest.settings == made.settings == CHANGED.learner.model_dump(mode="json")
+
+
+@pytest.mark.services
+def test_a_checkpoint_made_again_stands_in_for_the_one_that_is_lost(fresh_topics: Connections, tmp_path: Path) -> None:
+    """Its manifest says what that one said, but when it was made: where the journal goes on, what time it was, which guard rang."""
+    store = Store(fresh_topics.store)
+    frozen = save_warm_start(store, policy_toys.toy_policy(), 0, VERSIONS, {}).checkpoint
+    produce(fresh_topics, 100)
+    learner = guarded(fresh_topics, frozen, max_lag=40)
+    try:
+        learner.resume()
+        walk(learner, 2)
+        lost = learner.checkpoint()
+    finally:
+        learner.close()
+    assert lost.clock_ms > 0 and lost.alarms
+    artefacts = Artefacts(identifiers="cb1", relevance="rel", frozen=frozen)
+    made = remake(fresh_topics, store, Store(str(tmp_path / "remade")), artefacts, frozen, lost.checkpoint, tools).manifest
+    assert replace(made, created_ms=lost.created_ms) == lost

@@ -12,20 +12,20 @@ import torch
 
 from reward.settings import ServingScoreSettings
 from schemas.campaigns import Campaign, Multipliers
-from schemas.errors import Corrupt, Incompatible, LearningError, Unavailable
+from schemas.errors import Corrupt, Incompatible, NotFinite, Unavailable
 from schemas.journal import StepIntent
 from schemas.store import Store
 from schemas.weights import RewardWeights
 from tests.trainers import policy_toys
 from tests.trainers.learner_toys import PRIOR, tools, view
 from trainers import checkpoints
-from trainers.batches import Batch
+from trainers.batches import Batch, is_held_out
 from trainers.gate import list_rewards
 from trainers.pair_file import load_sampler, save_pairs
 from trainers.pairs import Pair
 from trainers.policies.base import PromptContext
 from trainers.settings import GateSettings, LearnerSettings, LossSettings
-from trainers.state import LearnerState, Versions, load_state, save_state, save_warm_start
+from trainers.state import LearnerState, Versions, adopt, load_state, save_state, save_warm_start
 from trainers.step import take_step
 
 torch.set_num_threads(1)
@@ -228,6 +228,14 @@ def test_metrics_of_a_step(store: Store) -> None:
     )
 
 
+def test_what_is_told_of_targets_is_of_targets(store: Store) -> None:
+    """Views without a click or an order: 0 would pass for a model that is sure of its targets and never finds one."""
+    state = start(store)
+    none = Batch(tuple(view(n) for n in range(6)), 6, 0, 0)
+    metrics = take_step(tools(state.policy, SETTINGS), state, none, intent(1))
+    assert metrics["target_share"] == 0 and not {"sft_ce", "target_in_group"} & metrics.keys()
+
+
 def test_weights_of_the_intent_are_the_weights_of_the_step(store: Store) -> None:
     """Relevance 0 and click 0: only the CTR term is left."""
     state = start(store)
@@ -237,16 +245,31 @@ def test_weights_of_the_intent_are_the_weights_of_the_step(store: Store) -> None
     assert metrics["reward.relevance"] == metrics["reward.interaction"] == 0
 
 
-def test_a_step_that_is_not_finite_changes_nothing(store: Store) -> None:
-    """A NaN in a weight is found before the optimiser moves."""
-    state = start(store)
+@pytest.mark.parametrize("changes", [{}, {"sampling": "without_replacement"}, {"rollout_temperature": 2.0}])
+def test_a_step_that_is_not_finite_changes_nothing(store: Store, changes: dict[str, object]) -> None:
+    """A NaN in a weight is found before the optimiser moves, however rollouts are drawn."""
+    settings = SETTINGS.model_copy(update=changes)
+    state = start(store, settings)
     with torch.no_grad():
         next(state.policy.module.parameters()).fill_(float("nan"))
     before = weights_of(state)
-    with pytest.raises((LearningError, RuntimeError)):
-        take_step(tools(state.policy, SETTINGS), state, batch(1), intent(1))
+    with pytest.raises(NotFinite):
+        take_step(tools(state.policy, settings), state, batch(1), intent(1))
     after = state.policy.module.state_dict()
     assert all(torch.equal(before[name], after[name]) for name in before if not before[name].isnan().any())
+
+
+@pytest.mark.parametrize("share", [0.0, 0.1, 0.6])
+def test_what_is_kept_for_the_gate_and_what_is_trained_on_stay_apart(store: Store, share: float) -> None:
+    """Kept under a share of 0.3, 100 views in either window by their hash. Under another share what would be in the other
+    window now is in neither, and nothing else is lost."""
+    state = start(store, SETTINGS.model_copy(update={"window_size": 100, "held_out_share": 0.3}))
+    for n in range(100):
+        (state.held_out if is_held_out(f"r{n}", 0.3) else state.window).insert(view(n))
+    adopt(state, SETTINGS.model_copy(update={"window_size": 100, "held_out_share": share}))
+    trained, kept = ({one.request_id for one in window.newest(100)} for window in (state.window, state.held_out))
+    assert trained == {f"r{n}" for n in range(100) if not is_held_out(f"r{n}", max(share, 0.3))}
+    assert kept == {f"r{n}" for n in range(100) if is_held_out(f"r{n}", min(share, 0.3))}
 
 
 def test_a_checkpoint_of_other_identifiers_is_refused(store: Store) -> None:

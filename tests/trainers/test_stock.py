@@ -15,6 +15,7 @@ from schemas.events import ItemAdded
 from schemas.weights import RewardWeights
 from tests.trainers import policy_toys
 from tests.trainers.learner_toys import ITEMS, PRIOR, RuleTiers, catalogue, tools, trie, view
+from trainers.batches import is_held_out
 from trainers.follow import Feed
 from trainers.identifiers.assortment import Assortment
 from trainers.noise import Noise
@@ -180,9 +181,9 @@ def test_other_settings_reach_state_and_tools_and_the_present_ones_open_nothing(
     )
     policy, opened = policy_toys.toy_policy(), list[LearnerSettings]()
     state = LearnerState(policy, Optimiser(policy.module, first), Window(9), Window(9))
-    for n in range(9):
-        state.window.insert(view(n))
-        state.held_out.insert(view(n))
+    for n in range(1_000):  # the last nine of each kind stay
+        window = state.held_out if is_held_out(f"r{n}", first.held_out_share) else state.window
+        window.insert(view(n))
 
     def opening(mine: Policy, settings: LearnerSettings) -> Tools:
         assert mine is policy

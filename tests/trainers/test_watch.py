@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import cast
 
@@ -92,13 +94,37 @@ def test_a_run_of_such_steps_is_counted_over_a_restart(checkpoint: int) -> None:
 def test_what_rings_is_what_the_checkpoint_and_the_journal_say() -> None:
     """To the last digit; later alarms count more."""
     watch, _, _ = watching()
-    lag, not_finite = Alarm("lag", 123_456.0, 100_000.0), Alarm("not_finite", 2.0, 0.0)
+    lag, not_finite = Alarm("lag", 123_456.0, 100_000.0, 5_000), Alarm("not_finite", 2.0, 0.0, 6_000)
     watch.recall((lag, not_finite), [], [])
     assert watch.alarms == (lag, not_finite) and not watch.quiet
-    watch.recall((lag, not_finite), [], [alarm(4, on=False), GuardAlarm(4, "reward_jump", True, 7.0, 6.0, 0)])
-    assert watch.alarms == (lag, Alarm("reward_jump", 7.0, 6.0))
+    watch.recall((lag, not_finite), [], [alarm(4, on=False), GuardAlarm(4, "reward_jump", True, 7.0, 6.0, 7_000)])
+    assert watch.alarms == (lag, Alarm("reward_jump", 7.0, 6.0, 7_000))
     watch.recall((), [], [])
     assert watch.quiet and watch.alarms == ()
+
+
+def test_how_long_a_guard_rings_is_counted_over_restarts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It began 60 s ago, by the checkpoint or the journal, and is told again on the way: neither a restart nor a rollback begins anew.
+    Of an alarm that does not say, from the restart on; once quiet, 0."""
+    monkeypatch.setattr(time, "time", lambda: 100.0)
+    watch, _, _ = watching(steps=2)
+    value = partial(watch._exposition.registry.get_sample_value, "headrace_learner_guard_seconds")
+    again = GuardAlarm(3, "not_finite", True, 2.0, 0.0, 90_000, "good")
+    for ringing, since in (
+        ([Alarm("not_finite", 1.0, 0.0, 40_000)], [again]),
+        ([], [GuardAlarm(2, "not_finite", True, 1.0, 0.0, 40_000), again]),
+    ):
+        watch.recall(ringing, [], since)
+        assert value({"guard": "not_finite"}) == 60
+    watch.see(4, BAD, 1)
+    watch.judge(4, lambda: "good")
+    assert value({"guard": "not_finite"}) == 60 and [one.since_ms for one in watch.alarms] == [40_000]
+    for step in (5, 6):
+        watch.see(step, {"loss": 1.0}, 1)
+        watch.judge(step, lambda: "good")
+    assert value({"guard": "not_finite"}) == 0
+    watch.recall([Alarm("lag", 9.0, 8.0)], [], [])
+    assert value({"guard": "lag"}) == 0 and [one.since_ms for one in watch.alarms] == [100_000]
 
 
 def test_only_the_steps_that_lead_to_the_checkpoint_are_remembered() -> None:

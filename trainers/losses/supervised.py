@@ -33,5 +33,7 @@ def sft_loss(
     """
     token_BL = focal(ce_BL) if kind == "focal" else ce_BL
     loss = torch.where(has_target_B, token_BL.mean(dim=-1), 0).mean()
-    per_token = torch.where(has_target_B, ce_BL.detach().mean(dim=-1), 0).sum() / has_target_B.sum().clamp(min=1)
-    return finite(loss, "SFT loss"), {"sft_ce": per_token, "target_share": has_target_B.to(ce_BL.dtype).mean()}
+    metrics = {"target_share": has_target_B.to(ce_BL.dtype).mean()}
+    if has_target_B.any():  # of no target nothing is known: 0 would pass for a model that is sure
+        metrics["sft_ce"] = ce_BL.detach()[has_target_B].mean()
+    return finite(loss, "SFT loss"), metrics
