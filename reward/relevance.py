@@ -90,7 +90,7 @@ class RelevanceScorer:
 
         Raises:
             InvalidData: a tier outside 0 to 3, an item that the catalogue lacks, too few judgments for an endpoint.
-            Unavailable, InvalidValue: the endpoint does not answer as documented.
+            Unavailable: the endpoint does not answer as documented.
         """
         geometry = Geometry.fit(item_emb_ND)
         features = Features(catalogue, item_emb_ND, encoder, geometry, settings.cached_queries)
@@ -136,11 +136,10 @@ class RelevanceScorer:
         rows += range(len(known), len(catalogue))
         if not rows:
             return first
-        for row in rows:
-            if (title := catalogue.titles[row]) not in first._later:
-                first._later[title] = encode([title])[0]
-        features, emb_MD = first._features, np.stack([first._later[catalogue.titles[row]] for row in rows])
-        features = features.over(catalogue, rows, emb_MD)
+        titles, known_emb = [catalogue.titles[row] for row in rows], first._later
+        emb = {title: known_emb[title] if title in known_emb else encode([title])[0] for title in dict.fromkeys(titles)}
+        first._later = emb  # of titles that are gone nothing is kept
+        features = first._features.over(catalogue, rows, np.stack([emb[title] for title in titles]))
         scorer = first._scorer.over(catalogue, features)
         made = RelevanceScorer(self._header, self._model, catalogue, features, scorer)
         made._first = first

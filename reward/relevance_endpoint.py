@@ -20,7 +20,7 @@ from reward.judgments import TIERS
 from reward.relevance_features import Features
 from reward.settings import RelevanceSettings
 from schemas.catalogue import Catalogue
-from schemas.errors import Incompatible, InvalidSetting, InvalidValue, Unavailable
+from schemas.errors import Incompatible, InvalidSetting, Unavailable
 
 #: Answers kept: the same pair is not asked twice by a process.
 CACHED_PAIRS: Final = 200_000
@@ -50,8 +50,7 @@ class EndpointScorer:
     """`reward.relevance_scorer.PairScorer` over an endpoint.
 
     Raises:
-        Unavailable: it does not answer in time, or with an error.
-        InvalidValue: what it answers is not as documented.
+        Unavailable: it does not answer in time, with an error, or not as documented: no fault of whoever searches.
         Incompatible: another model answers than the one that was calibrated.
     """
 
@@ -131,5 +130,6 @@ class EndpointScorer:
             raise _malformed(url, "body", response.text[:60], f"the documented JSON ({error})") from error
 
 
-def _malformed(url: str, field: str, value: object, bound: str) -> InvalidValue:
-    return InvalidValue(f"{field} of the relevance endpoint {url}", value, bound, "docs/reward.md has the form")
+def _malformed(url: str, field: str, value: object, bound: str) -> Unavailable:
+    detail = f"{field} of its answer is {str(value)[:200]!r}, must be {bound}"
+    return Unavailable(f"relevance endpoint {url}", detail, "docs/reward.md has the form")

@@ -18,7 +18,7 @@ from reward.relevance_features import NAMES, Features, Geometry
 from reward.relevance_network import Network
 from reward.relevance_scorer import CHUNK, NetworkScorer, PairScorer
 from reward.settings import RelevanceSettings
-from schemas.errors import HeadraceError, Incompatible, InvalidData, InvalidSetting, InvalidValue, Unavailable
+from schemas.errors import HeadraceError, Incompatible, InvalidData, InvalidSetting, Unavailable
 from schemas.store import Store
 from tests.reward import tier_server
 
@@ -107,9 +107,9 @@ def test_an_endpoint_takes_the_networks_place(toy: Toy, encoder: SentenceEncoder
     [
         ("slow", Unavailable, r"no answer to 1 pairs within 0.3 s; raise reward.relevance.endpoint_timeout_s"),
         ("broken", Unavailable, "HTTP 500: sorry"),
-        ("text", InvalidValue, "body of the relevance endpoint"),
-        ("half", InvalidValue, "rows of p .* is 0, but must be 1, one a pair"),
-        ("unsure", InvalidValue, r"p\[0\] .* 4 probabilities that sum to 1"),
+        ("text", Unavailable, "body of its answer"),
+        ("half", Unavailable, "rows of p of its answer is .0., must be 1, one a pair"),
+        ("unsure", Unavailable, r"p\[0\] of its answer .* 4 probabilities that sum to 1"),
         ("renamed", Incompatible, "expected 'rule-1', found 'rule-2'"),
     ],
 )
