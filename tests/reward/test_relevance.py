@@ -27,6 +27,8 @@ from schemas.store import Store
 from tests.reward.growing import grown
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from tests.reward.conftest import Toy
 
 SETTINGS = RelevanceSettings(epochs=60)
@@ -252,3 +254,17 @@ def test_over_a_changed_catalogue_it_depends_on_where_the_catalogue_came_to_alon
     np.testing.assert_array_equal(before[1], after[1])
     assert at_once.tiers("red hammer", np.array([180]))[0][0] == 3 > at_once.tiers("red hammer", np.array([181]))[0][0]
     assert by_two.over(catalogue, encoder.encode) is trained and at_once.version == trained.version
+
+
+def test_a_title_is_embedded_once_while_it_is_there(trained: RelevanceScorer, toy: Toy, encoder: SentenceEncoder) -> None:
+    """One that has gone is let go, so that a shop whose titles change for ever does not fill the memory."""
+    asked: list[str] = []
+
+    def encode(titles: list[str]) -> NDArray[np.float32]:
+        asked.extend(titles)
+        return encoder.encode(titles)
+
+    first, second = (grown(toy.catalogue, {7: title}, []) for title in ("zorbular kettle", "zorbular toaster"))
+    for catalogue in (first, first, second, second, first):
+        trained.over(catalogue, encode)
+    assert asked == ["zorbular kettle", "zorbular toaster", "zorbular kettle"]

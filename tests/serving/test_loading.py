@@ -56,20 +56,27 @@ class Watched(Reloader):
 
 
 @contextmanager
-def following(connections: Connections, prepared: Any) -> Iterator[tuple[Watched, list[Served]]]:
-    """A reloader that shows something, and all that it has shown."""
-    stop = threading.Event()
-    reloader = Watched(connections, prepared, stop)
+def running(reloader: Reloader, stop: threading.Event) -> Iterator[None]:
+    """It runs, and shows something."""
     thread = threading.Thread(target=reloader.run)
     thread.start()
     try:
         until = time.monotonic() + 60
         while reloader.served is None and thread.is_alive() and time.monotonic() < until:
             time.sleep(0.01)
-        yield reloader, reloader.shown
+        yield
     finally:
         stop.set()
         thread.join()
+
+
+@contextmanager
+def following(connections: Connections, prepared: Any) -> Iterator[tuple[Watched, list[Served]]]:
+    """A reloader that shows something, and all that it has shown."""
+    stop = threading.Event()
+    reloader = Watched(connections, prepared, stop)
+    with running(reloader, stop):
+        yield reloader, reloader.shown
 
 
 def test_it_is_told_that_all_is_loaded_before_anyone_is_answered(fresh_topics: Connections, prepared: Any) -> None:
@@ -78,15 +85,8 @@ def test_it_is_told_that_all_is_loaded_before_anyone_is_answered(fresh_topics: C
         fresh_topics, prepared.store, prepared.artefacts, ServingSettings(poll_s=0.05), RewardSettings(), Metrics(), stop,
         lambda: seen.append(reloader.served),
     )  # fmt: skip
-    thread = threading.Thread(target=reloader.run)
-    thread.start()
-    try:
-        until = time.monotonic() + 60
-        while reloader.served is None and thread.is_alive() and time.monotonic() < until:
-            time.sleep(0.01)
-    finally:
-        stop.set()
-        thread.join()
+    with running(reloader, stop):
+        pass
     assert reloader.served is not None
     assert seen == [None]
 
