@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from trainers.policies.attention import add_mixed, attention
+from trainers.policies.attention import HANDFUL, add_mixed, attention
 
 torch.set_num_threads(1)
 
@@ -19,15 +19,27 @@ def written_out(query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None, 
 
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-5), (torch.bfloat16, 3e-2)])
-@pytest.mark.parametrize("bias_shape", [None, (3, 1, 1, 7), (1, 1, 5, 7), (3, 1, 5, 7)])
+@pytest.mark.parametrize("queries", [1, 5, HANDFUL + 1])
+@pytest.mark.parametrize("bias_per", [None, {"prompt"}, {"query"}, {"prompt", "query"}])
 @pytest.mark.parametrize("gradient", [False, True])
-def test_as_defined(dtype: torch.dtype, tolerance: float, bias_shape: tuple[int, ...] | None, gradient: bool) -> None:
+@pytest.mark.parametrize("tiles", [False, True])
+def test_as_defined(
+    dtype: torch.dtype,
+    tolerance: float,
+    queries: int,
+    bias_per: set[str] | None,
+    gradient: bool,
+    tiles: bool,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """Heads that lie between the tokens in memory; the bias hides some keys, as padding and causal order do."""
+    monkeypatch.setattr("trainers.policies.attention.HAS_TILES", tiles)
     torch.manual_seed(0)
-    query = torch.randn(3, 5, 2, 4, dtype=dtype).transpose(1, 2).requires_grad_(gradient)
+    query = torch.randn(3, queries, 2, 4, dtype=dtype).transpose(1, 2).requires_grad_(gradient)
     key, value = (torch.randn(3, 7, 2, 4, dtype=dtype).transpose(1, 2) for _ in range(2))
     bias = None
-    if bias_shape is not None:
+    if bias_per is not None:
+        bias_shape = (3 if "prompt" in bias_per else 1, 1, queries if "query" in bias_per else 1, 7)
         bias = torch.zeros(bias_shape).masked_fill(torch.rand(bias_shape) < 0.5, torch.finfo(dtype).min)
         bias[..., 0] = 0.0
     expected = written_out(query, key, value, bias, 0.7)

@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from tests.trainers import policy_toys as toys
 from trainers.noise import Noise
-from trainers.policies.linear import ACTIVATIONS, WORTH_IT, Linear, linear
+from trainers.policies.linear import ACTIVATIONS, FEW_ROWS, WORTH_IT, Linear, linear, turned_round
 from trainers.rollout import sample
 
 torch.set_num_threads(1)
@@ -29,6 +29,30 @@ def test_same_as_torch(rows: tuple[int, ...], dtype: torch.dtype, tolerance: flo
     with torch.no_grad():
         torch.testing.assert_close(layer(x).double(), expected, rtol=tolerance, atol=tolerance)
     assert layer(x).requires_grad
+
+
+@pytest.mark.parametrize("biased", [True, False])
+@pytest.mark.parametrize("rows", [1, 7, FEW_ROWS])
+def test_few_rows_against_a_large_weight_are_turned_round(rows: int, biased: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In bfloat16 without gradient, and for nothing else."""
+    turns: list[int] = []
+
+    def noted(x_PI: Tensor, weight_OI: Tensor, bias_O: Tensor | None) -> Tensor:
+        turns.append(len(x_PI))
+        return turned_round(x_PI, weight_OI, bias_O)
+
+    monkeypatch.setattr("trainers.policies.linear.turned_round", noted)
+    torch.manual_seed(0)
+    layer, x = Linear(512, 1024, bias=biased).bfloat16(), torch.randn(rows, 512).bfloat16()
+    expected = functional.linear(x.double(), layer.weight.double(), None if layer.bias is None else layer.bias.double())
+    with torch.no_grad():
+        torch.testing.assert_close(layer(x).double(), expected, rtol=2e-2, atol=2e-2)
+        assert turns == [rows]
+        layer(torch.randn(FEW_ROWS + 1, 512).bfloat16())
+        Linear(512, 256).bfloat16()(x)
+        Linear(512, 1024)(x.float())
+    layer(x)
+    assert turns == [rows]
 
 
 @pytest.mark.parametrize("name", ACTIVATIONS)

@@ -74,12 +74,15 @@ def step_layer(
     """One decoder layer at one new position of P rows: (x_PD, keys and values [P, H, T, C] with the position appended)."""
     attention, cross = layer.self_attn, layer.encoder_attn
     shape = (len(x_PD), attention.num_heads, 1, attention.head_dim)
-    query, key, value = (p(x_PD).view(shape) for p in (attention.q_proj, attention.k_proj, attention.v_proj))
-    if past is not None:
+    key, value = (p(x_PD).view(shape) for p in (attention.k_proj, attention.v_proj))
+    if past is None:
+        mixed = value.view(x_PD.shape)  # the first position has itself alone to attend to
+    else:
+        query = attention.q_proj(x_PD).view(shape)
         key, value = torch.cat([past[0], key], dim=2), torch.cat([past[1], value], dim=2)
-    # A handful of positions: sums of products beat thousands of tiny matrix products.
-    score_PHT = (query * key).sum(dim=-1) * attention.scaling
-    mixed = add_mixed(torch.zeros_like(query[:, :, 0]), score_PHT.softmax(dim=-1), value).view(x_PD.shape)
+        # A handful of positions: sums of products beat thousands of tiny matrix products.
+        score_PHT = (query * key).sum(dim=-1) * attention.scaling
+        mixed = add_mixed(torch.zeros_like(query[:, :, 0]), score_PHT.softmax(dim=-1), value).view(x_PD.shape)
     x_PD = after_attention(layer, attention, layer.self_attn_layer_norm, x_PD, mixed)
     mixed = rows.flatten(attend(cross, rows.pad(cross.q_proj(x_PD)), *prompt, bias))
     x_PD = after_attention(layer, cross, layer.encoder_attn_layer_norm, x_PD, mixed)

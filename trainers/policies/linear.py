@@ -24,6 +24,10 @@ from trainers.policies.linear_grad import Product, product
 #: keeps what it has prepared for every number of rows it meets: small models meet hundreds, and would pay in memory.
 WORTH_IT = 1 << 25
 
+#: Rows up to which, and numbers in the weight from which, a bfloat16 product is turned round, weight @ x.T. oneDNN lays its second
+#: matrix out anew for every product: better few rows than a whole weight, which takes up to as long as the product itself.
+FEW_ROWS, MANY_NUMBERS = 64, 1 << 18
+
 _HAS_ONEDNN = hasattr(torch.ops.mkldnn, "_linear_pointwise")
 
 
@@ -60,7 +64,9 @@ class Linear(nn.Linear):
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None, then: Activation | None = None) -> Tensor:
     """`torch.nn.functional.linear`, ``then`` an activation, for a weight [out, in], which may lie the other way round in memory."""
-    if not (_HAS_ONEDNN and x.numel() * weight.shape[0] >= WORTH_IT and _plain(x, weight)):
+    if _few_against_many(x, weight):
+        out = turned_round(x, weight, bias)
+    elif not (_HAS_ONEDNN and x.numel() * weight.shape[0] >= WORTH_IT and _plain(x, weight)):
         out = functional.linear(x, weight, bias)
     elif torch.is_grad_enabled():
         by_mkl = MKL_IS_FASTER and x.dtype == torch.float32
@@ -68,6 +74,18 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None, then: Activation | No
     else:
         return product(x, weight, bias, *(then.onednn if then else ()))
     return then.function(out) if then else out
+
+
+def turned_round(x_PI: Tensor, weight_OI: Tensor, bias_O: Tensor | None) -> Tensor:
+    """x @ weight.T + bias: [P, O]."""
+    out_OP = torch.mm(weight_OI, x_PI.T) if bias_O is None else torch.addmm(bias_O[:, None], weight_OI, x_PI.T)
+    return out_OP.T.contiguous()
+
+
+def _few_against_many(x: Tensor, weight: Tensor) -> bool:
+    """Rows of x against a weight that lies as it is multiplied, without gradient."""
+    few = x.dim() == 2 and len(x) <= FEW_ROWS and weight.numel() >= MANY_NUMBERS and weight.is_contiguous()
+    return few and x.dtype == torch.bfloat16 and not torch.is_grad_enabled() and _plain(x, weight)
 
 
 def _plain(x: Tensor, weight: Tensor) -> bool:
