@@ -34,8 +34,10 @@ def run_learner(folder: RunFolder, settings: Settings) -> None:
     from headrace.ranks import end_with_rank_0
 
     end_with_rank_0()
+    from trainers.allocator import keep_freed_memory
     from trainers.running import run  # takes seconds, in which rank 0 may end
 
+    keep_freed_memory()
     store = Store(settings.store)
     run(settings.connections, store, _artefacts(store), settings.trainers, until_stopped(), settings.reward)
 
