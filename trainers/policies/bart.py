@@ -19,6 +19,7 @@ from trainers.policies.base import DecodeState, EncoderState, PromptBatch
 from trainers.policies.levels import LevelPolicy
 from trainers.policies.packing import PrefixTree, Ragged
 from trainers.policies.settings import PolicySettings
+from trainers.policies.table import Table
 from trainers.policies.tokenizer import PromptTokenizer
 
 
@@ -63,7 +64,8 @@ class BartPolicy(LevelPolicy):
         """Read B prompts once."""
         encoder, ragged = self.model.model.encoder, Ragged.of(prompts.mask_BS)
         width = prompts.tokens_BS.shape[1]
-        token_BSD = functional.embedding(prompts.tokens_BS, self.model.model.shared.weight)
+        table = Table(self.embeddings())
+        token_BSD = table.rows(prompts.tokens_BS)
         position_SD = encoder.embed_positions.weight[POSITION_OFFSET : POSITION_OFFSET + width]
         x_PD = ragged.flatten(self._enter(encoder, token_BSD + self.dense(prompts), position_SD))
         bias_BS = torch.zeros(prompts.mask_BS.shape, dtype=x_PD.dtype, device=x_PD.device)
@@ -71,7 +73,7 @@ class BartPolicy(LevelPolicy):
         for layer in encoder.blocks():
             x_PD = encoder_layer(layer, x_PD, ragged, bias_B11S)
         caches = [cross_cache(layer, x_PD, ragged) for layer in self.model.model.decoder.blocks()]
-        return EncoderState(tuple(k for k, _ in caches), tuple(v for _, v in caches), bias_B11S)
+        return EncoderState(tuple(k for k, _ in caches), tuple(v for _, v in caches), bias_B11S, table)
 
     def advance(self, state: DecodeState, codes_BR: Tensor | None) -> tuple[Tensor, DecodeState]:
         """One step of decoding: (hidden_BRD that predicts the next level, the longer state)."""
@@ -81,7 +83,7 @@ class BartPolicy(LevelPolicy):
         else:
             tokens_BR = codes_BR + self.tokenizer.level_start[state.depth - 1]
         decoder = self.model.model.decoder
-        x_PD = functional.embedding(state.rows.flatten(tokens_BR), self.model.model.shared.weight)
+        x_PD = self.table(state.encoder).rows(state.rows.flatten(tokens_BR))
         x_PD = self._enter(decoder, x_PD, decoder.embed_positions.weight[POSITION_OFFSET + state.depth])
         caches = []
         for n, layer in enumerate(decoder.blocks()):
@@ -94,7 +96,7 @@ class BartPolicy(LevelPolicy):
         start = torch.tensor((0, *self.tokenizer.level_start[:-1]), device=tree.code_P.device)
         tokens_P = torch.where(tree.depth_P == 0, self.tokenizer.bos, tree.code_P + start[tree.depth_P])
         decoder = self.model.model.decoder
-        x_PD = functional.embedding(tokens_P, self.model.model.shared.weight)
+        x_PD = self.table(state).rows(tokens_P)
         x_PD = self._enter(
             decoder, x_PD, functional.embedding(tree.depth_P + POSITION_OFFSET, decoder.embed_positions.weight)
         )

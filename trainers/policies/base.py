@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from trainers.identifiers.trie import Trie
 from trainers.policies.packing import Ragged
 from trainers.policies.settings import PolicySettings
+from trainers.policies.table import Table
 from trainers.policies.tokenizer import PromptTokenizer
 
 #: A layer's keys and values, as `EncoderState` or `DecodeState` holds them.
@@ -97,6 +98,7 @@ class EncoderState:
     keys_BHSC: tuple[Tensor, ...]
     values_BHSC: tuple[Tensor, ...]
     bias_B11S: Tensor  #: added to attention scores: 0 on tokens, a large negative number on padding
+    table: Table | None = None  #: of embeddings, in the graph of this pass; None: each reader takes the weights themselves
 
     def __len__(self) -> int:
         return len(self.bias_B11S)

@@ -11,7 +11,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from trainers.policies.base import DecodeState, EncoderState, PromptBatch
 from trainers.policies.decoder_layers import prompt_layer, step_layer, tree_layer
@@ -21,6 +20,7 @@ from trainers.policies.levels import LevelPolicy
 from trainers.policies.packing import PrefixTree, Ragged
 from trainers.policies.qwen3_modules import Qwen3Model, Qwen3Shape
 from trainers.policies.settings import PolicySettings
+from trainers.policies.table import Table
 from trainers.policies.tokenizer import PromptTokenizer
 
 
@@ -32,7 +32,8 @@ class DecoderPolicy(LevelPolicy):
     def encode(self, prompts: PromptBatch) -> EncoderState:
         """Read B prompts once."""
         ragged, width = Ragged.of(prompts.mask_BS), prompts.tokens_BS.shape[1]
-        embedded_BSD = functional.embedding(prompts.tokens_BS, self.model.embeddings()) + self.dense(prompts)
+        table = Table(self.embeddings())
+        embedded_BSD = table.rows(prompts.tokens_BS) + self.dense(prompts)
         position_S = torch.arange(width, device=embedded_BSD.device)
         position_P = ragged.flatten(position_S.expand(len(prompts), -1))
         x_PD, rotary = self.model.enter(ragged.flatten(embedded_BSD), position_P)
@@ -45,7 +46,7 @@ class DecoderPolicy(LevelPolicy):
             caches.append(cache)
         bias_BS = torch.zeros(prompts.mask_BS.shape, dtype=x_PD.dtype, device=x_PD.device)
         bias_B11S = bias_BS.masked_fill_(~prompts.mask_BS, least)[:, None, None]
-        return EncoderState(tuple(k for k, _ in caches), tuple(v for _, v in caches), bias_B11S)
+        return EncoderState(tuple(k for k, _ in caches), tuple(v for _, v in caches), bias_B11S, table)
 
     def advance(self, state: DecodeState, codes_BR: Tensor | None) -> tuple[Tensor, DecodeState]:
         """One step of decoding: (hidden_BRD that predicts the next level, the longer state)."""
@@ -54,7 +55,7 @@ class DecoderPolicy(LevelPolicy):
             tokens_BR = torch.full_like(length_B1, self.tokenizer.bos)
         else:
             tokens_BR = codes_BR + self.tokenizer.level_start[state.depth - 1]
-        embedded_PD = functional.embedding(state.rows.flatten(tokens_BR), self.model.embeddings())
+        embedded_PD = self.table(state.encoder).rows(state.rows.flatten(tokens_BR))
         position_P = state.rows.flatten((length_B1 + state.depth).expand(tokens_BR.shape))
         x_PD, rotary = self.model.enter(embedded_PD, position_P)
         caches = []
@@ -70,7 +71,7 @@ class DecoderPolicy(LevelPolicy):
         start = torch.tensor((0, *self.tokenizer.level_start[:-1]), device=tree.code_P.device)
         tokens_P = torch.where(tree.depth_P == 0, self.tokenizer.bos, tree.code_P + start[tree.depth_P])
         length_P = tree.ragged.flatten(state.lengths_B[:, None].expand(-1, tree.ragged.width))
-        x_PD, rotary = self.model.enter(functional.embedding(tokens_P, self.model.embeddings()), length_P + tree.depth_P)
+        x_PD, rotary = self.model.enter(self.table(state).rows(tokens_P), length_P + tree.depth_P)
         prompt_B1MS = state.bias_B11S.expand(-1, -1, tree.ragged.width, -1)
         bias_B1MX = torch.cat([prompt_B1MS, tree.bias_B1MM.to(prompt_B1MS.dtype)], dim=-1)
         for layer, key_BHSC, value_BHSC in zip(self.model.blocks(), state.keys_BHSC, state.values_BHSC, strict=True):

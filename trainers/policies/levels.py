@@ -29,6 +29,7 @@ from trainers.policies.packing import PrefixTree, pack
 from trainers.policies.restricted import TrieTables, check_levels, check_temperature, in_float32, restricted_logp
 from trainers.policies.settings import PolicySettings
 from trainers.policies.slots import Slots
+from trainers.policies.table import Table
 from trainers.policies.tokenizer import PromptTokenizer
 from trainers.policies.undrawn import Undrawn
 
@@ -151,17 +152,22 @@ class LevelPolicy(nn.Module, ABC):
         tree = pack(sids_BGL, self.tokenizer.level_sizes)
         return tree.spread(self.tree_hidden(state, tree))
 
+    def table(self, state: EncoderState | None) -> Table:
+        """The embeddings, as the pass that made the state reads them."""
+        return Table(self.embeddings()) if state is None or state.table is None else state.table
+
     def level_logits(self, level: int, hidden: Tensor) -> Tensor:
         """[..., D] -> [..., K_level]: this level's tokens only."""
         return linear(hidden, *self.heads()[level])
 
-    def heads(self) -> list[Head]:
-        """Every level's head. All are cut from one part of the matrix: a backward pass then makes a gradient of the matrix's size once,
-        not once a level."""
+    def heads(self, state: EncoderState | None = None) -> list[Head]:
+        """Every level's head, in the graph of the state's pass. All are cut from one part of the matrix: a backward pass then makes
+        a gradient of the matrix's size once, not once a level."""
         starts, sizes = self.tokenizer.level_start, self.tokenizer.level_sizes
         first, end = starts[0], starts[-1] + sizes[-1]
         weight_VD, bias_V = self.output()
-        weight_ID, bias_I = weight_VD[first:end], None if bias_V is None else bias_V[first:end]
+        table = self.table(state) if weight_VD is self.embeddings() else Table(weight_VD)
+        weight_ID, bias_I = table.cut(first, end), None if bias_V is None else bias_V[first:end]
         cuts = [slice(start - first, start - first + size) for start, size in zip(starts, sizes, strict=True)]
         return [Head(weight_ID[cut], None if bias_I is None else bias_I[cut]) for cut in cuts]
 
@@ -186,7 +192,7 @@ class LevelPolicy(nn.Module, ABC):
         open_BGL = torch.stack([tables.leaves(level, nodes_BGL[..., level]) > 1 for level in range(trie.levels)], dim=-1)
         state = prompts if isinstance(prompts, EncoderState) else self.encode(prompts)
         tree = pack(sids_BGL, self.tokenizer.level_sizes, open_BGL)
-        hidden_PD, heads = self.tree_hidden(state, tree), self.heads()
+        hidden_PD, heads = self.tree_hidden(state, tree), self.heads(state)
         columns = []
         for level, (rows_P, inverse_BG) in enumerate(zip(tree.level_rows, tree.inverse_BG, strict=True)):
             open_BG = open_BGL[..., level]
