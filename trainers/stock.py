@@ -39,17 +39,22 @@ class Stock:
         self._first, self._held = first, (0, first)
 
     def next(self) -> int:
-        """The offset of `catalogue.items` for the next intent: the newest, at most once in ``catalogue_every_s``.
+        """The offset of `catalogue.items` for the next intent: the newest, at most once in ``catalogue_every_s``. Where it leaves no
+        item at all, which is an accident of the catalogue, there would be nothing to learn: the one before stays until some are back.
 
         What is refused of the records up to it goes to quarantine now: a step that is taken again asks nothing of this, so it
         goes there once.
         """
-        newest = self._feed.catalogue_offset
-        if newest != self._offset and time.monotonic() - self._looked >= self.settings.catalogue_every_s:
-            self._looked = time.monotonic()
-            self._feed.set_aside(self._offset, newest)
-            return newest
-        return self._offset
+        before, newest = self._offset, self._feed.catalogue_offset
+        if newest == before or time.monotonic() - self._looked < self.settings.catalogue_every_s:
+            return before
+        self._looked, held = time.monotonic(), self._held
+        if self.at(newest).trie.empty:
+            self._offset, self._held = before, held
+            log.warning("no item is left, the catalogue before stays", offset=newest, stays=before)
+            return before
+        self._feed.set_aside(before, newest)
+        return newest
 
     def at(self, offset: int) -> Tools:
         """The tools over the catalogue after the records before ``offset``.

@@ -77,3 +77,41 @@ def test_a_record_of_another_codebook_is_set_aside_once_and_training_goes_on(fre
         (ITEMS.name, 1, "unreadable", b"{broken"),
     ]
     producer.close()
+
+
+@pytest.mark.slow
+def test_a_catalogue_that_loses_every_item_is_learned_from_again_when_some_are_back(fresh_topics: Connections) -> None:
+    """Until then steps are over the items there were, and a refused record that was passed meanwhile is set aside once."""
+    frozen = save_warm_start(Store(fresh_topics.store), policy_toys.toy_policy(), 0, Versions("rel", "cb1"), {}).checkpoint
+    producer = KafkaProducer(bootstrap_servers=fresh_topics.kafka, acks="all")
+
+    def tell(*raws: bytes) -> None:
+        for raw in raws:
+            producer.send(ITEMS.name, value=raw, partition=0)
+        producer.flush()
+
+    def gone(number: int) -> bytes:
+        return encode(ItemAdded(5, f"i{number}", f"title {number}", (), "cb1"))
+
+    for number in range(60):
+        producer.send(EXAMPLES.name, value=encode(view(number, clicked=[1])), partition=number % 2)
+    tell(*(gone(number) for number in range(KNOWN - 1)))
+    learner = open_learner(fresh_topics, frozen)
+    try:
+        with capture_logs() as lines:
+            learner.resume()
+            steps(learner, 1)
+            tell(b"{broken", gone(KNOWN - 1))
+            learner._feed.catch_up()
+            steps(learner, 3)
+        assert {(line["offset"], line["stays"]) for line in lines if "no item is left" in line["event"]} == {(KNOWN + 1, KNOWN - 1)}
+        tell(encode(ItemAdded(6, "new", "red rug", FREE[0], "cb1")))
+        learner._feed.catch_up()
+        steps(learner, 4)
+    finally:
+        learner.close()
+        producer.close()
+    intents = [record for record in read_journal(fresh_topics) if isinstance(record, StepIntent)]
+    assert [intent.catalogue_offset for intent in intents] == [KNOWN - 1] * 3 + [KNOWN + 2]
+    kept = [record for record in read_topic(fresh_topics, QUARANTINE) if isinstance(record, Quarantined)]
+    assert [(q.topic, q.offset, q.reason) for q in kept] == [(ITEMS.name, KNOWN - 1, "unreadable")]
