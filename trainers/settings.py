@@ -230,6 +230,8 @@ class TrainerSettings(BaseModel):
 
     @model_validator(mode="after")
     def _the_gate_can_open(self) -> Self:
+        if self.learner.held_out_share == 0:
+            raise ValueError("learner.held_out_share is 0: without them nothing would be promoted; set it above 0")
         most = min(self.gate.views, self.learner.held_out_size)
         if self.gate.min_views > most:
             raise ValueError(

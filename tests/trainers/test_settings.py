@@ -48,3 +48,8 @@ def test_a_gate_that_could_never_open_is_refused(views: int, size: int) -> None:
     TrainerSettings(learner=learner, gate=GateSettings(views=views, min_views=30))
     with pytest.raises(ValidationError, match=r"gate\.min_views is 31, but at most 30 held-out views"):
         TrainerSettings(learner=learner, gate=GateSettings(views=views, min_views=31))
+
+
+def test_a_gate_without_views_to_compare_on_is_refused() -> None:
+    with pytest.raises(ValidationError, match=r"learner\.held_out_share is 0: .* set it above 0"):
+        TrainerSettings(learner=LearnerSettings(held_out_share=0))
