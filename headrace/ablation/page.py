@@ -49,6 +49,9 @@ def verdicts(found: dict[str, Any]) -> list[str]:
         ranked = sorted((name for name in means if means[name] is not None), key=lambda name: -means[name])
         if not ranked:
             continue
+        if means[ranked[0]] == means[ranked[-1]]:
+            said.append(f"{words}: all alike, {_number(means[ranked[0]])}")
+            continue
         best, against = ranked[0], [o for o in (FROZEN, OURS) if o in found["paired"] and o != ranked[0]]
         cells = [f"{_interval(row)} on {o}" for o in against if (row := found["paired"][o][best][measure])]
         held = all(found["paired"][o][best][measure] and found["paired"][o][best][measure]["low"] > 0 for o in against)

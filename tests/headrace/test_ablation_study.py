@@ -163,14 +163,14 @@ def test_a_pair_counts_only_pages_and_seeds_that_both_have(plan: study.Plan) -> 
 
 
 def test_a_verdict_needs_an_interval_above_zero(plan: study.Plan) -> None:
-    """The same rows under another name win nothing; rows that are better everywhere win."""
+    """Rows that are better everywhere win, rows better at the first search alone lead, and the same under another name do neither."""
     study.run_study(plan)
     frozen = load(plan.tasks()[0].path)
     assert frozen is not None
-    better = [value + 0.1 + 0.01 * n % 0.05 for n, value in enumerate(values(frozen, measures()[0]).tolist())]
-    for rows, verdict in ((better, "`tpma` wins"), (frozen.stream["reward_per_search"], "leads, without proof")):
-        ours = msgspec.structs.replace(
-            frozen, arm=Arm("tpma"), stream={**frozen.stream, "reward_per_search": [float(v or 0) for v in rows]}
-        )
+    same = values(frozen, measures()[0]).tolist()
+    better = [value + 0.1 + 0.01 * n % 0.05 for n, value in enumerate(same)]
+    once = [same[0] + 0.1, *same[1:]]
+    for rows, verdict in ((better, "`tpma` wins"), (once, "`tpma` leads, without proof"), (same, "all alike, ")):
+        ours = msgspec.structs.replace(frozen, arm=Arm("tpma"), stream={**frozen.stream, "reward_per_search": rows})
         said = verdicts(combine([frozen, ours], LOOP.model_dump()))[0]
         assert said.startswith("reward per search: ") and verdict in said
