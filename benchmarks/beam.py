@@ -21,7 +21,7 @@ from benchmarks.trie import make_sids, nested, short
 from trainers.beam import Scoring, beam_search
 from trainers.identifiers.settings import adapted_sizes
 from trainers.identifiers.trie import Trie
-from trainers.policies.base import DecodeState, EncoderState
+from trainers.policies.base import Ahead, DecodeState, EncoderState
 
 #: Text tokens of BART's vocabulary.
 TEXT = 50_265
@@ -45,6 +45,12 @@ class Replayed:
         """As many rows as there are beams."""
         rows = 1 if codes_BR is None else codes_BR.shape[1]
         return self.logits_1WV[:, :rows], DecodeState(state.encoder, state.depth + 1)
+
+    def advance_twice(
+        self, state: DecodeState, codes_BR: Tensor | None, ahead: Ahead
+    ) -> tuple[tuple[Tensor, DecodeState], tuple[Tensor, DecodeState]]:
+        """As many rows as there are beams, and as many as go further."""
+        return self.advance(state, codes_BR), self.advance(state, ahead.code_BX)
 
     def level_logits(self, level: int, hidden: Tensor) -> Tensor:
         """This level's part."""

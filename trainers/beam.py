@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from schemas.errors import InvalidValue
-from trainers.frontier import Descent, Frontier
+from trainers.descent import Descent
+from trainers.frontier import Frontier
 from trainers.identifiers.trie import Trie
 from trainers.policies.base import DecodeState, EncoderState, Policy, PromptBatch
 from trainers.policies.restricted import Children, TrieTables, check_levels, check_temperature
@@ -70,13 +71,13 @@ def beam_search(
     node_BR = torch.zeros(len(encoder), 1, dtype=torch.int64, device=tables.device)
     score_BR = torch.zeros(len(encoder), 1, device=tables.device)
     sids_BRL = torch.zeros(len(encoder), 1, 0, dtype=torch.int64, device=tables.device)
-    descent, parent_BR = Descent(policy, DecodeState(encoder, 0)), None
+    descent, parent_BR = Descent(policy, DecodeState(encoder, 0), tables if scoring == "trie" else None), None
     for level in range(trie.levels):
         now = Frontier.of(tables, level, node_BR, score_BR > -torch.inf) if scoring == "trie" else Frontier.whole(node_BR)
         children = tables.children(level, node_BR)
         logp_BRC = torch.zeros(children.code.shape, device=tables.device)
         if now.width:
-            hidden_BXD = descent.hidden(now, sids_BRL[..., -1] if level else None, parent_BR)
+            hidden_BXD = descent.hidden(level, now, node_BR, sids_BRL[..., -1] if level else None, parent_BR)
             logp_BRC = _child_logp(policy, level, hidden_BXD, now.row_BG, children, temperature, scoring)
         open_BRC = children.there & (score_BR > -torch.inf)[..., None]
         if available is not None:

@@ -17,7 +17,8 @@ import torch
 from torch import Tensor
 
 from schemas.errors import InvalidValue
-from trainers.frontier import Frontier, PolicyDescent
+from trainers.descent import PolicyDescent
+from trainers.frontier import Frontier
 from trainers.identifiers.trie import Trie
 from trainers.noise import Noise
 from trainers.policies.base import DecodeState, EncoderState, Policy, PromptBatch
@@ -68,7 +69,7 @@ def sample_distinct(
     width = min(rollouts + 1, leaves)  # one more, whose key is the threshold
     noise = Noise.of(noise, len(encoder))
     beams = _root(tables, noise)
-    descent = PolicyDescent(policy, tables, DecodeState(encoder, 0), temperature)
+    descent = PolicyDescent(policy, DecodeState(encoder, 0), tables, temperature)
     for level in range(trie.levels):
         beams = _grown(beams, level, width, tables, descent, noise)
     threshold_B = beams.key_BW[:, -1] if width > rollouts else beams.key_BW.new_full((len(encoder),), -torch.inf)

@@ -13,9 +13,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from trainers.policies.base import DecodeState, Policy
 from trainers.policies.packing import Ragged
-from trainers.policies.restricted import TrieTables, restricted_logp
+from trainers.policies.restricted import TrieTables
 
 #: Decoder rows come in multiples of this, as far as there are gaps to fill.
 TOGETHER = 16
@@ -32,6 +31,7 @@ class Frontier(NamedTuple):
     row_BG: Tensor  #: the row of every open rollout; of others any row
     open_BG: Tensor  #: bool: more than one identifier lies below the rollout's prefix
     rows: Ragged | None = None  #: where among [B, R] there is a row; None: everywhere
+    count_B: Tensor | None = None  #: how many rows there are without what fills gaps; None: R
 
     @classmethod
     def of(cls, tables: TrieTables, depth: int, nodes_BG: Tensor, alive_BG: Tensor | None = None) -> Frontier:
@@ -49,9 +49,9 @@ class Frontier(NamedTuple):
         count_B = begins_BG.sum(dim=1)
         leader_BR = nodes_BG.new_zeros(len(nodes_BG), int(count_B.max()))
         leader_BR[prompt_P, rank_BG[prompt_P, at_P]] = order_BG[prompt_P, at_P]
-        there_BR = torch.arange(leader_BR.shape[1], device=nodes_BG.device) < _rounded(count_B, leader_BR.shape[1])[:, None]
+        there_BR = torch.arange(leader_BR.shape[1], device=nodes_BG.device) < filled(count_B, leader_BR.shape[1])[:, None]
         row_BG = torch.empty_like(rank_BG).scatter_(1, order_BG, rank_BG)
-        return cls(leader_BR, row_BG, open_BG, Ragged.of(there_BR))
+        return cls(leader_BR, row_BG, open_BG, Ragged.of(there_BR), count_B)
 
     @classmethod
     def whole(cls, nodes_BG: Tensor) -> Frontier:
@@ -65,46 +65,9 @@ class Frontier(NamedTuple):
         return self.leader_BR.shape[1]
 
 
-def _rounded(count_B: Tensor, width: int) -> Tensor:
+def filled(count_B: Tensor, width: int) -> Tensor:
     """Rows per prompt, up to ``width``, once gaps are filled; prompts without a row keep none: theirs would continue nothing."""
     room_B = torch.where(count_B > 0, width - count_B, 0)
     spare = -count_B.sum() % TOGETHER
     before_B = room_B.cumsum(dim=0) - room_B
     return count_B + torch.minimum((spare - before_B).clamp_min(0), room_B)
-
-
-class Descent:
-    """Walks G prefixes per prompt down the trie, level by level, with one decoder row for each `Frontier` row."""
-
-    def __init__(self, policy: Policy, state: DecodeState) -> None:
-        self._policy, self._state = policy, state
-        self._row_BG: Tensor | None = None
-
-    def hidden(self, now: Frontier, code_BG: Tensor | None, parent_BG: Tensor | None = None) -> Tensor:
-        """hidden_BRD of the frontier's rows, which predicts the level at hand.
-
-        ``code_BG``: the code that led to each prefix, None at the root; ``parent_BG``: which prefix of the level before it
-        continues, if not its own position.
-        """
-        if self._row_BG is None or code_BG is None:
-            hidden_BRD, self._state = self._policy.advance(self._state, None)
-        else:
-            row_BG = self._row_BG if parent_BG is None else self._row_BG.gather(1, parent_BG)
-            state = self._state.select(row_BG.gather(1, now.leader_BR), now.rows)
-            hidden_BRD, self._state = self._policy.advance(state, code_BG.gather(1, now.leader_BR))
-        self._row_BG = now.row_BG
-        return hidden_BRD
-
-
-class PolicyDescent(Descent):
-    """A descent that tells the policy's distribution: renormalised over the trie, at a temperature."""
-
-    def __init__(self, policy: Policy, tables: TrieTables, state: DecodeState, temperature: float) -> None:
-        super().__init__(policy, state)
-        self._tables, self._temperature = tables, temperature
-
-    def logp(self, level: int, now: Frontier, nodes_BG: Tensor, code_BG: Tensor, parent_BG: Tensor | None = None) -> Tensor:
-        """logp_BRK of the frontier's rows over the allowed children (-inf elsewhere); codes and parents as in `hidden`."""
-        logits_BRK = self._policy.level_logits(level, self.hidden(now, code_BG, parent_BG))
-        bias_BRK = self._tables.bias(level, nodes_BG.gather(1, now.leader_BR))
-        return restricted_logp(logits_BRK, bias_BRK, self._temperature)

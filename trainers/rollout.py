@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from schemas.errors import InvalidValue, NotFinite
-from trainers.frontier import Frontier, PolicyDescent
+from trainers.descent import PolicyDescent
+from trainers.frontier import Frontier
 from trainers.identifiers.trie import Trie
 from trainers.noise import Noise
 from trainers.policies.base import DecodeState, EncoderState, Policy, PromptBatch
@@ -81,7 +82,7 @@ def sample(
     logp_BGL = torch.zeros(sids_BGL.shape, device=tables.device)
     entropy_BGL = torch.zeros_like(logp_BGL)
     ratio_BG = torch.zeros(nodes_BG.shape, dtype=torch.float64, device=tables.device)
-    descent = PolicyDescent(policy, tables, DecodeState(encoder, 0), temperature)
+    descent = PolicyDescent(policy, DecodeState(encoder, 0), tables, temperature)
     for level in range(trie.levels):
         now = Frontier.of(tables, level, nodes_BG)
         child_BG, code_BG = tables.first_child(level, nodes_BG)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import tempfile
 import zlib
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,10 +17,11 @@ from torch import Tensor
 
 from trainers.identifiers.trie import Trie
 from trainers.policies.backbones import BACKBONES, backbone
-from trainers.policies.base import DecodeState, PromptBatch, PromptContext
+from trainers.policies.base import Cache, DecodeState, PromptBatch, PromptContext
 from trainers.policies.levels import LevelPolicy
 from trainers.policies.prompts import PromptBuilder
 from trainers.policies.settings import PolicySettings
+from trainers.policies.steps import Step
 from trainers.policies.tokenizer import PromptTokenizer
 
 if TYPE_CHECKING:
@@ -195,15 +197,15 @@ def enumerate_scores(policy: LevelPolicy, prompts: PromptBatch, catalogue: Seque
     return slow_logprobs(policy, prompts, sids_BNL, distinct).sum(dim=-1)
 
 
-def decoder_rows(policy: LevelPolicy) -> list[int]:
-    """The number of rows of each step of decoding from now on, as they are taken."""
-    rows, advance = list[int](), policy.advance
+def decoder_rows(policy: LevelPolicy) -> Counter[int]:
+    """By depth: rows of all prompts that the decoder sees from now on, whatever pass they are in."""
+    rows, taken = Counter[int](), policy.step
 
-    def counted(state: DecodeState, codes_BR: Tensor | None) -> tuple[Tensor, DecodeState]:
-        rows.append(1 if codes_BR is None else codes_BR.shape[1])
-        return advance(state, codes_BR)
+    def counted(state: DecodeState, step: Step) -> tuple[Tensor, list[list[Cache]]]:
+        rows.update(step.depth_P.tolist())
+        return taken(state, step)
 
-    policy.advance = counted  # type: ignore[method-assign]
+    policy.step = counted  # type: ignore[method-assign]
     return rows
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from trainers.policies.base import DecodeState, EncoderState
+from trainers.policies.base import Ahead, DecodeState, EncoderState
 
 Logit = Callable[[int, Sequence[int], int], float]  #: of prompt, prefix and code
 TEXT = 7  #: tokens of the vocabulary that belong to no level
@@ -39,6 +39,13 @@ class TablePolicy:
         if codes_BR is not None:
             prefix_PT = torch.cat([state.keys_PHTC[0], state.rows.flatten(codes_BR)[:, None]], dim=1)
         return state.rows.pad(prefix_PT), DecodeState(state.encoder, state.depth + 1, (prefix_PT,), (), state.rows)
+
+    def advance_twice(
+        self, state: DecodeState, codes_BR: Tensor | None, ahead: Ahead
+    ) -> tuple[tuple[Tensor, DecodeState], tuple[Tensor, DecodeState]]:
+        """The prefixes, and those that go further."""
+        here = self.advance(state, codes_BR)
+        return here, self.advance(here[1].select(ahead.row_BX, ahead.rows), ahead.code_BX)
 
     def level_logits(self, level: int, hidden: Tensor) -> Tensor:
         """The table, one code after the other."""

@@ -15,10 +15,11 @@ from torch.nn import functional
 
 from trainers.policies.bart_layers import cross_cache, encoder_layer, step_layer, tree_layer
 from trainers.policies.bart_modules import POSITION_OFFSET, BartModel, BartShape, Side
-from trainers.policies.base import DecodeState, EncoderState, PromptBatch
+from trainers.policies.base import Cache, DecodeState, EncoderState, PromptBatch
 from trainers.policies.levels import LevelPolicy
 from trainers.policies.packing import PrefixTree, Ragged
 from trainers.policies.settings import PolicySettings
+from trainers.policies.steps import Step
 from trainers.policies.table import Table
 from trainers.policies.tokenizer import PromptTokenizer
 
@@ -75,21 +76,16 @@ class BartPolicy(LevelPolicy):
         caches = [cross_cache(layer, x_PD, ragged) for layer in self.model.model.decoder.blocks()]
         return EncoderState(tuple(k for k, _ in caches), tuple(v for _, v in caches), bias_B11S, table)
 
-    def advance(self, state: DecodeState, codes_BR: Tensor | None) -> tuple[Tensor, DecodeState]:
-        """One step of decoding: (hidden_BRD that predicts the next level, the longer state)."""
-        prompts = len(state.encoder)
-        if codes_BR is None:
-            tokens_BR = torch.full((prompts, 1), self.tokenizer.bos, device=state.encoder.bias_B11S.device)
-        else:
-            tokens_BR = codes_BR + self.tokenizer.level_start[state.depth - 1]
+    def step(self, state: DecodeState, step: Step) -> tuple[Tensor, list[list[Cache]]]:
+        """One pass over the decoder's layers: (hidden_PD that predicts the next level, every layer's keys and values)."""
         decoder = self.model.model.decoder
-        x_PD = self.table(state.encoder).rows(state.rows.flatten(tokens_BR))
-        x_PD = self._enter(decoder, x_PD, decoder.embed_positions.weight[POSITION_OFFSET + state.depth])
+        position_PD = functional.embedding(step.depth_P + POSITION_OFFSET, decoder.embed_positions.weight)
+        x_PD = self._enter(decoder, self.table(state.encoder).rows(step.token_P), position_PD)
         caches = []
         for n, layer in enumerate(decoder.blocks()):
-            x_PD, cache = step_layer(layer, x_PD, state.rows, state.past(n), state.prompt(n), state.encoder.bias_B11S)
+            x_PD, cache = step_layer(layer, x_PD, step, state.past(n), state.prompt(n), state.encoder.bias_B11S)
             caches.append(cache)
-        return state.rows.pad(x_PD), state.longer(caches)
+        return x_PD, caches
 
     def tree_hidden(self, state: EncoderState, tree: PrefixTree) -> Tensor:
         """hidden_PD: of every distinct prefix, what predicts the code after it, with gradient."""

@@ -14,6 +14,7 @@ from trainers.policies.attention import attention as attention_of
 from trainers.policies.bart_modules import Attention, Layer
 from trainers.policies.base import Cache
 from trainers.policies.packing import PrefixTree, Ragged
+from trainers.policies.steps import Step, joined
 
 
 def heads(attention: Attention, x_BQD: Tensor) -> Tensor:
@@ -69,24 +70,31 @@ def tree_layer(layer: Layer, x_PD: Tensor, tree: PrefixTree, key_BHSC: Tensor, v
 
 
 def step_layer(
-    layer: Layer, x_PD: Tensor, rows: Ragged, past: Cache | None, prompt: Cache, bias: Tensor
-) -> tuple[Tensor, Cache]:
-    """One decoder layer at one new position of P rows: (x_PD, keys and values [P, H, T, C] with the position appended)."""
+    layer: Layer, x_PD: Tensor, step: Step, past: Cache | None, prompt: Cache, bias: Tensor
+) -> tuple[Tensor, list[Cache]]:
+    """One decoder layer at the new position of P rows: (x_PD, keys and values [P, H, T, C] with the position appended)."""
     attention, cross = layer.self_attn, layer.encoder_attn
     shape = (len(x_PD), attention.num_heads, 1, attention.head_dim)
     key, value = (p(x_PD).view(shape) for p in (attention.k_proj, attention.v_proj))
-    if past is None:
+    caches = step.lengthened(past, key, value)
+    if past is None and step.elder_P is None:
         mixed = value.view(x_PD.shape)  # the first position has itself alone to attend to
     else:
-        query = attention.q_proj(x_PD).view(shape)
-        key, value = torch.cat([past[0], key], dim=2), torch.cat([past[1], value], dim=2)
-        # A handful of positions: sums of products beat thousands of tiny matrix products.
-        score_PHT = (query * key).sum(dim=-1) * attention.scaling
-        mixed = add_mixed(torch.zeros_like(query[:, :, 0]), score_PHT.softmax(dim=-1), value).view(x_PD.shape)
+        queries = torch.split_with_sizes(attention.q_proj(x_PD).view(shape), [len(own[0]) for own in caches])
+        mixed = joined([_among_own(attention, query, own) for query, own in zip(queries, caches, strict=True)])
     x_PD = after_attention(layer, attention, layer.self_attn_layer_norm, x_PD, mixed)
+    rows = step.all_rows
     mixed = rows.flatten(attend(cross, rows.pad(cross.q_proj(x_PD)), *prompt, bias))
     x_PD = after_attention(layer, cross, layer.encoder_attn_layer_norm, x_PD, mixed)
-    return feed_forward(layer, x_PD), (key, value)
+    return feed_forward(layer, x_PD), caches
+
+
+def _among_own(attention: Attention, query: Tensor, own: Cache) -> Tensor:
+    """Attention of rows [P, H, 1, C] to their own positions [P, H, T, C]: [P, D] before the output projection."""
+    key, value = own
+    # A handful of positions: sums of products beat thousands of tiny matrix products.
+    score_PHT = (query * key).sum(dim=-1) * attention.scaling
+    return add_mixed(torch.zeros_like(query[:, :, 0]), score_PHT.softmax(dim=-1), value).flatten(1)
 
 
 def _dropped(layer: Layer, x: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -135,10 +135,10 @@ class DecodeState:
         """A layer's keys and values of the prompts [B, H, S, C]."""
         return self.encoder.keys_BHSC[layer], self.encoder.values_BHSC[layer]
 
-    def longer(self, caches: Sequence[Cache]) -> DecodeState:
-        """The same rows, one code on, with every layer's keys and values."""
+    def longer(self, caches: Sequence[Cache], rows: Ragged) -> DecodeState:
+        """These rows of the same prompts, with every layer's keys and values, which say how far they have come."""
         keys, values = tuple(key for key, _ in caches), tuple(value for _, value in caches)
-        return DecodeState(self.encoder, self.depth + 1, keys, values, self.rows)
+        return DecodeState(self.encoder, keys[0].shape[2], keys, values, rows)
 
     def select(self, rows_BR: Tensor, wanted: Ragged | None = None) -> DecodeState:
         """Row r of the result continues row ``rows_BR[b, r]`` (int64 [B, R]); used to branch and to reorder beams.
@@ -151,6 +151,14 @@ class DecodeState:
             tuple(cache.index_select(0, at_P) for cache in caches) for caches in (self.keys_PHTC, self.values_PHTC)
         )
         return DecodeState(self.encoder, self.depth, keys, values, wanted)
+
+
+class Ahead(NamedTuple):
+    """X rows per prompt that go one code further than a step's own R rows, each of which may be continued by any number of them."""
+
+    row_BX: Tensor  #: int64: which of the step's rows it continues
+    code_BX: Tensor  #: int64: by which code
+    rows: Ragged  #: where there is a row; elsewhere the other two mean nothing
 
 
 class Policy(Protocol):
@@ -184,6 +192,11 @@ class Policy(Protocol):
         ``codes_BR`` are the codes of level ``state.depth - 1``; None at the start (depth 0, R = 1). What stands in a
         state's gaps, in ``codes_BR`` and in the result, means nothing.
         """
+
+    def advance_twice(
+        self, state: DecodeState, codes_BR: Tensor | None, ahead: Ahead
+    ) -> tuple[tuple[Tensor, DecodeState], tuple[Tensor, DecodeState]]:
+        """`advance`, and `advance` from there of the rows ``ahead``, in one pass."""
 
     def teacher_forced(self, state: EncoderState, sids_BGL: Tensor) -> Tensor:
         """hidden_BGLD: what `advance` would give before every level of given identifiers, in one pass, with gradient."""

@@ -7,13 +7,17 @@ of one product. Letters as in `trainers.policies.base`; N key heads, Q queries, 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from trainers.policies.attention import add_mixed, attention
 from trainers.policies.base import Cache
 from trainers.policies.decoder_modules import DecoderLayer, Rotary
 from trainers.policies.packing import PrefixTree, Ragged
+from trainers.policies.steps import Step, joined
 
 
 def prompt_layer(
@@ -37,25 +41,33 @@ def tree_layer(
 
 
 def step_layer(
-    layer: DecoderLayer, x_PD: Tensor, rotary: Rotary, rows: Ragged, past: Cache | None, prompt: Cache, bias_B11S: Tensor
-) -> tuple[Tensor, Cache]:
-    """One layer at one new position of P rows: (x_PD, keys and values [P, N, T, C] with the position appended)."""
+    layer: DecoderLayer, x_PD: Tensor, rotary: Rotary, step: Step, past: Cache | None, prompt: Cache, bias_B11S: Tensor
+) -> tuple[Tensor, list[Cache]]:
+    """One layer at the new position of P rows: (x_PD, keys and values [P, N, T, C] with the position appended)."""
     query_PHC, key_PNC, value_PNC = layer.project(x_PD, rotary)
-    key, value = key_PNC[:, :, None], value_PNC[:, :, None]
-    if past is not None:
-        key, value = torch.cat([past[0], key], dim=2), torch.cat([past[1], value], dim=2)
+    caches, rows = step.lengthened(past, key_PNC[:, :, None], value_PNC[:, :, None]), step.all_rows
+    counts = [len(own[0]) for own in caches]
     query_PNGC = query_PHC.reshape(len(x_PD), layer.kv_heads, -1, layer.head_dim)
-    # A handful of own positions: sums of products beat thousands of tiny matrix products.
-    own_PNGT = (query_PNGC[..., None, :] * key[:, :, None]).sum(dim=-1)
+    own_PNGT = _own_scores(torch.split_with_sizes(query_PNGC, counts), [key for key, _ in caches])
     query_BNQC, own_BNQT = _by_prompt(rows, query_PNGC), _by_prompt(rows, own_PNGT)
     shared_BNQS = query_BNQC @ prompt[0].transpose(2, 3)
     score_BNQX = torch.cat([shared_BNQS * layer.scaling + bias_B11S, own_BNQT * layer.scaling], dim=-1)
-    share_BNQX = score_BNQX.softmax(dim=-1).to(value.dtype)
     width = prompt[0].shape[2]
+    share_BNQX = score_BNQX.softmax(dim=-1).to(prompt[1].dtype)
     own_share_PNGT = _by_row(rows, share_BNQX[..., width:], own_PNGT.shape)
     mixed_PNGC = _by_row(rows, share_BNQX[..., :width] @ prompt[1], query_PNGC.shape)
-    mixed_PNGC = add_mixed(mixed_PNGC, own_share_PNGT, value[:, :, None])
-    return layer.finish(x_PD, mixed_PNGC.flatten(1)), (key, value)
+    parts = (torch.split_with_sizes(part, counts) for part in (mixed_PNGC, own_share_PNGT))
+    for mixed, share, (_, value) in zip(*parts, caches, strict=True):
+        add_mixed(mixed, share[..., : value.shape[2]], value[:, :, None])
+    return layer.finish(x_PD, mixed_PNGC.flatten(1)), caches
+
+
+def _own_scores(queries: Sequence[Tensor], keys: Sequence[Tensor]) -> Tensor:
+    """[P, N, G, T] of rows [P, N, G, C] with their own positions [P, N, T, C]; -inf past a row's last."""
+    # A handful of positions: sums of products beat thousands of tiny matrix products.
+    scores = [(query[..., None, :] * key[:, :, None]).sum(dim=-1) for query, key in zip(queries, keys, strict=True)]
+    longest = scores[-1].shape[-1]
+    return joined([functional.pad(score, (0, longest - score.shape[-1]), value=-torch.inf) for score in scores])
 
 
 def attend(layer: DecoderLayer, query_BQHC: Tensor, key_BNXC: Tensor, value_BNXC: Tensor, bias: Tensor) -> Tensor:

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from trainers.policies.base import DecodeState, EncoderState, PromptBatch
+from trainers.policies.base import Cache, DecodeState, EncoderState, PromptBatch
 from trainers.policies.decoder_layers import prompt_layer, step_layer, tree_layer
 from trainers.policies.decoder_modules import DecoderModel
 from trainers.policies.gpt2_modules import Gpt2Model, Gpt2Shape
@@ -20,6 +20,7 @@ from trainers.policies.levels import LevelPolicy
 from trainers.policies.packing import PrefixTree, Ragged
 from trainers.policies.qwen3_modules import Qwen3Model, Qwen3Shape
 from trainers.policies.settings import PolicySettings
+from trainers.policies.steps import Step
 from trainers.policies.table import Table
 from trainers.policies.tokenizer import PromptTokenizer
 
@@ -48,23 +49,15 @@ class DecoderPolicy(LevelPolicy):
         bias_B11S = bias_BS.masked_fill_(~prompts.mask_BS, least)[:, None, None]
         return EncoderState(tuple(k for k, _ in caches), tuple(v for _, v in caches), bias_B11S, table)
 
-    def advance(self, state: DecodeState, codes_BR: Tensor | None) -> tuple[Tensor, DecodeState]:
-        """One step of decoding: (hidden_BRD that predicts the next level, the longer state)."""
-        length_B1 = state.encoder.lengths_B[:, None]
-        if codes_BR is None:
-            tokens_BR = torch.full_like(length_B1, self.tokenizer.bos)
-        else:
-            tokens_BR = codes_BR + self.tokenizer.level_start[state.depth - 1]
-        embedded_PD = self.table(state.encoder).rows(state.rows.flatten(tokens_BR))
-        position_P = state.rows.flatten((length_B1 + state.depth).expand(tokens_BR.shape))
-        x_PD, rotary = self.model.enter(embedded_PD, position_P)
+    def step(self, state: DecodeState, step: Step) -> tuple[Tensor, list[list[Cache]]]:
+        """One pass over the layers: (hidden_PD that predicts the next level, every layer's keys and values)."""
+        length_P = step.all_rows.flatten(state.encoder.lengths_B[:, None].expand(-1, step.all_rows.width))
+        x_PD, rotary = self.model.enter(self.table(state.encoder).rows(step.token_P), length_P + step.depth_P)
         caches = []
         for n, layer in enumerate(self.model.blocks()):
-            x_PD, cache = step_layer(
-                layer, x_PD, rotary, state.rows, state.past(n), state.prompt(n), state.encoder.bias_B11S
-            )  # fmt: skip
+            x_PD, cache = step_layer(layer, x_PD, rotary, step, state.past(n), state.prompt(n), state.encoder.bias_B11S)
             caches.append(cache)
-        return state.rows.pad(self.model.leave(x_PD)), state.longer(caches)
+        return self.model.leave(x_PD), caches
 
     def tree_hidden(self, state: EncoderState, tree: PrefixTree) -> Tensor:
         """hidden_PD: of every distinct prefix, what predicts the code after it, with gradient."""

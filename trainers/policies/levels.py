@@ -1,6 +1,6 @@
 """What every backbone does alike: heads of one level, the restricted log-probabilities, the SFT term, the folder.
 
-A backbone brings the passes (`encode`, `advance`, `tree_hidden`) and its output matrix. A level's head is a slice of that
+A backbone brings the passes (`encode`, `step`, `tree_hidden`) and its output matrix. A level's head is a slice of that
 matrix; where few of a level's codes may follow, only theirs are computed, forward and backward. The whole vocabulary is
 computed for the SFT term alone. Nothing of size [B, G, L, V] is ever made: the heads run on distinct prefixes.
 Letters as in `trainers.policies.base`; P distinct prefixes, A allowed children of all of them together.
@@ -22,13 +22,14 @@ from torch.nn import functional
 
 from trainers.identifiers.trie import Trie
 from trainers.policies import folder as folders
-from trainers.policies.base import DecodeState, EncoderState, PromptBatch
+from trainers.policies.base import Ahead, Cache, DecodeState, EncoderState, PromptBatch
 from trainers.policies.geometry import fresh_projection, identifiers_at_centroids
 from trainers.policies.linear import linear
 from trainers.policies.packing import PrefixTree, pack
 from trainers.policies.restricted import TrieTables, check_levels, check_temperature, in_float32, restricted_logp
 from trainers.policies.settings import PolicySettings
 from trainers.policies.slots import Slots
+from trainers.policies.steps import Step
 from trainers.policies.table import Table
 from trainers.policies.tokenizer import PromptTokenizer
 from trainers.policies.undrawn import Undrawn
@@ -127,8 +128,8 @@ class LevelPolicy(nn.Module, ABC):
         """Read B prompts once."""
 
     @abstractmethod
-    def advance(self, state: DecodeState, codes_BR: Tensor | None) -> tuple[Tensor, DecodeState]:
-        """One step of decoding: (hidden_BRD that predicts the next level, the longer state)."""
+    def step(self, state: DecodeState, step: Step) -> tuple[Tensor, list[list[Cache]]]:
+        """One pass of decoding: (hidden_PD that predicts the next level, every layer's keys and values as `Step.lengthened` gives them)."""
 
     @abstractmethod
     def tree_hidden(self, state: EncoderState, tree: PrefixTree) -> Tensor:
@@ -146,6 +147,21 @@ class LevelPolicy(nn.Module, ABC):
     def module(self) -> nn.Module:
         """Itself: all parameters."""
         return self
+
+    def advance(self, state: DecodeState, codes_BR: Tensor | None) -> tuple[Tensor, DecodeState]:
+        """One step of decoding: (hidden_BRD that predicts the next level, the longer state)."""
+        return self._advance(state, codes_BR, None)[0]
+
+    def advance_twice(
+        self, state: DecodeState, codes_BR: Tensor | None, ahead: Ahead
+    ) -> tuple[tuple[Tensor, DecodeState], tuple[Tensor, DecodeState]]:
+        """`advance`, and `advance` from there of the rows ``ahead``, in one pass."""
+        here, further = self._advance(state, codes_BR, ahead)
+        return here, further
+
+    def _advance(self, state: DecodeState, codes_BR: Tensor | None, ahead: Ahead | None) -> list[tuple[Tensor, DecodeState]]:
+        step = Step.of(state, codes_BR, ahead, self.tokenizer.bos, self.tokenizer.level_start)
+        return step.results(state, *self.step(state, step))
 
     def teacher_forced(self, state: EncoderState, sids_BGL: Tensor) -> Tensor:
         """hidden_BGLD that predicts every level of given identifiers, in one pass, with gradient."""

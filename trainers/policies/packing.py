@@ -35,6 +35,15 @@ class Ragged:
         begin = torch.arange(self.rows, device=device) * self.width
         return begin if self.place_P is None else torch.searchsorted(self.place_P, begin)
 
+    def beside(self, other: Ragged) -> Ragged:
+        """Of these rows, each longer by the other's: all of these entries in their order, then all of the other's."""
+        width, places = self.width + other.width, list[Tensor]()
+        for part, shift in ((self, 0), (other, self.width)):
+            device = next((place.device for place in (self.place_P, other.place_P) if place is not None), None)
+            place_P = torch.arange(part.rows * part.width, device=device) if part.place_P is None else part.place_P
+            places.append(place_P // part.width * width + place_P % part.width + shift)
+        return Ragged(self.rows, width, torch.cat(places))
+
     def pad(self, flat_PD: Tensor) -> Tensor:
         """[P, D] to [B, M, D], zeros in the gaps."""
         if self.place_P is None:
