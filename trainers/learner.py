@@ -135,7 +135,7 @@ class Learner:
         if self._pending and not self._go_back():
             # The kill may have come before they were told of the last step.
             self._watch.judge(self.state.step, self._publisher.fallback)
-        self._adopt(self._wanted)
+        self._settings = self._wanted
         said = self._wanted.model_dump(mode="json")
         if settings_before(self._records, self.state.step + 1, self._manifest.settings) != said:
             self._journal.append(TrainingSettings(self.state.step, said, int(time.time() * 1000)))
@@ -187,13 +187,15 @@ class Learner:
     def retake(self, intent: StepIntent, report: bool) -> None:
         """Take a journalled step again, under the settings of its time and from the weights of its time."""
         self._go_back()
-        self._adopt(settings_at(self._records, intent.step, self._manifest.settings, self._wanted))
+        self._settings = settings_at(self._records, intent.step, self._manifest.settings, self._wanted)
         self.step(intent, report)
 
     def step(self, intent: StepIntent, report: bool = True) -> None:
         """Take a step as intended; deterministic, so it is the same when it is taken again after a kill."""
         left_out = intent.step in self._left_out
         self._lead.tell(Take(intent, self._settings, left_out))
+        # Not before: the state of a step is what steps made of it, whatever settings are waiting for the next.
+        take_on(self._settings, self.state, self._stock, self._open_tools)
         tools, records = self._stock.at(intent.catalogue_offset), self._feed.take(intent.offsets)
         batch, metrics = advance(tools, self.state, records, intent, self._lead.ranks, left_out)
         self.state.offsets = dict(self._feed.taken)
@@ -250,7 +252,8 @@ class Learner:
         self._lead.compare(self.state.policy)
         self.state.clock_ms = self._feed.clock_ms
         alarms = self._watch.alarms
-        manifest = save_state(self._store, self.state, self._intent, self._settings, self._versions, self._metrics, alarms)
+        under = self._stock.settings
+        manifest = save_state(self._store, self.state, self._intent, under, self._versions, self._metrics, alarms)
         self._saved_step, self._saved_at = self.state.step, time.monotonic()
         log.info("checkpoint", checkpoint=manifest.checkpoint, step=manifest.step)
         return manifest
@@ -283,11 +286,6 @@ class Learner:
         """Go on from the weights of a checkpoint, on every rank."""
         self._lead.tell(GoBack(checkpoint))
         restore(self.state, self._store, checkpoint)
-
-    def _adopt(self, settings: LearnerSettings) -> None:
-        """Take steps under these settings from now on."""
-        self._settings = settings
-        take_on(settings, self.state, self._stock, self._open_tools)
 
     def _enough(self) -> bool:
         return self._chosen()[1] >= fresh_quota(self._settings)

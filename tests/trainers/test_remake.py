@@ -58,3 +58,30 @@ def test_a_checkpoint_made_again_stands_in_for_the_one_that_is_lost(fresh_topics
     artefacts = Artefacts(identifiers="cb1", relevance="rel", frozen=frozen)
     made = remake(fresh_topics, store, Store(str(tmp_path / "remade")), artefacts, frozen, lost.checkpoint, tools).manifest
     assert replace(made, created_ms=lost.created_ms) == lost
+
+
+@pytest.mark.services
+@pytest.mark.parametrize("changed", [{"learning_rate": 3e-3}, {"window_size": 12}, {"served_share": 0.5}])
+def test_settings_that_wait_for_the_next_step_are_not_in_a_checkpoint_of_the_last(
+    changed: dict[str, float], fresh_topics: Connections, tmp_path: Path
+) -> None:
+    """Killed after five steps, started under other settings, and stopped before a sixth: what it leaves is what those steps made. A
+    learner under the first settings goes on from there as if the others had never been."""
+    store = Store(fresh_topics.store)
+    frozen = save_warm_start(store, policy_toys.toy_policy(), 0, VERSIONS, {}).checkpoint
+    produce(fresh_topics, 78)
+    other = SETTINGS.model_copy(update={"learner": SETTINGS.learner.model_copy(update=changed)})
+    made = []
+    for settings, steps in ((SETTINGS, 5), (other, 0), (SETTINGS, 3)):
+        learner = open_learner(fresh_topics, frozen, settings)
+        try:
+            learner.resume()
+            walk(learner, steps)
+            if settings is other or made:
+                made.append(learner.checkpoint())
+        finally:
+            learner.close()
+    artefacts = Artefacts(identifiers="cb1", relevance="rel", frozen=frozen)
+    for number, (first, last) in enumerate(((frozen, made[0]), (made[0].checkpoint, made[1]), (frozen, made[1]))):
+        remade = remake(fresh_topics, store, Store(str(tmp_path / str(number))), artefacts, first, last.checkpoint, tools)
+        assert remade.differing == ()
