@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 import uuid
 from contextlib import suppress
 from pathlib import Path
@@ -83,29 +84,31 @@ class Store:
         return sorted(entry.rstrip("/").rsplit("/", 1)[1] for entry in self._fs.ls(folder, detail=False))
 
     def folder(self, path: str) -> Path:
-        """A local folder with this artefact's files; a remote one is fetched into the cache first."""
-        if self.local is not None:
-            return self.local / path
-        target = self._cache / path
-        if not target.exists():
-            target.parent.mkdir(parents=True, exist_ok=True)
-            self._fs.get(f"{self._root}/{path}", str(target), recursive=True)
-        return target
+        """Where a folder lies on this machine; of a remote one, where `local_file` puts what it fetches."""
+        return (self.local or self._cache) / path
 
-    def local_file(self, path: str) -> Path:
+    def local_file(self, path: str, checksum: str = "") -> Path:
         """A local file with this artefact's content, for what maps it into memory; a remote one is fetched into the cache.
 
         Raises:
             Unavailable: there is no such file.
+            Corrupt: what was fetched has not this sha256 (when one is given); so is nothing that lies in the cache taken.
         """
-        target = (self.local or self._cache) / path
-        if self.local is None and not target.exists():
-            data = self.read(path)
+        target = self.folder(path)
+        if self.local is None and not (target.exists() and (not checksum or sha256(target.read_bytes()) == checksum)):
+            data = self.read(path, checksum)
             target.parent.mkdir(parents=True, exist_ok=True)
             _write_local(target, data)
         if not target.is_file():
             raise Unavailable(f"{self.url}/{path}", "no such file", "check HEADRACE_STORE")
         return target
+
+    def keep_fetched(self, path: str, count: int) -> None:
+        """Of the folders below ``path`` that were fetched into the cache keep those fetched last; nothing else is touched."""
+        kept = self._cache / path
+        if self.local is None and kept.exists():
+            for old in sorted(kept.iterdir(), key=lambda folder: folder.stat().st_mtime)[:-count]:
+                shutil.rmtree(old, ignore_errors=True)  # another process may be at it
 
     @property
     def _cache(self) -> Path:

@@ -41,6 +41,8 @@ ROOT = "checkpoints"
 MANIFEST = "manifest.json"
 #: Needed to go on training, not to serve; every other file belongs to the policy.
 TRAINING_FILES: Final = ("optimizer.pt", "window.msgpack.zst", "held_out.msgpack.zst", "learned.safetensors")
+#: Checkpoints of a remote store that stay on this machine: those that a learner or a server may have open.
+FETCHED: Final = 8
 REMEDY = "restore the file, or use the checkpoint before it"
 
 
@@ -50,8 +52,20 @@ def path_of(checkpoint: str) -> str:
 
 
 def policy_folder(store: Store, checkpoint: str) -> Path:
-    """Local folder that `trainers.policies.load_policy` opens; its ``model/`` opens with ``from_pretrained``."""
-    return store.folder(path_of(checkpoint))
+    """Local folder that `trainers.policies.load_policy` opens; its ``model/`` opens with ``from_pretrained``.
+
+    From a remote store each file of the policy is fetched whole and checked; of what was fetched before, a few stay.
+
+    Raises:
+        Unavailable, Corrupt: the checkpoint is not whole in a remote store.
+    """
+    folder = path_of(checkpoint)
+    if store.local is None:
+        for name, digest in read(store, checkpoint).files.items():
+            if name not in TRAINING_FILES:
+                store.local_file(f"{folder}/{name}", digest)
+        store.keep_fetched(ROOT, FETCHED)
+    return store.folder(folder)
 
 
 def folder_files(folder: Path) -> dict[str, bytes]:

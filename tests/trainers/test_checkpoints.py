@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 from pathlib import Path
 
 import msgspec
@@ -45,6 +47,27 @@ def test_training_state_does_not_name_the_checkpoint(store: Store) -> None:
     one = checkpoints.write(store, FILES, draft(1)).checkpoint
     assert checkpoints.write(store, {**FILES, "optimizer.pt": b"other"}, draft(1)).checkpoint == one
     assert checkpoints.write(store, {**FILES, "policy.json": b"[]"}, draft(1)).checkpoint != one
+
+
+def test_of_a_remote_store_the_policy_is_fetched_whole_whatever_a_kill_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was fetched is checked, what lies there damaged is fetched again, moments stay where they are, and old ones go."""
+    monkeypatch.setenv("HEADRACE_CACHE", str(tmp_path / "cache"))
+    remote = Store(f"memory://{tmp_path.name}")
+    made = checkpoints.write(remote, FILES, draft(1)).checkpoint
+    folder = checkpoints.policy_folder(remote, made)
+    shutil.rmtree(folder / "model")  # a kill came before it
+    (folder / "policy.json").write_bytes(b"")
+    assert checkpoints.policy_folder(remote, made) == folder
+    assert checkpoints.folder_files(folder) == {name: data for name, data in FILES.items() if name != "optimizer.pt"}
+    fetched = [checkpoints.write(remote, {**FILES, "policy.json": b"%d" % n}, draft(n)).checkpoint for n in range(2, 12)]
+    for one in (made, *fetched):
+        os.utime(checkpoints.policy_folder(remote, one), (0, int(one.partition("-")[0])))
+    assert sorted(path.name for path in folder.parent.iterdir()) == sorted(fetched[-checkpoints.FETCHED :])
+    with pytest.raises(Corrupt, match=r"policy\.json"):
+        remote.write(f"checkpoints/{made}/policy.json", b"[]")
+        checkpoints.policy_folder(remote, made)
 
 
 def test_every_byte_of_a_manifest_is_guarded(store: Store, tmp_path: Path) -> None:
