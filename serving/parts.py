@@ -13,7 +13,7 @@ from reward.settings import RewardSettings
 from schemas.artefacts import Artefacts
 from schemas.catalogue import Catalogue
 from schemas.checkpoints import Manifest
-from schemas.errors import Unavailable
+from schemas.errors import Corrupt, Unavailable
 from schemas.store import Store
 from serving.engine import SearchEngine
 from serving.settings import EngineSettings
@@ -102,7 +102,10 @@ def open_checkpoint(store: Store, checkpoint: str, like: Opened | None = None) -
     """
     manifest = checkpoints.verify(store, checkpoint)
     alike = like.policy if like is not None and _form(like.manifest) == _form(manifest) else None
-    return Opened(load_policy(checkpoints.policy_folder(store, checkpoint), alike), manifest)
+    policy = load_policy(checkpoints.policy_folder(store, checkpoint), alike)
+    if not all(bool(weight.isfinite().all()) for weight in policy.module.parameters()):
+        raise Corrupt(f"the weights of checkpoint {checkpoint}", "some are not finite", "use the checkpoint before it")
+    return Opened(policy, manifest)
 
 
 def _form(manifest: Manifest) -> dict[str, str]:

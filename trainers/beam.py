@@ -24,6 +24,7 @@ from trainers.frontier import Frontier
 from trainers.identifiers.trie import Trie
 from trainers.policies.base import DecodeState, EncoderState, Policy, PromptBatch
 from trainers.policies.restricted import Children, TrieTables, check_levels, check_temperature
+from trainers.rollout import check_finite
 
 #: Over what a code's logits are normalised: the catalogue's children of its prefix (the policy), its level, or
 #: every token of the model, as transformers' ``prefix_allowed_tokens_fn`` does.
@@ -57,6 +58,7 @@ def beam_search(
 
     Raises:
         InvalidValue: ``width`` below 1, one filter too few or too many, or a trie of other level sizes.
+        NotFinite: the policy's probabilities.
     """
     if width < 1:
         raise InvalidValue("beam width", width, "at least 1", "set it higher")
@@ -83,6 +85,9 @@ def beam_search(
         if available is not None:
             open_BRC &= _filtered(level, children.node, available)
         total_BRC = torch.where(open_BRC, score_BR[..., None] + logp_BRC, -torch.inf)
+        check_finite(
+            total_BRC.exp()
+        )  # a score that is not a number would take a place, or pass for a branch that is not there
         keep = min(width, total_BRC[0].numel())
         score_BR, at_BR = total_BRC.flatten(1).topk(keep, dim=1)
         parent_BR = at_BR // total_BRC.shape[-1]

@@ -4,24 +4,27 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import msgspec
 import numpy as np
 import pytest
+import torch
 
 from reward.settings import RewardSettings, ServingScoreSettings
 from reward.snapshot import PosteriorSnapshot
-from schemas.errors import Incompatible
+from schemas.errors import Corrupt, Incompatible
 from schemas.events import SUPPORT_FLOOR, ItemAdded
 from schemas.filters import Filter
+from schemas.store import Store
 from schemas.weights import RewardWeights
 from serving.exploration import gumbel, item_keys
 from serving.parts import Parts, open_checkpoint
 from serving.requests import SearchAnswer, impression
 from serving.settings import EngineSettings
 from trainers.settings import LearnerSettings
-from trainers.state import Versions, load_state
+from trainers.state import Versions, load_state, own_weights, save_warm_start
 
 Shop = Prepared = Any  # the fixture's class; conftest files are not importable by name
 
@@ -259,3 +262,16 @@ def test_after_a_rebuild_old_checkpoints_are_refused_by_name(shop: Shop, prepare
         parts.engine(policy, manifest, EngineSettings(), RewardSettings())
     with pytest.raises(Incompatible, match=f"{manifest.checkpoint}.*({both})"):
         load_state(prepared.store, manifest, LearnerSettings(), Versions(manifest.relevance_version, rebuilt.version))
+
+
+def test_a_checkpoint_with_a_weight_that_is_no_number_is_refused_by_name(prepared: Prepared, tmp_path: Path) -> None:
+    """Whole and unaltered it may be; nothing can be searched with it."""
+    manifest, store = prepared.promoted[0], Store(str(tmp_path))
+    policy = own_weights(open_checkpoint(prepared.store, manifest.checkpoint).policy)
+    with torch.no_grad():
+        next(policy.module.parameters()).view(-1)[-1] = torch.nan
+    harmed = save_warm_start(
+        store, policy, 0, Versions(manifest.relevance_version, manifest.codebook_version), {}
+    ).checkpoint
+    with pytest.raises(Corrupt, match=f"checkpoint {harmed}.*not finite"):
+        open_checkpoint(store, harmed)

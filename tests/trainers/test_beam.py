@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -12,9 +14,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from schemas.errors import InvalidValue
+from schemas.errors import InvalidValue, NotFinite
 from tests.trainers import policy_toys as toys
-from tests.trainers.table_policy import TablePolicy, normaliser
+from tests.trainers.table_policy import TablePolicy, normaliser, wave
 from trainers.beam import Beams, beam_search
 from trainers.identifiers.trie import Trie
 
@@ -150,6 +152,19 @@ def test_what_cannot_be_searched_raises() -> None:
         beam_search(POLICY, PROMPTS, toys.toy_trie(), 4, [None])
     with pytest.raises(InvalidValue, match="identifiers in the trie is 0"):
         beam_search(POLICY, PROMPTS, toys.toy_trie().without(np.arange(24)), 4)
+
+
+@pytest.mark.parametrize("scoring", ["trie", "level", "vocabulary"])
+def test_a_probability_that_is_no_number_is_an_error(scoring: Any) -> None:
+    """That of one code after one prefix is enough: its branch would be lost, or come first."""
+
+    def holed(prompt: int, prefix: Sequence[int], code: int) -> float:
+        return math.nan if prefix == [1] and code == 0 else wave(prompt, prefix, code)
+
+    policy: Any = TablePolicy(SIZES, holed)
+    trie = Trie.build([[0, 0, 1], [0, 1, 2], [1, 0, 3], [1, 1, 4]], SIZES)
+    with pytest.raises(NotFinite, match="a probability of the policy is not finite"):
+        beam_search(policy, policy.prompts(2), trie, 3, scoring=scoring)
 
 
 def test_a_search_and_a_gradient_share_the_trie() -> None:
