@@ -130,7 +130,6 @@ def _warm_start(
     from trainers.warm_start import warm_start
 
     sources, trainers = supervised_pairs(world, identifiers), settings.trainers
-    save_pairs(store, identifiers.version, sources, SHARES)
     texts = [*world.catalogue.titles, *(pair.context.query for pair in sources["clicks"])]
     policy = new_policy(
         trainers.policy, texts, identifiers.level_sizes, identifiers.version, encoder.dim, settings.seed,
@@ -159,6 +158,7 @@ def _warm_start(
         "steps": float(report.steps), "loss": report.loss, "clicks": float(len(sources["clicks"])), "texts_truncated": float(cut)
     }  # fmt: skip
     manifest = save_warm_start(store, policy, settings.seed, Versions(relevance, identifiers.version), metrics)
+    save_pairs(store, manifest.checkpoint, sources, SHARES)
     long = f", {cut} of {len(asked)} texts longer than a prompt takes" if cut else ""
     tell("warm_start", 1.0, f"{report.steps} steps, {report.loss:.3f} nats a code{long}, checkpoint {manifest.checkpoint}")
     return manifest.checkpoint, metrics

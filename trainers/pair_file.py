@@ -17,26 +17,26 @@ class _Source(msgspec.Struct, frozen=True):
     pairs: list[Pair]
 
 
-def path_of(identifiers: str) -> str:
-    """Pairs name identifiers, so there is one file for each version of them."""
-    return f"warm_start/pairs-{identifiers}.msgpack.zst"
+def path_of(warm_start: str) -> str:
+    """One file for each warm start: a line of training goes on with the pairs that it began with."""
+    return f"warm_start/pairs-{warm_start}.msgpack.zst"
 
 
-def save_pairs(store: Store, identifiers: str, sources: Mapping[str, Sequence[Pair]], shares: Mapping[str, float]) -> str:
-    """Write the sources of pairs with their shares; returns the sha256."""
+def save_pairs(store: Store, warm_start: str, sources: Mapping[str, Sequence[Pair]], shares: Mapping[str, float]) -> str:
+    """Write the sources of pairs of this checkpoint with their shares; returns the sha256."""
     plain = {name: _Source(shares[name], list(pairs)) for name, pairs in sorted(sources.items())}
-    return store.write(path_of(identifiers), zstandard.ZstdCompressor().compress(msgspec.msgpack.encode(plain)))
+    return store.write(path_of(warm_start), zstandard.ZstdCompressor().compress(msgspec.msgpack.encode(plain)))
 
 
-def load_sampler(store: Store, identifiers: str, seed: int) -> PairSampler:
-    """A sampler over the stored pairs.
+def load_sampler(store: Store, warm_start: str, seed: int) -> PairSampler:
+    """A sampler over the stored pairs of this checkpoint.
 
     Raises:
-        Unavailable: no pairs were saved for these identifiers.
+        Unavailable: none were saved.
         Corrupt: the file does not have this form.
         InvalidValue: it holds no pair.
     """
-    path = path_of(identifiers)
+    path = path_of(warm_start)
     data = store.read(path)
     try:
         plain = msgspec.msgpack.decode(zstandard.ZstdDecompressor().decompress(data), type=dict[str, _Source])

@@ -93,7 +93,7 @@ def open_tools(
         builder=PromptBuilder.of(policy.tokenizer, policy.settings.prompt, identifiers, encoder, sid_of, catalogue),
         rewards=RewardModel(catalogue, trie, tiers, expected=expected),
         rates=Snapshots(store, reward.posterior),
-        pairs=load_sampler(store, artefacts.identifiers, settings.seed) if mixed else None,
+        pairs=load_sampler(store, artefacts.frozen, settings.seed) if mixed else None,
         settings=settings,
         order=reward.serving,
         reference=_warm_start(store, artefacts) if settings.loss.needs_reference else None,

@@ -77,17 +77,23 @@ def replay_training(
     json: JsonOption = None,
 ) -> None:
     """Take the journalled steps between two checkpoints again and compare every byte. Exit status 1 when one differs."""
+    from msgspec.structs import replace
+
     from reward.settings import RewardSettings
     from schemas.artefacts import Artefacts
     from schemas.store import Store
+    from trainers import checkpoints
     from trainers.policies.base import Policy
     from trainers.remake import parent_of, remake
+    from trainers.served import start_of
     from trainers.settings import LearnerSettings
     from trainers.tools import Tools, open_tools
 
     _, settings = open_live_run(run)
     store = Store(settings.store)
-    artefacts, reward = Artefacts.load(store), settings.reward or RewardSettings()
+    # Of a line that another warm start has replaced since: its own start is its reference, and has its pairs.
+    begun = start_of(store, checkpoints.read(store, to)).checkpoint
+    artefacts, reward = replace(Artefacts.load(store), frozen=begun), settings.reward or RewardSettings()
 
     def tools(policy: Policy, chosen: LearnerSettings) -> Tools:
         return open_tools(store, artefacts, policy, chosen, reward)

@@ -283,15 +283,16 @@ def test_a_checkpoint_of_other_identifiers_is_refused(store: Store) -> None:
 def test_pairs_of_the_warm_start_come_back_as_saved(store: Store) -> None:
     """The stored sampler draws what one over the same pairs draws; a file that is not there or torn is named."""
     pairs = [Pair(PromptContext("red lamp", ("a",), ("i1",)), (1, 2, 0, 1, 0)), Pair(PromptContext("rug"), (0, 0, 0, 0, 0))]
-    save_pairs(store, "cb1", {"titles": pairs, "judged": pairs[:1]}, {"titles": 1.0, "judged": 0.5})
-    drawn = load_sampler(store, "cb1", seed=3).batch(7, 50)
+    save_pairs(store, "w1", {"titles": pairs, "judged": pairs[:1]}, {"titles": 1.0, "judged": 0.5})
+    save_pairs(store, "w3", {"titles": pairs[1:]}, {"titles": 1.0})  # another warm start's, of the same identifiers
+    drawn = load_sampler(store, "w1", seed=3).batch(7, 50)
     assert {pair.context.query for pair in drawn} == {"red lamp", "rug"}
     assert set(drawn) == set(pairs)
-    with pytest.raises(Unavailable, match="pairs-cb2"):
-        load_sampler(store, "cb2", seed=3)
-    store.write("warm_start/pairs-cb1.msgpack.zst", b"torn")
-    with pytest.raises(Corrupt, match="pairs-cb1"):
-        load_sampler(store, "cb1", seed=3)
+    with pytest.raises(Unavailable, match="pairs-w2"):
+        load_sampler(store, "w2", seed=3)
+    store.write("warm_start/pairs-w1.msgpack.zst", b"torn")
+    with pytest.raises(Corrupt, match="pairs-w1"):
+        load_sampler(store, "w1", seed=3)
 
 
 def test_a_step_absorbs_the_weights_it_used(store: Store) -> None:
