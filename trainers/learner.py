@@ -166,9 +166,10 @@ class Learner:
         """
         offsets, fresh = self._chosen()
         self._idle = 0 if fresh else self._idle + 1
-        number, catalogue_offset = self.state.step + 1, self._stock.next()
-        if self._settings.sampling == "without_replacement" and self._settings.loss.learner != "sft":
-            check_group(self._settings.group, self._stock.at(catalogue_offset).trie)
+        apart = self._settings.sampling == "without_replacement" and self._settings.loss.learner != "sft"
+        least = self._settings.group if apart else 1  # identifiers that a step takes
+        number, catalogue_offset = self.state.step + 1, self._stock.next(least)
+        check_group(least, self._stock.at(catalogue_offset).trie)
         intent = StepIntent(
             step=number,
             offsets=offsets,

@@ -12,7 +12,9 @@ from dataclasses import replace
 
 import structlog
 
+from schemas.errors import InvalidValue
 from schemas.events import ItemAdded
+from trainers.distinct import check_group
 from trainers.follow import Feed
 from trainers.identifiers.assortment import Assortment
 from trainers.settings import LearnerSettings
@@ -38,9 +40,10 @@ class Stock:
         """Go on with other tools, because the settings are others."""
         self._first, self._held = first, (0, first)
 
-    def next(self) -> int:
-        """The offset of `catalogue.items` for the next intent: the newest, at most once in ``catalogue_every_s``. Where it leaves no
-        item at all, which is an accident of the catalogue, there would be nothing to learn: the one before stays until some are back.
+    def next(self, least: int) -> int:
+        """The offset of `catalogue.items` for the next intent: the newest, at most once in ``catalogue_every_s``. Where it leaves fewer
+        than ``least`` identifiers, which is an accident of the catalogue, a step could not be taken: the one before stays until more
+        are back.
 
         What is refused of the records up to it goes to quarantine now: a step that is taken again asks nothing of this, so it
         goes there once.
@@ -49,9 +52,11 @@ class Stock:
         if newest == before or time.monotonic() - self._looked < self.settings.catalogue_every_s:
             return before
         self._looked, held = time.monotonic(), self._held
-        if self.at(newest).trie.empty:
+        try:
+            check_group(least, self.at(newest).trie)
+        except InvalidValue as error:
             self._offset, self._held = before, held
-            log.warning("no item is left, the catalogue before stays", offset=newest, stays=before)
+            log.warning("the catalogue before stays", offset=newest, stays=before, why=str(error))
             return before
         self._feed.set_aside(before, newest)
         return newest

@@ -16,7 +16,7 @@ from schemas.topics import EXAMPLES, ITEMS, QUARANTINE
 from tests.trainers import policy_toys
 from tests.trainers.learner_toys import ITEMS as KNOWN
 from tests.trainers.learner_toys import view
-from tests.trainers.learner_worker import open_learner
+from tests.trainers.learner_worker import SETTINGS, open_learner
 from tests.trainers.test_resume import FREE
 from trainers.exposition import Exposition
 from trainers.journal import read_journal, read_topic
@@ -80,8 +80,12 @@ def test_a_record_of_another_codebook_is_set_aside_once_and_training_goes_on(fre
 
 
 @pytest.mark.slow
-def test_a_catalogue_that_loses_every_item_is_learned_from_again_when_some_are_back(fresh_topics: Connections) -> None:
-    """Until then steps are over the items there were, and a refused record that was passed meanwhile is set aside once."""
+@pytest.mark.parametrize("least", [1, 4])
+def test_a_catalogue_too_small_for_a_step_is_learned_from_again_when_items_are_back(
+    least: int, fresh_topics: Connections
+) -> None:
+    """Empty, or smaller than a group that is drawn without replacement: until then steps are over the items there were, a learner that
+    is started again takes them too, and a refused record that was passed meanwhile is set aside once."""
     frozen = save_warm_start(Store(fresh_topics.store), policy_toys.toy_policy(), 0, Versions("rel", "cb1"), {}).checkpoint
     producer = KafkaProducer(bootstrap_servers=fresh_topics.kafka, acks="all")
 
@@ -95,24 +99,28 @@ def test_a_catalogue_that_loses_every_item_is_learned_from_again_when_some_are_b
 
     for number in range(60):
         producer.send(EXAMPLES.name, value=encode(view(number, clicked=[1])), partition=number % 2)
-    tell(*(gone(number) for number in range(KNOWN - 1)))
-    learner = open_learner(fresh_topics, frozen)
-    try:
-        with capture_logs() as lines:
-            learner.resume()
-            steps(learner, 1)
-            tell(b"{broken", gone(KNOWN - 1))
-            learner._feed.catch_up()
-            steps(learner, 3)
-        stays = {(line["offset"], line["stays"]) for line in lines if "no item is left" in line["event"]}
-        assert stays == {(KNOWN + 1, KNOWN - 1)}
-        tell(encode(ItemAdded(6, "new", "red rug", FREE[0], "cb1")))
-        learner._feed.catch_up()
-        steps(learner, 4)
-    finally:
-        learner.close()
-        producer.close()
+    tell(*(gone(number) for number in range(KNOWN - least)))
+    drawn = {} if least == 1 else {"sampling": "without_replacement", "group": least}
+    settings = SETTINGS.model_copy(update={"learner": SETTINGS.learner.model_copy(update=drawn)})
+    with capture_logs() as lines:
+        for last in (1, 3, 4):
+            learner = open_learner(fresh_topics, frozen, settings)
+            try:
+                learner.resume()
+                if last == 3:
+                    tell(b"{broken", gone(KNOWN - 1))
+                elif last == 4:
+                    tell(encode(ItemAdded(6, "new", "red rug", FREE[0], "cb1")))
+                learner._feed.catch_up()
+                steps(learner, last)
+            finally:
+                learner.close()
+    producer.close()
+    before = KNOWN - least
+    assert {(line["offset"], line["stays"]) for line in lines if line["event"] == "the catalogue before stays"} == {
+        (before + 2, before)
+    }
     intents = [record for record in read_journal(fresh_topics) if isinstance(record, StepIntent)]
-    assert [intent.catalogue_offset for intent in intents] == [KNOWN - 1] * 3 + [KNOWN + 2]
+    assert [intent.catalogue_offset for intent in intents] == [before] * 3 + [before + 3]
     kept = [record for record in read_topic(fresh_topics, QUARANTINE) if isinstance(record, Quarantined)]
-    assert [(q.topic, q.offset, q.reason) for q in kept] == [(ITEMS.name, KNOWN - 1, "unreadable")]
+    assert [(q.topic, q.offset, q.reason) for q in kept] == [(ITEMS.name, before, "unreadable")]
