@@ -17,7 +17,7 @@ from schemas.connections import without_password
 from schemas.errors import Corrupt, InvalidSetting, Unavailable
 
 
-def sha256(data: bytes) -> str:
+def sha256(data: bytes | memoryview) -> str:
     """Hex digest by which artefacts are named and checked."""
     return hashlib.sha256(data).hexdigest()
 
@@ -42,12 +42,12 @@ class Store:
             raise InvalidSetting("the store", without_password(url), bound, "correct HEADRACE_STORE") from error
         self.local: Path | None = Path(self._root) if isinstance(self._fs, LocalFileSystem) else None
 
-    def write(self, path: str, data: bytes) -> str:
+    def write(self, path: str, data: bytes | memoryview) -> str:
         """Write atomically; returns the sha256. Writing the same content again is harmless."""
         target = f"{self._root}/{path}"
         self._fs.makedirs(target.rsplit("/", 1)[0], exist_ok=True)
         if self.local is None:
-            self._fs.pipe_file(target, data)
+            self._fs.pipe_file(target, bytes(data))
         else:
             _write_local(Path(target), data)
         return sha256(data)
@@ -117,7 +117,7 @@ class Store:
         return Path(home) / sha256(self.url.encode())[:12]
 
 
-def _write_local(target: Path, data: bytes) -> None:
+def _write_local(target: Path, data: bytes | memoryview) -> None:
     scratch = target.with_name(f".{target.name}.{uuid.uuid4().hex}")
     with scratch.open("wb") as file:
         file.write(data)

@@ -17,6 +17,7 @@ import structlog
 from schemas.checkpoints import Manifest
 from schemas.errors import Corrupt, Unavailable
 from schemas.store import Store, sha256
+from trainers.mapped import mapped
 
 if TYPE_CHECKING:
     from trainers.lines import Line
@@ -68,12 +69,12 @@ def policy_folder(store: Store, checkpoint: str) -> Path:
     return store.folder(folder)
 
 
-def folder_files(folder: Path) -> dict[str, bytes]:
+def folder_files(folder: Path) -> dict[str, memoryview]:
     """Every file below a local folder by its relative path; what `write` takes."""
-    return {str(f.relative_to(folder)): f.read_bytes() for f in sorted(folder.rglob("*")) if f.is_file()}
+    return {str(f.relative_to(folder)): mapped(f) for f in sorted(folder.rglob("*")) if f.is_file()}
 
 
-def write(store: Store, files: Mapping[str, bytes], draft: Manifest) -> Manifest:
+def write(store: Store, files: Mapping[str, bytes | memoryview], draft: Manifest) -> Manifest:
     """Write a checkpoint, its manifest last; until that is there the folder counts as nothing.
 
     Args:

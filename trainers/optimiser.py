@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from schemas.errors import NotFinite
+from trainers.mapped import written
 from trainers.settings import LearnerSettings
 
 
@@ -45,11 +47,14 @@ class Optimiser:
     def _step(self) -> None:
         self._adamw.step()
 
-    def dump(self) -> bytes:
+    def dump(self) -> memoryview:
         """Moments and count of steps; the same file whoever held which part. While rank 0 calls it, the others call `hand_in`."""
-        file = io.BytesIO()
-        torch.save(self._whole_state(), file)
-        return file.getvalue()
+
+        def save(path: Path) -> None:
+            with path.open("wb") as file:  # given a path torch would write its name into the file
+                torch.save(self._whole_state(), file)
+
+        return written(save)
 
     def hand_in(self) -> None:
         """Give rank 0 what it has not for `dump`: nothing, where each has all."""

@@ -147,8 +147,9 @@ def save_state(
     share = settings.served_share
     assert state.start is not None
     with as_served(state.policy, state.start, share):
-        files = policy_files(state.policy)
-    files |= {
+        served = policy_files(state.policy)
+    files: dict[str, bytes | memoryview] = {
+        **served,
         **({LEARNED: dump_weights(state.policy.module)} if share < 1 else {}),
         OPTIMISER: state.optimiser.dump(),
         WINDOW: pack(state.window.dump()),
@@ -193,7 +194,7 @@ def save_warm_start(store: Store, policy: Policy, seed: int, versions: Versions,
     return checkpoints.write(store, policy_files(policy), draft)
 
 
-def policy_files(policy: Policy) -> dict[str, bytes]:
+def policy_files(policy: Policy) -> dict[str, memoryview]:
     """The files that `Policy.save` writes."""
     with tempfile.TemporaryDirectory(prefix="headrace-policy-") as folder:
         policy.save(Path(folder))

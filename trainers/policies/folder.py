@@ -15,6 +15,7 @@ from safetensors import torch as safetensors
 from safetensors.torch import load_file, save_file
 
 from schemas.errors import Corrupt, Unavailable
+from trainers.mapped import written
 from trainers.policies.settings import PolicySettings
 
 if TYPE_CHECKING:
@@ -88,10 +89,10 @@ def save_weights(module: nn.Module, path: Path) -> None:
     save_file(weights, path, metadata={"format": "pt"})
 
 
-def dump_weights(module: nn.Module) -> bytes:
+def dump_weights(module: nn.Module) -> memoryview:
     """A module's parameters and buffers as one file; the same weights give the same bytes."""
-    data: bytes = safetensors.save({name: tensor.detach().contiguous() for name, tensor in _tensors(module).items()})
-    return data
+    weights = {name: tensor.detach().contiguous() for name, tensor in _tensors(module).items()}
+    return written(lambda path: save_file(weights, path))
 
 
 def fill(module: nn.Module, data: bytes, where: str) -> None:
