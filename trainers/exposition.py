@@ -10,6 +10,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, ProcessCollecto
 
 from schemas.errors import Unavailable
 from schemas.items import REFUSED
+from trainers.whereabouts import NAMES
 
 
 class Exposition:
@@ -24,6 +25,7 @@ class Exposition:
             "headrace_learner_step_value", "Each metric of the last step, in its own unit", ["metric"],
             registry=self.registry,
         )  # fmt: skip
+        self._kept: dict[str, float] = {}
         self._stepped = Gauge(
             "headrace_learner_last_step_timestamp_seconds", "Wall time of the last step, since 1970", registry=self.registry
         )
@@ -56,8 +58,9 @@ class Exposition:
         self._steps.inc()
         self._fresh.inc(fresh)
         self._stepped.set_to_current_time()
-        self._last.clear()  # what this step does not say is not of the last step
-        for name, value in metrics.items():
+        self._kept |= {name: value for name, value in metrics.items() if name in NAMES}
+        self._last.clear()  # what this step does not say is not of the last step, but for what few steps say
+        for name, value in {**self._kept, **metrics}.items():
             self._last.labels(name).set(value)
 
     def lag(self, records: int) -> None:

@@ -49,6 +49,7 @@ from trainers.step import advance
 from trainers.stock import Stock, take_on
 from trainers.tools import OpenTools
 from trainers.watch import Watch
+from trainers.whereabouts import whereabouts
 
 log = structlog.get_logger()
 
@@ -200,6 +201,7 @@ class Learner:
         tools, records = self._stock.at(intent.catalogue_offset), self._feed.take(intent.offsets)
         batch, metrics = advance(tools, self.state, records, intent, self._lead.ranks, left_out)
         self.state.offsets = dict(self._feed.taken)
+        metrics |= whereabouts(self.state, batch.views, tools)
         metrics |= {
             "lag": float(self._feed.lag()), "window": float(len(self.state.window)), "revised": float(batch.revised),
             "held_out": float(batch.held_out), "aside": float(len(batch.broken)),

@@ -49,6 +49,7 @@ class Groups:
 class Seen:
     """What the loss of some prompts is made of."""
 
+    tokens_B: Tensor  #: of the prompts
     ce_BL: Tensor  #: of the first target, with gradient during the pass
     groups: Groups | None  #: None for a learner without rollouts
 
@@ -106,13 +107,13 @@ class Work:
             encoder = self.policy.encode(prompts)
             ce_BL = self.policy.full_ce(encoder, self.targets.rows(rows).first_BL)
             if settings.loss.learner == "sft":
-                return Seen(ce_BL, None)
+                return Seen(encoder.lengths_B, ce_BL, None)
             rollouts = self._draw(encoder, rows)
             logp_BGL = self.policy.logprobs(encoder, rollouts.sids_BGL, tools.trie, settings.temperature)
             reference_BG = self._reference(prompts, rollouts.sids_BGL)
         rates = tools.rates(self.intent.snapshot)
         rewards = tools.rewards.score(views, rollouts.leaf_BG.numpy(), self.intent.weights, rates)
-        return Seen(ce_BL, Groups(rollouts, rewards, logp_BGL, reference_BG))
+        return Seen(encoder.lengths_B, ce_BL, Groups(rollouts, rewards, logp_BGL, reference_BG))
 
     def _draw(self, encoder: EncoderState, rows: Rows) -> Rollouts:
         settings = self.tools.settings
@@ -185,4 +186,4 @@ def look_up(builder: PromptBuilder, queries: Sequence[str]) -> None:
 
 def _detached(seen: Seen) -> Seen:
     groups = None if seen.groups is None else replace(seen.groups, logp_BGL=seen.groups.logp_BGL.detach())
-    return Seen(seen.ce_BL.detach(), groups)
+    return replace(seen, ce_BL=seen.ce_BL.detach(), groups=groups)

@@ -76,11 +76,13 @@ def take_step(tools: Tools, state: LearnerState, batch: Batch, intent: StepInten
         metrics["absorbed"] = state.absorbed[-1].share
     seconds = time.perf_counter() - started
     samples = 0 if settings.loss.learner == "sft" else settings.group * len(batch.views)
+    prompts = sum(int(seen.tokens_B.sum()) for share in shares for _, seen in share.prompts)
     return {
         **metrics,
         "step_s": seconds,
         "prompts_per_s": len(batch.views) / seconds,
         "rollouts_per_s": samples / seconds,
+        "tokens_per_s": (prompts + samples * tools.trie.levels) / seconds,  # read and written, without warm-start pairs
     }
 
 

@@ -105,4 +105,4 @@ class Line:
 
 
 #: Metrics of the machine, not of learning: they differ from run to run.
-_WALL = {"step_s", "prompts_per_s", "rollouts_per_s"}
+_WALL = {"step_s", "prompts_per_s", "rollouts_per_s", "tokens_per_s"}

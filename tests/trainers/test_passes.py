@@ -27,7 +27,7 @@ from trainers.step import take_step
 from trainers.window import Window
 
 torch.set_num_threads(1)
-TIMES = ("step_s", "prompts_per_s", "rollouts_per_s")
+TIMES = ("step_s", "prompts_per_s", "rollouts_per_s", "tokens_per_s")
 INTENT = StepIntent(1, {}, RewardWeights(), None, 0, 7, 1)
 #: Seven views: with several targets, with one, with none.
 VIEWS = tuple(view(n, clicked=[1, 2, 3][: n % 4], ordered=[4] if n == 5 else []) for n in range(7))

@@ -23,6 +23,7 @@ from trainers.batches import Batch, is_held_out
 from trainers.gate import list_rewards
 from trainers.pair_file import load_sampler, save_pairs
 from trainers.pairs import Pair
+from trainers.passes import prompts_of
 from trainers.policies.base import PromptContext
 from trainers.settings import GateSettings, LearnerSettings, LossSettings
 from trainers.state import LearnerState, Versions, adopt, load_state, save_state, save_warm_start
@@ -76,7 +77,7 @@ def weights_of(state: LearnerState) -> dict[str, torch.Tensor]:
     return {name: value.clone() for name, value in state.policy.module.state_dict().items()}
 
 
-TIMES = ("step_s", "prompts_per_s", "rollouts_per_s")
+TIMES = ("step_s", "prompts_per_s", "rollouts_per_s", "tokens_per_s")
 
 
 def test_saved_and_loaded_it_goes_on_to_the_last_bit(store: Store) -> None:
@@ -222,6 +223,9 @@ def test_metrics_of_a_step(store: Store) -> None:
     assert named <= set(metrics)
     assert metrics["logp_gap"] < 1e-4
     assert metrics["target_share"] == 1
+    prompts = prompts_of(tools(state.policy, SETTINGS).builder, batch(1).views)
+    codes = 6 * SETTINGS.group * len(policy_toys.SIZES)
+    assert metrics["tokens_per_s"] * metrics["step_s"] == pytest.approx(int(prompts.mask_BS.sum()) + codes)
     assert all(np.isfinite(value) for value in metrics.values())
     assert metrics["reward"] == pytest.approx(
         metrics["reward.relevance"] + metrics["reward.ctr"] + metrics["reward.interaction"]
