@@ -43,7 +43,7 @@ from trainers.orders import Begin, GoBack, Lead, Stop, Take
 from trainers.promotion import Present, Publisher
 from trainers.ranks import ALONE, Ranks
 from trainers.recollection import seen_until
-from trainers.settings import LearnerSettings, TrainerSettings
+from trainers.settings import TrainerSettings
 from trainers.state import Versions, load_state, restore, save_state
 from trainers.step import advance
 from trainers.stock import Stock, take_on
