@@ -30,11 +30,10 @@ from schemas.quarantine import RAW_LIMIT, Quarantined
 from schemas.topics import EXAMPLES, ITEMS, SNAPSHOTS, VERDICTS, WEIGHTS
 from schemas.weights import RewardWeights
 from trainers.patience import Patience
+from trainers.settings import QUEUE
 
 log = structlog.get_logger()
 
-#: Examples held before reading pauses.
-QUEUE = 8192
 #: Time between two looks at how far the log goes while none of it is read, and the longest that one takes (seconds).
 ASK_S = 1.0
 #: Longest wait for the examples that the journal says exist (seconds).
