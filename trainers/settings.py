@@ -35,7 +35,12 @@ class LossSettings(BaseModel):
     w_item: float = Field(1.0, ge=0, le=100, description="weight of the item advantage (Eq. 17)")
     w_position: float = Field(1.0, ge=0, le=100, description="weight of the position advantage; 1 is Eq. 17")
     delta: float = Field(1e-6, gt=0, le=1, description="added to a group's standard deviation (Eq. 11, 15)")
-    clip: float = Field(0.2, gt=0, lt=1, description="half width of GRPO's clipped ratio (Eq. 12)")
+    clip: float = Field(
+        0.2,
+        gt=0,
+        lt=1,
+        description="half width of GRPO's clipped ratio (Eq. 12), which is 1 here; for callers of `grpo_loss` with old_logp_BGL",
+    )
     entropy: float = Field(
         2.0, ge=0, le=100, description="reward units per nat: rollouts are worth R - entropy * log pi; 0 is the paper"
     )
