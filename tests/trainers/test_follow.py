@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import closing
 
 import pytest
-from kafka import KafkaAdminClient, KafkaProducer, TopicPartition
+from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
+from kafka.errors import KafkaTimeoutError
 from structlog.testing import capture_logs
 
 from schemas.codec import encode
 from schemas.connections import Connections
-from schemas.errors import Corrupt
+from schemas.errors import Corrupt, Unavailable
 from schemas.posteriors import SnapshotPointer
 from schemas.topics import EXAMPLES, SNAPSHOTS, VERDICTS, WEIGHTS
 from schemas.weights import RewardWeights
@@ -46,6 +48,26 @@ def test_news_that_cannot_be_read_change_nothing(fresh_topics: Connections) -> N
         feed.close()
     refused = [(line["topic"], line["offset"]) for line in lines if line["event"].startswith("refused")]
     assert sorted(refused) == sorted([(WEIGHTS.name, 1), (SNAPSHOTS.name, 1), (VERDICTS.name, 0)])
+
+
+@pytest.mark.parametrize("call", ["partitions_for_topic", "beginning_offsets", "end_offsets", "position", "poll"])
+def test_a_broker_that_stops_answering_is_told_by_name(
+    fresh_topics: Connections, monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    """At whatever call, from the start to the end of the news; what was opened is closed."""
+
+    def silent(*_: object, **__: object) -> None:
+        raise KafkaTimeoutError("no answer")
+
+    closed = list[KafkaConsumer]()
+    close = KafkaConsumer.close
+    with monkeypatch.context() as patched:
+        patched.setattr(KafkaConsumer, call, silent)
+        patched.setattr(KafkaConsumer, "close", lambda consumer: (closed.append(consumer), close(consumer)))
+        with pytest.raises(Unavailable, match="no answer"), closing(open_feed(fresh_topics)) as feed:
+            feed.catch_up()
+            feed.poll(0.0)
+    assert len(closed) == 1
 
 
 def test_a_backlog_is_taken_in_the_order_of_its_pages(fresh_topics: Connections) -> None:
