@@ -34,7 +34,8 @@ from trainers.settings import QUEUE
 
 log = structlog.get_logger()
 
-#: Time between two looks at how far the log goes while none of it is read, and the longest that one takes (seconds).
+#: Time between two looks at how far the log goes while none of it is read, and the longest that one, or one at how far it was read,
+#: takes (seconds).
 ASK_S = 1.0
 #: Longest wait for the examples that the journal says exist (seconds).
 PATIENCE_S = 120.0
@@ -169,18 +170,26 @@ class Feed:
                 self._quarantine(record)
 
     def lag(self) -> int:
-        """Records of the examples that are in the log and not yet taken by a step."""
+        """Records of the examples that are in the log and not yet taken by a step: those that wait here, and what lies behind them.
+
+        From where reading is and not from what was taken: it goes past the marks of transactions, for which no step waits.
+        """
         if self._full and time.monotonic() - self._asked >= ASK_S:
             # What is not fetched does not say where its end is.
             with suppress(KafkaError):
                 self._ends = self._consumer.end_offsets(self._examples, timeout_ms=int(ASK_S * 1000))
             self._asked = time.monotonic()
         end = {w: max(self._consumer.highwater(w) or 0, self._ends.get(w, 0)) for w in self._examples}
-        return sum(max(0, end[w] - self.taken[w.partition]) for w in self._examples)
+        return len(self.waiting) + sum(max(0, end[w] - self._position(w)) for w in self._examples)
 
     def close(self) -> None:
         """Let go of the broker."""
         self._consumer.close()
+
+    def _position(self, where: TopicPartition) -> int:
+        with _answering():
+            found: int | None = self._consumer.position(where, timeout_ms=int(ASK_S * 1000))
+        return self.taken[where.partition] if found is None else found
 
     def _begin(self, offsets: Mapping[int, int]) -> None:
         with _answering():

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import closing
 
 import pytest
+from confluent_kafka import Producer
 from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
 from kafka.errors import KafkaTimeoutError
 from structlog.testing import capture_logs
@@ -19,6 +20,7 @@ from schemas.weights import RewardWeights
 from tests.trainers import policy_toys
 from tests.trainers.learner_toys import view
 from trainers.follow import Feed
+from trainers.patience import Patience
 
 pytestmark = pytest.mark.services
 
@@ -126,3 +128,22 @@ def test_what_waits_is_counted_while_nothing_is_read(fresh_topics: Connections) 
     finally:
         feed.close()
         producer.close()
+
+
+def test_marks_of_transactions_do_not_wait(fresh_topics: Connections, unique: Callable[[str], str]) -> None:
+    """Three transactions of two records, one of them undone, over two partitions: four records wait, and then none."""
+    producer = Producer({"bootstrap.servers": fresh_topics.kafka, "transactional.id": unique("examples"), "log_level": 2})
+    producer.init_transactions(60)
+    for number, end in enumerate((producer.commit_transaction, producer.abort_transaction, producer.commit_transaction)):
+        producer.begin_transaction()
+        for partition in (0, 1):
+            producer.produce(EXAMPLES.name, encode(view(2 * number + partition)), b"u", partition=partition)
+        assert producer.flush(60) == 0  # what was not sent leaves no mark
+        end(60)
+    with closing(open_feed(fresh_topics)) as feed:
+        patience = Patience()
+        while (len(feed.waiting), feed.lag()) != (4, 4):
+            feed.poll(0.1)
+            assert not patience.over(0)
+        feed.take({arrival.partition: arrival.offset + 1 for arrival in feed.waiting})
+        assert feed.lag() == 0
