@@ -165,26 +165,32 @@ def newest_of(store: Store, line: Line, codebook_version: str) -> Manifest:
 
 
 def prune(store: Store, line: Line, newest: Manifest, keep: int, promoted: Sequence[str], fallbacks: int = 3) -> list[str]:
-    """Reduce old checkpoints of ``line`` to their manifests, from which a lineage is read; returns those that were. Other lines
-    keep theirs: should their warm start come back, they go on from them.
+    """Reduce old checkpoints of ``line`` to their manifests, from which a lineage is read; returns those that were, oldest first.
+    Other lines keep theirs: should their warm start come back, they go on from them.
 
     Whole stay ``newest`` and those before it, ``keep`` in all, warm starts (of which a part is in what is served, `trainers.served`),
     the first of ``promoted`` (frozen: others are held against it) and its last ``fallbacks`` (a server may be loading one). Meant to be
-    called after every checkpoint: the walk from new to old ends at the first that is reduced already, and looks beyond it only at
-    the one that has just left the fallbacks.
+    called after every checkpoint: a walk from new to old, and one over the promoted that have left the fallbacks, end at the first
+    that is reduced already. What they found is reduced from old to new, so that the next walks find what a kill has left.
     """
     # A later step's was refused, or ``newest`` would not come after it; other lines' steps say nothing of this one's.
     before = (one for one in reversed(store.names(ROOT)) if _step(one) <= newest.step and one != newest.checkpoint)
     own = (one for one in before if line.has_named(one))
-    recent, spared = {newest.checkpoint, *islice(own, keep - 1)}, {*promoted[:1], *promoted[-fallbacks:]}
-    reduced = [one for one in promoted[:-fallbacks][-1:] if one not in recent | spared and _reduce(store, one)]
-    for checkpoint in own:
-        if checkpoint in spared or checkpoint in reduced or _step(checkpoint) == 0:
-            continue
-        if (whole := _reduce(store, checkpoint)) is False:
-            break
-        reduced += [checkpoint] if whole else []
-    return reduced
+    kept = {newest.checkpoint, *islice(own, keep - 1), *promoted[:1], *promoted[-fallbacks:]}
+    whole = dict[str, list[str]]()
+    for walk in (own, reversed(promoted[:-fallbacks])):
+        for checkpoint in walk:
+            if checkpoint in kept or _step(checkpoint) == 0:
+                continue
+            files = _left_of(store, checkpoint)
+            if files == []:
+                break
+            if files:
+                whole[checkpoint] = files
+    for checkpoint in sorted(whole):
+        for path in whole[checkpoint]:
+            store.remove(path)
+    return sorted(whole)
 
 
 def _step(checkpoint: str) -> int:
@@ -193,17 +199,14 @@ def _step(checkpoint: str) -> int:
     return int(step) if step.isdecimal() else -1
 
 
-def _reduce(store: Store, checkpoint: str) -> bool | None:
-    """Delete all but the manifest; whether there was anything to delete. None: torn, or never completed, and left as it is, for
-    whoever looks into it."""
+def _left_of(store: Store, checkpoint: str) -> list[str] | None:
+    """Paths of the files that are there beside the manifest. None: torn, or never completed, and left as it is, for whoever looks
+    into it."""
     folder = path_of(checkpoint)
     try:
-        there = [f"{folder}/{name}" for name in read(store, checkpoint).files if store.exists(f"{folder}/{name}")]
+        return [f"{folder}/{name}" for name in read(store, checkpoint).files if store.exists(f"{folder}/{name}")]
     except (Corrupt, Unavailable):
         return None
-    for path in there:
-        store.remove(path)
-    return bool(there)
 
 
 def _seal(body: bytes) -> bytes:

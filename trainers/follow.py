@@ -9,8 +9,8 @@ from __future__ import annotations
 import sys
 import time
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from typing import Any, NamedTuple
 
 import structlog
@@ -30,12 +30,12 @@ from schemas.quarantine import RAW_LIMIT, Quarantined
 from schemas.topics import EXAMPLES, ITEMS, SNAPSHOTS, VERDICTS, WEIGHTS
 from schemas.weights import RewardWeights
 from trainers.patience import Patience
+from trainers.settings import QUEUE
 
 log = structlog.get_logger()
 
-#: Examples held before reading pauses.
-QUEUE = 8192
-#: Time between two looks at how far the log goes while none of it is read, and the longest that one takes (seconds).
+#: Time between two looks at how far the log goes while none of it is read, and the longest that one, or one at how far it was read,
+#: takes (seconds).
 ASK_S = 1.0
 #: Longest wait for the examples that the journal says exist (seconds).
 PATIENCE_S = 120.0
@@ -48,6 +48,16 @@ class Arrival(NamedTuple):
     offset: int
     example: TrainingExample | None
     timestamp: int = 0  #: the broker's time for it (ms)
+
+
+@contextmanager
+def _answering() -> Iterator[None]:
+    """Unavailable where the broker does not answer."""
+    try:
+        yield
+    except KafkaError as error:
+        remedy = "check the broker; the learner resumes from its last checkpoint when it is started again"
+        raise Unavailable("Kafka", str(error), remedy) from error
 
 
 class Feed:
@@ -65,23 +75,21 @@ class Feed:
             Corrupt: the examples at these offsets are not there any more, or not yet: another topic has their name.
         """
         self._quarantine, self._verdict = quarantine, verdict
-        self._consumer = open_client(
-            KafkaConsumer,
-            connections,
-            isolation_level="read_committed",
-            enable_auto_commit=False,
-            auto_offset_reset="earliest",
-            max_poll_records=1000,
-            fetch_max_wait_ms=50,
-        )
-        self._examples = [TopicPartition(EXAMPLES.name, p) for p in self._partitions(EXAMPLES.name)]
-        self._news = [TopicPartition(name, 0) for name in (WEIGHTS.name, SNAPSHOTS.name, ITEMS.name, VERDICTS.name)]
-        self._consumer.assign(self._examples + self._news)
-        self._check_kept(offsets)
-        for where in self._examples:
-            self._consumer.seek(where, offsets.get(where.partition, 0))
-        for where in self._news:
-            self._consumer.seek(where, 0)
+        with _answering():
+            self._consumer = open_client(
+                KafkaConsumer,
+                connections,
+                isolation_level="read_committed",
+                enable_auto_commit=False,
+                auto_offset_reset="earliest",
+                max_poll_records=1000,
+                fetch_max_wait_ms=50,
+            )
+        try:
+            self._begin(offsets)
+        except BaseException:
+            self._consumer.close()
+            raise
         self.taken = {where.partition: offsets.get(where.partition, 0) for where in self._examples}
         self.waiting: deque[Arrival] = deque()
         self.weights = RewardWeights()
@@ -97,12 +105,8 @@ class Feed:
         """Take in what has come; waits at most ``timeout_s`` for the first record. Examples pause at ``bound``."""
         self._full = len(self.waiting) >= bound
         (self._consumer.pause if self._full else self._consumer.resume)(*self._examples)
-        try:
+        with _answering():
             batches = self._consumer.poll(timeout_ms=int(timeout_s * 1000))
-        except KafkaError as error:
-            raise Unavailable(
-                "Kafka", str(error), "the learner resumes from its last checkpoint when it is started again"
-            ) from error
         for where, records in batches.items():
             for record in records:
                 if where.topic == EXAMPLES.name:
@@ -118,11 +122,12 @@ class Feed:
         Raises:
             Unavailable: they do not come.
         """
-        ends, patience = self._consumer.end_offsets(self._news), Patience()
-        while any(self._consumer.position(where) < end for where, end in ends.items()):
-            self.poll(0.1)
-            if patience.over(sum(map(self._consumer.position, ends))):
-                raise Unavailable("Kafka", f"records up to {ends} do not come", "check the broker")
+        with _answering():
+            ends, patience = self._consumer.end_offsets(self._news), Patience()
+            while any(self._consumer.position(where) < end for where, end in ends.items()):
+                self.poll(0.1)
+                if patience.over(sum(map(self._consumer.position, ends))):
+                    raise Unavailable("Kafka", f"records up to {ends} do not come", "check the broker")
 
     def take(self, offsets: Mapping[int, int]) -> list[Arrival]:
         """The records before these offsets that were not taken yet, in the order of their pages' event times.
@@ -165,37 +170,50 @@ class Feed:
                 self._quarantine(record)
 
     def lag(self) -> int:
-        """Records of the examples that are in the log and not yet taken by a step."""
+        """Records of the examples that are in the log and not yet taken by a step: those that wait here, and what lies behind them.
+
+        From where reading is and not from what was taken: it goes past the marks of transactions, for which no step waits.
+        """
         if self._full and time.monotonic() - self._asked >= ASK_S:
             # What is not fetched does not say where its end is.
             with suppress(KafkaError):
                 self._ends = self._consumer.end_offsets(self._examples, timeout_ms=int(ASK_S * 1000))
             self._asked = time.monotonic()
         end = {w: max(self._consumer.highwater(w) or 0, self._ends.get(w, 0)) for w in self._examples}
-        return sum(max(0, end[w] - self.taken[w.partition]) for w in self._examples)
+        return len(self.waiting) + sum(max(0, end[w] - self._position(w)) for w in self._examples)
 
     def close(self) -> None:
         """Let go of the broker."""
         self._consumer.close()
 
+    def _position(self, where: TopicPartition) -> int:
+        with _answering():
+            found: int | None = self._consumer.position(where, timeout_ms=int(ASK_S * 1000))
+        return self.taken[where.partition] if found is None else found
+
+    def _begin(self, offsets: Mapping[int, int]) -> None:
+        with _answering():
+            self._examples = [TopicPartition(EXAMPLES.name, p) for p in self._partitions(EXAMPLES.name)]
+            self._news = [TopicPartition(name, 0) for name in (WEIGHTS.name, SNAPSHOTS.name, ITEMS.name, VERDICTS.name)]
+            self._consumer.assign(self._examples + self._news)
+            self._check_kept(offsets)
+        for where in self._examples:
+            self._consumer.seek(where, offsets.get(where.partition, 0))
+        for where in self._news:
+            self._consumer.seek(where, 0)
+
     def _partitions(self, topic: str) -> list[int]:
         found = self._consumer.partitions_for_topic(topic)
         if not found:
-            self._consumer.close()
             raise Unavailable(f"topic {topic}", "it does not exist", "create the topics with `headrace topics --create`")
         return sorted(found)
 
     def _check_kept(self, offsets: Mapping[int, int]) -> None:
         """Kafka would go on at the first record there is, and nobody would know what was passed over, or is learned again."""
-        try:
-            first, end = self._consumer.beginning_offsets(self._examples), self._consumer.end_offsets(self._examples)
-        except KafkaError as error:
-            self._consumer.close()
-            raise Unavailable(f"topic {EXAMPLES.name}", str(error), "check the broker") from error
+        first, end = self._consumer.beginning_offsets(self._examples), self._consumer.end_offsets(self._examples)
         for where in self._examples:
             # At 0 nothing was read before: a new line of training begins with what there is.
             if (at := offsets.get(where.partition, 0)) and not first[where] <= at <= end[where]:
-                self._consumer.close()
                 raise Corrupt(
                     f"topic {EXAMPLES.name}, partition {where.partition}",
                     f"offset {at} comes next, and {first[where]} to {end[where]} are there",

@@ -16,6 +16,13 @@ from trainers.settings import GuardSettings
 
 #: Steps before the recent ones by which a reward's jump is measured, in lengths of the recent ones.
 BEFORE = 4
+#: How many steps are remembered for each that is judged by: one that was left out, say, has neither entropy nor reward.
+SPARE = 2
+
+
+def reach(settings: GuardSettings) -> int:
+    """How many steps back the alarms hang on."""
+    return settings.steps * (1 + BEFORE) * SPARE
 
 
 class Guards:
@@ -23,7 +30,7 @@ class Guards:
 
     def __init__(self, settings: GuardSettings) -> None:
         self._settings = settings
-        self._steps: deque[Mapping[str, float]] = deque(maxlen=settings.steps * (1 + BEFORE))
+        self._steps: deque[Mapping[str, float]] = deque(maxlen=reach(settings))
         self._measure: Hashable = None
 
     def see(self, metrics: Mapping[str, float], measure: Hashable) -> None:
@@ -55,17 +62,18 @@ class Guards:
         """exp(-H) with H the nats of all levels: the probability of an identifier where all the mass lay on equal ones."""
         nats = [
             sum(value for name, value in one.items() if name.startswith("entropy."))
-            for one in list(self._steps)[-self._settings.steps :]
+            for one in self._steps
             if "entropy.1" in one
-        ]
+        ][-self._settings.steps :]
         full = len(nats) == self._settings.steps
         return math.exp(-statistics.fmean(nats)) if full else 0.0, self._settings.most_certain
 
     def _reward_jump(self) -> tuple[float, float]:
         """Distance of the recent steps' mean reward from that of the steps before, in their standard deviations."""
-        rewards = [one["reward"] for one in self._steps if "reward" in one]
-        recent, before = rewards[-self._settings.steps :], rewards[: -self._settings.steps]
-        if len(before) < self._settings.steps * BEFORE:
+        steps = self._settings.steps
+        rewards = [one["reward"] for one in self._steps if "reward" in one][-steps * (1 + BEFORE) :]
+        recent, before = rewards[-steps:], rewards[:-steps]
+        if len(before) < steps * BEFORE:
             return 0.0, self._settings.reward_jump
         spread = statistics.pstdev(before)
         moved = abs(statistics.fmean(recent) - statistics.fmean(before))

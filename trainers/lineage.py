@@ -5,18 +5,20 @@ Read from the manifests, which outlive the weights, and from the journal.
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Mapping, Sequence
+from itertools import accumulate
 from typing import Any
 
 import msgspec
 
 from schemas.checkpoints import Manifest
 from schemas.errors import Unavailable
-from schemas.journal import JournalRecord, StepIntent, StepResult
+from schemas.journal import JournalRecord, StepIntent, StepResult, TrainingSettings
 from schemas.store import Store
 from schemas.topics import EXAMPLES
 from trainers import checkpoints
-from trainers.journalled import decisions_of, settings_before
+from trainers.journalled import decisions_of
 
 
 class Stretch(msgspec.Struct, frozen=True):
@@ -58,18 +60,37 @@ def lineage(store: Store, records: Sequence[JournalRecord], checkpoint: str) -> 
         except Unavailable as error:
             what, remedy = f"checkpoint {parent}, which {line[-1].checkpoint} continues", "restore its manifest.json"
             raise Unavailable(what, "no manifest", remedy) from error
-    before: list[Manifest | None] = [*line[1:], None]
-    return [_stretch(store, records, one, parent) for one, parent in zip(line, before, strict=True)]
+    before, told = [*line[1:], None], _Told(records)
+    return [_stretch(store, told, one, parent) for one, parent in zip(line, before, strict=True)]
 
 
-def _stretch(store: Store, records: Sequence[JournalRecord], one: Manifest, parent: Manifest | None) -> Stretch:
+class _Told:
+    """What the journal says, found by step: a line of many checkpoints would read it once for each."""
+
+    def __init__(self, records: Sequence[JournalRecord]) -> None:
+        self.intents = {r.step: r for r in records if isinstance(r, StepIntent)}
+        self.results = {r.step: r for r in records if isinstance(r, StepResult)}
+        self.decisions = decisions_of(records)
+        self._settings = [r for r in records if isinstance(r, TrainingSettings)]
+        by_step = sorted((r.step, at) for at, r in enumerate(self._settings))
+        self._steps = [step for step, _ in by_step]
+        self._last = list(accumulate((at for _, at in by_step), max))
+
+    def settings_before(self, step: int, known: Mapping[str, Any]) -> Mapping[str, Any]:
+        """As `trainers.journalled.settings_before`."""
+        earlier = bisect_left(self._steps, step)
+        return self._settings[self._last[earlier - 1]].settings if earlier else known
+
+
+def _stretch(store: Store, told: _Told, one: Manifest, parent: Manifest | None) -> Stretch:
     first = parent.step + 1 if parent else one.step + 1
-    intents = {r.step: r for r in records if isinstance(r, StepIntent) and first <= r.step <= one.step}
-    results = {r.step: r for r in records if isinstance(r, StepResult) and first <= r.step <= one.step}
+    steps = range(first, one.step + 1)
+    intents = [told.intents[step] for step in steps if step in told.intents]
+    results = [told.results[step] for step in steps if step in told.results]
     began = parent.offsets.get(EXAMPLES.name, {}) if parent else {}
     ended = one.offsets.get(EXAMPLES.name, {})
-    decision = decisions_of(records).get(one.checkpoint)
-    under = settings_before(records, parent.step, parent.settings) if parent else {}
+    decision = told.decisions.get(one.checkpoint)
+    under = told.settings_before(parent.step, parent.settings) if parent else {}
     return Stretch(
         checkpoint=one.checkpoint,
         parent=one.parent,
@@ -78,10 +99,10 @@ def _stretch(store: Store, records: Sequence[JournalRecord], one: Manifest, pare
         created_ms=one.created_ms,
         learner=one.learner,
         offsets={p: (began.get(p, 0), offset) for p, offset in sorted(ended.items())},
-        prompts=sum(r.prompts for r in results.values()),
-        examples=sum(r.examples for r in results.values()),
-        weights_versions=tuple(sorted({i.weights.version for i in intents.values()})),
-        snapshot_versions=tuple(sorted({i.snapshot.version for i in intents.values() if i.snapshot})),
+        prompts=sum(r.prompts for r in results),
+        examples=sum(r.examples for r in results),
+        weights_versions=tuple(sorted({i.weights.version for i in intents})),
+        snapshot_versions=tuple(sorted({i.snapshot.version for i in intents if i.snapshot})),
         relevance_version=one.relevance_version,
         codebook_version=one.codebook_version,
         settings_changed=changed_fields(under, one.settings) if under else (),

@@ -15,6 +15,8 @@ PositionWeighting = Literal["paper", "after_norm"]
 Gate = Literal["paper", "strict_prefix"]
 Interaction = Literal["observed", "expected"]
 Sampling = Literal["independent", "without_replacement"]
+#: Examples held in memory before the learner's reading pauses.
+QUEUE = 8192
 
 
 class LossSettings(BaseModel):
@@ -33,7 +35,12 @@ class LossSettings(BaseModel):
     w_item: float = Field(1.0, ge=0, le=100, description="weight of the item advantage (Eq. 17)")
     w_position: float = Field(1.0, ge=0, le=100, description="weight of the position advantage; 1 is Eq. 17")
     delta: float = Field(1e-6, gt=0, le=1, description="added to a group's standard deviation (Eq. 11, 15)")
-    clip: float = Field(0.2, gt=0, lt=1, description="half width of GRPO's clipped ratio (Eq. 12)")
+    clip: float = Field(
+        0.2,
+        gt=0,
+        lt=1,
+        description="half width of GRPO's clipped ratio (Eq. 12), which is 1 here; for callers of `grpo_loss` with old_logp_BGL",
+    )
     entropy: float = Field(
         2.0, ge=0, le=100, description="reward units per nat: rollouts are worth R - entropy * log pi; 0 is the paper"
     )
@@ -135,7 +142,10 @@ class LearnerSettings(BaseModel):
         10.0, ge=0, le=86_400, description="least seconds between two looks at new, moved and removed items"
     )
     max_backlog: int = Field(
-        256, ge=1, le=1_000_000, description="fresh views waiting beyond which the surplus goes to the window"
+        256,
+        ge=1,
+        le=1_000_000,  # what a journal may tell of; `TrainerSettings` wants less
+        description=f"fresh views waiting beyond which the surplus goes to the window; at most {QUEUE}, as no more wait in memory",
     )
     wait_s: float = Field(1.0, ge=0, le=3600, description="seconds to wait for fresh views before a step on what there is")
     idle_steps: int = Field(8, ge=0, le=1_000_000, description="steps in a row without a fresh view before waiting for one")
@@ -234,6 +244,15 @@ class TrainerSettings(BaseModel):
     warm_start: WarmStartSettings = Field(WarmStartSettings(), description="supervised training before the stream")
     learner: LearnerSettings = Field(LearnerSettings(), description="the continuous learner")
     gate: GateSettings = Field(GateSettings(), description="the gate between a candidate and the search server")
+
+    @model_validator(mode="after")
+    def _the_backlog_can_be_reached(self) -> Self:
+        if self.learner.max_backlog > QUEUE:
+            raise ValueError(
+                f"learner.max_backlog is {self.learner.max_backlog}, but reading pauses while {QUEUE} examples wait: it would never act; "
+                f"set at most {QUEUE}"
+            )
+        return self
 
     @model_validator(mode="after")
     def _the_gate_can_open(self) -> Self:

@@ -12,7 +12,7 @@ from schemas.checkpoints import Alarm
 from schemas.errors import LearningError
 from schemas.journal import GuardAlarm, JournalRecord, StepResult
 from trainers.exposition import Exposition
-from trainers.guards import BEFORE, NOT_FINITE, OF_WEIGHTS, Guards
+from trainers.guards import NOT_FINITE, OF_WEIGHTS, Guards, reach
 from trainers.journal import Journal
 from trainers.settings import GuardSettings
 
@@ -37,7 +37,7 @@ class Watch:
     @property
     def reach(self) -> int:
         """How many steps back what it knows may hang on."""
-        return max(self._settings.steps * (1 + BEFORE), self._settings.max_left_out + 1)
+        return max(reach(self._settings), self._settings.max_left_out + 1)
 
     def recall(
         self, ringing: Sequence[Alarm], before: Sequence[StepResult | GuardAlarm], since: Sequence[JournalRecord]

@@ -16,7 +16,7 @@ from trainers.settings import GateSettings, LearnerSettings, TrainerSettings
 SETTINGS = TrainerSettings(
     learner=LearnerSettings(
         group=6, prompts=4, window_size=24, held_out_share=0.2, held_out_size=32, wait_s=0.05, idle_steps=0,
-        max_backlog=100_000, warm_start_batch=4, learning_rate=1e-3, checkpoint_every_steps=5, checkpoint_every_s=3600,
+        max_backlog=8192, warm_start_batch=4, learning_rate=1e-3, checkpoint_every_steps=5, checkpoint_every_s=3600,
         catalogue_every_s=0.0,
     ),
     gate=GateSettings(views=24, min_views=8, k=5, repeats=100, margin=0.5),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
@@ -141,7 +142,7 @@ def test_old_checkpoints_are_reduced_to_their_manifests(store: Store, tmp_path: 
         line = Line(store, names[0])
         return checkpoints.prune(store, line, made[7], 2, [names[n] for n in promoted], fallbacks=1)
 
-    assert prune(0, 3) == [names[5], names[2], names[1]]
+    assert prune(0, 3) == [names[1], names[2], names[5]]
     assert whole() == [0, 3, 4, 6, 7]
     assert checkpoints.read(store, names[1]).step == 1
     with pytest.raises(Corrupt, match="file is missing"):
@@ -150,6 +151,31 @@ def test_old_checkpoints_are_reduced_to_their_manifests(store: Store, tmp_path: 
     assert prune(0, 4, 3) == []  # torn, and just behind the fallbacks
     assert prune(0, 3, 7) == [names[3]]
     assert whole() == [0, 4, 6, 7]
+
+
+@pytest.mark.parametrize("removals", range(7))
+def test_what_a_kill_leaves_whole_is_found_by_the_next(store: Store, monkeypatch: pytest.MonkeyPatch, removals: int) -> None:
+    """Of eight, three are to stay now and two of the promoted have left the fallbacks, one of them among the reduced. However far
+    the first call came, the second brings it to the same end."""
+    made = [
+        checkpoints.write(store, {"policy.json": str(n).encode(), "optimizer.pt": b"moments"}, draft(n)) for n in range(8)
+    ]
+    names = [manifest.checkpoint for manifest in made]
+    line, promoted = Line(store, names[0]), [names[n] for n in (0, 2, 4, 7)]
+    checkpoints.prune(store, line, made[3], 2, promoted[:2], fallbacks=1)
+    remove, left = Store.remove, iter(range(removals))
+
+    def killed(store: Store, path: str) -> None:
+        if next(left, None) is None:
+            raise KeyboardInterrupt
+        remove(store, path)
+
+    with monkeypatch.context() as patched, suppress(KeyboardInterrupt):
+        patched.setattr(Store, "remove", killed)
+        checkpoints.prune(store, line, made[7], 3, promoted, fallbacks=1)
+    checkpoints.prune(store, line, made[7], 3, promoted, fallbacks=1)
+    there = {n: [file for file in made[n].files if store.exists(f"checkpoints/{names[n]}/{file}")] for n in range(8)}
+    assert [n for n, files in there.items() if files] == [0, 5, 6, 7]
 
 
 @pytest.mark.parametrize(("every", "newer"), [(20, 5), (10, 10), (10, 15)])

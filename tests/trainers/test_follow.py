@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import closing
 
 import pytest
-from kafka import KafkaAdminClient, KafkaProducer, TopicPartition
+from confluent_kafka import Producer
+from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
+from kafka.errors import KafkaTimeoutError
 from structlog.testing import capture_logs
 
 from schemas.codec import encode
 from schemas.connections import Connections
-from schemas.errors import Corrupt
+from schemas.errors import Corrupt, Unavailable
 from schemas.posteriors import SnapshotPointer
 from schemas.topics import EXAMPLES, SNAPSHOTS, VERDICTS, WEIGHTS
 from schemas.weights import RewardWeights
 from tests.trainers import policy_toys
 from tests.trainers.learner_toys import view
 from trainers.follow import Feed
+from trainers.patience import Patience
 
 pytestmark = pytest.mark.services
 
@@ -46,6 +50,26 @@ def test_news_that_cannot_be_read_change_nothing(fresh_topics: Connections) -> N
         feed.close()
     refused = [(line["topic"], line["offset"]) for line in lines if line["event"].startswith("refused")]
     assert sorted(refused) == sorted([(WEIGHTS.name, 1), (SNAPSHOTS.name, 1), (VERDICTS.name, 0)])
+
+
+@pytest.mark.parametrize("call", ["partitions_for_topic", "beginning_offsets", "end_offsets", "position", "poll"])
+def test_a_broker_that_stops_answering_is_told_by_name(
+    fresh_topics: Connections, monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    """At whatever call, from the start to the end of the news; what was opened is closed."""
+
+    def silent(*_: object, **__: object) -> None:
+        raise KafkaTimeoutError("no answer")
+
+    closed = list[KafkaConsumer]()
+    close = KafkaConsumer.close
+    with monkeypatch.context() as patched:
+        patched.setattr(KafkaConsumer, call, silent)
+        patched.setattr(KafkaConsumer, "close", lambda consumer: (closed.append(consumer), close(consumer)))
+        with pytest.raises(Unavailable, match="no answer"), closing(open_feed(fresh_topics)) as feed:
+            feed.catch_up()
+            feed.poll(0.0)
+    assert len(closed) == 1
 
 
 def test_a_backlog_is_taken_in_the_order_of_its_pages(fresh_topics: Connections) -> None:
@@ -104,3 +128,22 @@ def test_what_waits_is_counted_while_nothing_is_read(fresh_topics: Connections) 
     finally:
         feed.close()
         producer.close()
+
+
+def test_marks_of_transactions_do_not_wait(fresh_topics: Connections, unique: Callable[[str], str]) -> None:
+    """Three transactions of two records, one of them undone, over two partitions: four records wait, and then none."""
+    producer = Producer({"bootstrap.servers": fresh_topics.kafka, "transactional.id": unique("examples"), "log_level": 2})
+    producer.init_transactions(60)
+    for number, end in enumerate((producer.commit_transaction, producer.abort_transaction, producer.commit_transaction)):
+        producer.begin_transaction()
+        for partition in (0, 1):
+            producer.produce(EXAMPLES.name, encode(view(2 * number + partition)), b"u", partition=partition)
+        assert producer.flush(60) == 0  # what was not sent leaves no mark
+        end(60)
+    with closing(open_feed(fresh_topics)) as feed:
+        patience = Patience()
+        while (len(feed.waiting), feed.lag()) != (4, 4):
+            feed.poll(0.1)
+            assert not patience.over(0)
+        feed.take({arrival.partition: arrival.offset + 1 for arrival in feed.waiting})
+        assert feed.lag() == 0

@@ -59,6 +59,23 @@ def test_a_jump_of_the_reward_rings_under_the_same_weights_alone(jump: float) ->
         assert rings(guards) == pytest.approx(expected)
 
 
+@pytest.mark.parametrize("gap", [{"left_out": 1.0}, {"not_finite": 1.0}, {}])
+def test_steps_that_measure_nothing_hide_nothing(gap: dict[str, float]) -> None:
+    """Flat, and a reward that jumps by 7 deviations, as above, with a step in every four that has neither: judged are those that have."""
+    guards = Guards(GuardSettings(steps=2, reward_jump=6))
+    for n in range(2 * (1 + BEFORE)):
+        reward = 1.0 + 2 * (n % 2) if n < 2 * BEFORE else 9.0
+        guards.see({"entropy.1": 0.05, "reward": reward}, 1)
+        if n % 3 == 0:
+            guards.see(gap, 1)
+    alarms = rings(guards)
+    assert alarms.pop("not_finite", 1.0) == 1.0
+    assert alarms == pytest.approx({"entropy_collapse": math.exp(-0.05), "reward_jump": 7.0})
+    for _ in range(2):
+        guards.see(gap, 1)
+    assert rings(guards).keys() >= alarms.keys(), "nothing else is known yet"
+
+
 def test_lag_and_steps_left_out() -> None:
     """The last step's lag counts; a step left out rings as long as it is among the last ones."""
     guards = Guards(GuardSettings(steps=2, max_lag=10))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from pydantic import ValidationError
 
-from trainers.settings import GateSettings, LearnerSettings, LossSettings, TrainerSettings
+from trainers.settings import QUEUE, GateSettings, LearnerSettings, LossSettings, TrainerSettings
 
 
 def test_the_paper_is_one_word() -> None:
@@ -53,3 +53,13 @@ def test_a_gate_that_could_never_open_is_refused(views: int, size: int) -> None:
 def test_a_gate_without_views_to_compare_on_is_refused() -> None:
     with pytest.raises(ValidationError, match=r"learner\.held_out_share is 0: .* set it above 0"):
         TrainerSettings(learner=LearnerSettings(held_out_share=0))
+
+
+def test_a_backlog_that_never_waits_is_refused() -> None:
+    """The learner that is started says so; a journal may still tell of one, as nothing hangs on it when a step is taken again."""
+    TrainerSettings(learner=LearnerSettings(max_backlog=QUEUE))
+    told = LearnerSettings(max_backlog=100_000)
+    with pytest.raises(
+        ValidationError, match=r"learner\.max_backlog is 100000, but reading pauses while 8192 .* set at most 8192"
+    ):
+        TrainerSettings(learner=told)

@@ -67,6 +67,23 @@ def test_after_steps_that_nobody_judged_it_still_goes_back_once() -> None:
     assert back == ["good", "good"]
 
 
+@pytest.mark.parametrize("every", [1, 2, 3])
+def test_what_lies_within_reach_is_all_that_the_guards_judge_by(every: int) -> None:
+    """A learner that has taken 40 steps, and one that starts after each of them: one step in so many measures something."""
+    settings: dict[str, object] = {"steps": 2, "reward_jump": 1e-9, "max_left_out": 1}
+    watch, *_ = watching(**settings)
+    results, rung = list[StepResult](), set[str]()
+    for step in range(1, 41):
+        measured = {"reward": float(step), "entropy.1": 1 / step**2} if step % every == 0 else {}
+        results.append(result(step, **measured))
+        watch.see(step, results[-1].metrics, results[-1].measure)
+        again, *_ = watching(**settings)
+        again.recall([], results[-again.reach :], [])
+        assert again._guards.alarms() == watch._guards.alarms()
+        rung |= {alarm.guard for alarm in watch._guards.alarms()}
+    assert rung == ({"reward_jump", "entropy_collapse"} if every < 3 else {"entropy_collapse"})
+
+
 @pytest.mark.parametrize("checkpoint", [0, 2, 3, 4, 5])
 def test_a_run_of_such_steps_is_counted_over_a_restart(checkpoint: int) -> None:
     """Steps 1 to 5 were not finite, and at the second training was sent back. Wherever the checkpoint lay, the next learner does not
