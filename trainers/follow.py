@@ -42,12 +42,13 @@ PATIENCE_S = 120.0
 
 
 class Arrival(NamedTuple):
-    """A record of `training.examples`; ``example`` None: unreadable, and in quarantine."""
+    """A record of `training.examples`; ``example`` None: unreadable."""
 
     partition: int
     offset: int
     example: TrainingExample | None
     timestamp: int = 0  #: the broker's time for it (ms)
+    refused: Quarantined | None = None  #: what an unreadable one becomes when a step passes it
 
 
 @contextmanager
@@ -110,8 +111,7 @@ class Feed:
         for where, records in batches.items():
             for record in records:
                 if where.topic == EXAMPLES.name:
-                    example = self._example(record)
-                    self.waiting.append(Arrival(where.partition, record.offset, example, record.timestamp))
+                    self.waiting.append(self._arrival(record))
                 else:
                     self._follow(where.topic, record)
         self._taker.tell()
@@ -220,14 +220,14 @@ class Feed:
                     "restore the topic; if it is gone, a new warm start (`headrace prepare`) begins with what there is",
                 )
 
-    def _example(self, record: Any) -> TrainingExample | None:
+    def _arrival(self, record: Any) -> Arrival:
+        where = record.partition, record.offset
         try:
             example: TrainingExample = decode(TrainingExample, record.value)
-            self.clock_ms = max(self.clock_ms, example.emitted_at)
-            return example
         except InvalidEvent as error:
-            self._quarantine(_quarantined(record, error))
-            return None
+            return Arrival(*where, None, record.timestamp, _quarantined(record, error))
+        self.clock_ms = max(self.clock_ms, example.emitted_at)
+        return Arrival(*where, example, record.timestamp)
 
     def _follow(self, topic: str, record: Any) -> None:
         """What cannot be read changes nothing. Of items it goes to quarantine with the step that passes it (`set_aside`); of the other

@@ -68,7 +68,7 @@ class Holding:
 
 def quarantined(records: Iterable[Arrival]) -> Iterator[Quarantined]:
     """Examples of a stretch in which the log was broken, as what they become in quarantine."""
-    for partition, offset, example, timestamp in records:
+    for partition, offset, example, timestamp, _ in records:
         if example is None:
             continue
         raw = encode(example)

@@ -213,9 +213,10 @@ class Learner:
         running = tuple(campaign.id for campaign in intent.weights.campaigns)
         result = StepResult(intent.step, len(batch.views), batch.fresh, intent.weights.version, metrics, now_ms, running)
         if report:
-            if batch.broken:
-                self._journal.send_all(QUARANTINE, b"learner", quarantined(batch.broken))
-                self._exposition.aside(len(batch.broken))
+            refused = [record.refused for record in records if record.refused]
+            if set_aside := [*refused, *quarantined(batch.broken)]:
+                self._journal.send_all(QUARANTINE, b"learner", set_aside)
+            self._exposition.aside(len(batch.broken))
             self.state.journal_offset = self._journal.append(result)
         self._exposition.step(metrics, batch.fresh)
         self._watch.see(intent.step, metrics, result.measure)

@@ -42,13 +42,14 @@ def refused(reason: str) -> float:
 @pytest.mark.slow
 def test_a_record_of_another_codebook_is_set_aside_once_and_training_goes_on(fresh_topics: Connections) -> None:
     """The good one behind it is taken in; a learner that reads the topic again counts and names it again, and quarantine holds
-    it once, however often steps are taken again."""
+    it once, however often steps are taken again. So it is with an example that cannot be read."""
     frozen = save_warm_start(Store(fresh_topics.store), policy_toys.toy_policy(), 0, Versions("rel", "cb1"), {}).checkpoint
     producer = KafkaProducer(bootstrap_servers=fresh_topics.kafka, acks="all")
     foreign = encode(ItemAdded(5, "foreign", "red lamp", FREE[0], "cb0"))
     good = encode(ItemAdded(5, "good", "red lamp", FREE[0], "cb1"))
     for raw in (foreign, b"{broken", good):
         producer.send(ITEMS.name, value=raw, partition=0)
+    producer.send(EXAMPLES.name, value=b"{torn", partition=0)
     for number in range(60):
         producer.send(EXAMPLES.name, value=encode(view(number, clicked=[1])), partition=number % 2)
     producer.flush()
@@ -75,6 +76,7 @@ def test_a_record_of_another_codebook_is_set_aside_once_and_training_goes_on(fre
     assert [(q.topic, q.offset, q.reason, q.raw) for q in kept] == [
         (ITEMS.name, 0, "other_codebook", foreign),
         (ITEMS.name, 1, "unreadable", b"{broken"),
+        (EXAMPLES.name, 0, "unreadable", b"{torn"),
     ]
     producer.close()
 
