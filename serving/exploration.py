@@ -8,6 +8,7 @@ and nothing depends on the batch or on the order of the pool. Letters: C candida
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -49,11 +50,11 @@ def draw(scores_C: FloatArray, k: int, temperature: float, noise_C: FloatArray) 
     Temperature 0 sorts by score and every propensity is 1. Ties go to the earlier candidate.
 
     Raises:
-        InvalidValue: a score that is not finite, or a negative temperature.
+        InvalidValue: a score that is not finite, or a temperature that is negative or no number.
     """
     if not np.isfinite(scores_C).all():
         raise InvalidValue("score", scores_C[~np.isfinite(scores_C)][0], "finite", "look at the policy's log-probabilities")
-    if temperature < 0:
+    if not temperature >= 0:
         raise InvalidValue("exploration temperature", temperature, "at least 0", "use 0 to turn exploration off")
     if temperature == 0:
         order = np.argsort(-scores_C, kind="stable")[:k]
@@ -74,8 +75,8 @@ def list_logp(utility_C: FloatArray, k: int) -> FloatArray:
 
 def support(utility_C: FloatArray, k: int) -> int:
     """How many candidates had a chance of `SUPPORT_FLOOR` or more, summed over the first k positions of the list given."""
-    chance_kC = np.exp(utility_C[None, :] - _left(utility_C)[:k, None])
-    return int(np.count_nonzero(np.triu(chance_kC >= SUPPORT_FLOOR)))  # position j drew from j, j + 1, ...
+    logp_kC = utility_C[None, :] - _left(utility_C)[:k, None]
+    return int(np.count_nonzero(np.triu(logp_kC >= math.log(SUPPORT_FLOOR))))  # position j drew from j, j + 1, ...
 
 
 def _left(utility_C: FloatArray) -> FloatArray:

@@ -100,6 +100,8 @@ def test_scores_that_are_not_finite_are_refused(bad: float) -> None:
 
 def test_negative_temperature_is_refused() -> None:
     """It would draw the worst first."""
+    with pytest.raises(InvalidValue, match="temperature is nan"):
+        draw(SCORES, 2, math.nan, np.zeros(4))
     with pytest.raises(InvalidValue, match="at least 0"):
         draw(SCORES, 1, -0.1, np.zeros(4))
 
@@ -128,3 +130,8 @@ def test_support_of_drawn_lists_and_of_certain_ones() -> None:
     left = [i for i in range(4) if i not in drawn.order_k]
     assert drawn.support == support(SCORES[[*drawn.order_k.tolist(), *left]] / 0.5, 3)
     assert draw(SCORES, 3, 0.0, noise).support == 3
+
+
+def test_scores_far_apart_leave_one_candidate_a_position() -> None:
+    """e to the 2,000th is no number."""
+    assert draw(np.array([0.0, -20.0, -40.0]), 3, 0.01, np.zeros(3)).support == 3
