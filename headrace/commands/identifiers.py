@@ -16,7 +16,7 @@ from headrace.terminal import coloured
 
 if TYPE_CHECKING:
     from headrace.identifier_data import Source
-    from headrace.identifier_work import Place
+    from headrace.identifier_place import Place
     from trainers.identifiers.settings import IdentifierSettings
 
 app = typer.Typer(help="Build the identifiers of a catalogue, judge them, and give new and changed items theirs.")
@@ -66,7 +66,7 @@ def build(
 @app.command()
 def show(version: VersionOption = "", store: StoreOption = "", run: RunOption = None, json: JsonOption = None) -> None:
     """Show the versions of a store: level sizes, items with an identifier of their own (ICR), use of the codebooks (CUR)."""
-    from schemas.artefacts import PATH, Artefacts
+    from headrace.identifier_place import in_force
     from schemas.errors import Unavailable
     from trainers.identifiers.build import FOLDER, Identifiers
 
@@ -79,7 +79,7 @@ def show(version: VersionOption = "", store: StoreOption = "", run: RunOption = 
         made = Identifiers.load(place.store, name)
         found[name] = {"level_sizes": made.level_sizes, "quality": made.quality}
     quality_table(list(found.items()))
-    active = Artefacts.load(place.store).identifiers if place.store.exists(PATH) else ""
+    active = in_force(place.store)
     if active in found:
         console.print(f"{active} is in force")
     emit({"active": active, "versions": found}, json)
@@ -110,14 +110,15 @@ def assign(
     """Give new items an identifier, retitled ones another, and free those of removed ones; no other item's changes.
 
     With a run, which must be up, every change is published and served at once. With --store it is kept beside the version.
-    One at a time: two writers could give the same identifier twice.
+    One at a time: on one machine a second writer is refused, as two could give the same identifier twice.
     """  # fmt: skip
     import time
 
     import msgspec
 
-    from headrace.identifier_work import Change, choose
-    from headrace.identifier_work import assign as work
+    from headrace.identifier_changes import Change
+    from headrace.identifier_changes import assign as work
+    from headrace.identifier_place import choose
     from schemas.errors import InvalidRequest
 
     if bool(changes) == bool(item):
@@ -150,7 +151,8 @@ def inspect(
     json: JsonOption = None,
 ) -> None:
     """Draw the tree of identifiers around a query: nearest cells first, with how many items they hold and their titles."""
-    from headrace.identifier_work import choose, encoder_of, open_life
+    from headrace.identifier_place import choose
+    from headrace.identifier_work import encoder_of, open_life
     from schemas.errors import InvalidRequest
     from trainers.identifiers.neighbourhood import neighbourhood
 
@@ -208,7 +210,8 @@ def compare(
 @app.command()
 def drift(version: VersionOption = "", store: StoreOption = "", run: RunOption = None, json: JsonOption = None) -> None:
     """Say whether the codebook still fits the items that came after it, and which bound says no."""
-    from headrace.identifier_work import choose, drift_of
+    from headrace.identifier_place import choose
+    from headrace.identifier_work import drift_of
     from trainers.identifiers.drift import DriftBounds
 
     place = _place(store, run)
@@ -232,7 +235,7 @@ def drift(version: VersionOption = "", store: StoreOption = "", run: RunOption =
 def _place(store: str, run: Path | None, *, live: bool = False) -> Place:
     """The store that was named, else the run's, with its broker while it is up; ``live``: it has to be."""
     from headrace.commands.common import open_live_run, open_run, stopped
-    from headrace.identifier_work import Place
+    from headrace.identifier_place import Place
     from headrace.settings import load_settings
     from schemas.store import Store
 
@@ -249,7 +252,7 @@ def _opened(
     import time
 
     from headrace.identifier_data import open_source
-    from headrace.identifier_work import Place
+    from headrace.identifier_place import Place
     from headrace.settings import load_settings
     from schemas.errors import InvalidRequest
     from schemas.store import Store

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import msgspec
@@ -11,9 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from kafka import KafkaProducer
-from typer.testing import CliRunner, Result
 
-from headrace.cli import app
 from headrace.folder import RunFolder
 from headrace.identifier_data import open_source
 from headrace.settings import load_settings
@@ -24,43 +21,15 @@ from schemas.errors import Incompatible, InvalidData, InvalidRequest, InvalidSet
 from schemas.events import ItemAdded
 from schemas.store import Store
 from schemas.topics import ITEMS
+from tests.headrace.identifier_toys import headrace, refused, result, write_shop
 from trainers.identifiers.build import Identifiers
 from trainers.identifiers.mapping import Mapping
 from trainers.journal import read_topic
 
-KINDS, COLOURS = ("hammer", "kettle", "lamp", "saw", "boot", "desk"), ("red", "blue", "green", "black", "white")
-KINDS_COLOURS = [(kind, colour) for kind in KINDS for colour in COLOURS]
-
-
-def headrace(*words: object) -> Result:
-    return CliRunner().invoke(app, ["identifiers", *map(str, words)])
-
-
-def result(folder: Path, *words: object) -> dict[str, object]:
-    """What the command writes as JSON; it must end well."""
-    file = folder / "out.json"
-    done = headrace(*words, "--json", file)
-    assert done.exit_code == 0, (done.output, done.exception)
-    return {**json.loads(file.read_text()), "printed": done.output}
-
 
 @pytest.fixture
 def shop(tmp_path: Path) -> Path:
-    """Tables and a log: who asks for a thing clicks things of its kind."""
-    folder = tmp_path / "mine"
-    (folder / "stream").mkdir(parents=True)
-    items = {"item_id": [f"i{n}" for n in range(60)], "title": [f"{c} {k} v{s}" for s in (1, 2) for k, c in KINDS_COLOURS]}
-    queries = {"query_id": list(range(30)), "query": [f"{colour} {kind}" for kind, colour in KINDS_COLOURS]}
-    judgments = {"query_id": [0], "item_id": ["i0"], "tier": [3]}
-    for name, table in (("items", items), ("queries", queries), ("judgments", judgments)):
-        pq.write_table(pa.table(table), folder / f"{name}.parquet")
-    lines = []
-    for query in range(30):
-        shown = [f"i{n}" for n in (query, query + 30, (query + 7) % 60)]
-        lines.append({"type": "impression", "ts": 1000 + query, "imp": query, "user": 1, "query_id": query, "items": shown})
-        lines += [{"type": "click", "ts": 1001 + query, "imp": query, "user": 1, "item": item} for item in shown[:2]]
-    (folder / "stream" / "events.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-    return folder
+    return write_shop(tmp_path / "mine")
 
 
 def test_build_show_inspect_assign_drift_and_rebuild(shop: Path, tmp_path: Path) -> None:
@@ -123,10 +92,6 @@ def test_a_catalogue_file_will_do_and_what_cannot_be_is_refused(tmp_path: Path) 
     assert (source.name, source.catalogue.titles, source.queries, source.clicks) == ("mine", catalogue.titles, (), {})
     where = ("--store", tmp_path / "store")
     assert result(tmp_path, "build", "--data", tmp_path / "mine.parquet", *where)["summary"]["quality"]["items"] == 3
-
-    def refused(kind: type[Exception], match: str, *words: object) -> None:
-        with pytest.raises(kind, match=match):
-            raise headrace(*words).exception or AssertionError
 
     refused(InvalidRequest, "5 numbers", "build", "--data", tmp_path / "mine.parquet", *where, "--sizes", "4/4")
     refused(InvalidRequest, "name the data", "build", *where)

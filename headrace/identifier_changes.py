@@ -1,0 +1,77 @@
+"""The work behind `headrace identifiers assign`: new, retitled and removed items get and give up their identifiers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+import msgspec
+
+from headrace.identifier_place import Place, alone, record
+from headrace.identifier_work import embed, encoder_of, open_life
+from headrace.relevance_work import Tell
+from schemas.errors import InvalidRequest
+from schemas.events import ItemAdded
+from serving.requests import ID_LIMIT, TIME_LIMIT
+
+#: Longest title of a change, characters: a record has to fit into the topic.
+TITLE_LIMIT: Final = 10_000
+
+
+class Change(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A line of a file of changes: an item with its title, or one that is gone."""
+
+    item: str
+    title: str = ""
+    removed: bool = False
+
+
+class Given(msgspec.Struct, frozen=True):
+    """What `headrace identifiers assign` did. ``unchanged``: items that had this title, or were not there to be removed."""
+
+    version: str
+    records: list[ItemAdded]
+    unchanged: int
+    published: str  #: topic or file
+
+
+def assign(place: Place, version: str, changes: Sequence[Change], ts: int, tell: Tell) -> Given:
+    """Give new, retitled and removed items their identifiers and publish them: to the run's topic, else beside the version.
+
+    Raises:
+        InvalidRequest: a change names neither a title nor a removal, or both, or could not be published.
+        Conflict: another process of this machine gives identifiers here.
+    """
+    for number, change in enumerate(changes, start=1):
+        _check(f"change {number}" if len(changes) > 1 else "change", change)
+    if not 0 <= ts <= TIME_LIMIT:
+        raise InvalidRequest("--at", ts, f"0 to {TIME_LIMIT} ms", "give milliseconds since 1970")
+    with alone(place):
+        life = open_life(place, version)
+        titles = [change.title for change in changes if not change.removed]
+        emb = iter(embed(encoder_of(place.settings), titles, tell))
+        found = [
+            life.remove(change.item, ts) if change.removed else life.put(change.item, change.title, next(emb), ts)
+            for change in changes
+        ]
+        records = [one for one in found if one is not None]
+        return Given(version, records, len(changes) - len(records), record(place, version, records))
+
+
+def _check(what: str, change: Change) -> None:
+    """Hold a change against what a record may carry: one that readers refuse would keep every later change from being made."""
+    item, title = change.item, change.title
+    try:
+        (item + title).encode()
+    except UnicodeEncodeError as error:
+        raise InvalidRequest(what, f"{item} {title}", "valid UTF-8", "check the encoding of your terminal") from error
+    if not item or bool(title) == change.removed:
+        raise InvalidRequest(what, msgspec.json.encode(change).decode(), "an item with a title, or removed", "correct it")
+    if len(item) > ID_LIMIT or (not change.removed and ("," in item or not item.strip())):
+        bound = f"1 to {ID_LIMIT} characters, not only space, without a comma"
+        raise InvalidRequest(f"item of {what}", item, bound, "give it another id")
+    if not change.removed and not title.strip():
+        raise InvalidRequest(f"title of {what}", title, "a text that is not only space", "give it a title")
+    if len(title) > TITLE_LIMIT:
+        value, bound = f"{len(title)} characters", f"at most {TITLE_LIMIT} characters"
+        raise InvalidRequest(f"title of {what}", value, bound, "give it a shorter one")
