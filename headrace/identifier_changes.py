@@ -7,7 +7,7 @@ from typing import Final
 
 import msgspec
 
-from headrace.identifier_place import Place, alone, record
+from headrace.identifier_place import Place, alone, in_force, record
 from headrace.identifier_work import embed, encoder_of, open_life
 from headrace.relevance_work import Tell
 from schemas.errors import InvalidRequest
@@ -39,13 +39,16 @@ def assign(place: Place, version: str, changes: Sequence[Change], ts: int, tell:
     """Give new, retitled and removed items their identifiers and publish them: to the run's topic, else beside the version.
 
     Raises:
-        InvalidRequest: a change names neither a title nor a removal, or both, or could not be published.
+        InvalidRequest: a change names neither a title nor a removal, or both, or could not be published; the run uses another version.
         Conflict: another process of this machine gives identifiers here.
     """
     for number, change in enumerate(changes, start=1):
         _check(f"change {number}" if len(changes) > 1 else "change", change)
     if not 0 <= ts <= TIME_LIMIT:
         raise InvalidRequest("--at", ts, f"0 to {TIME_LIMIT} ms", "give milliseconds since 1970")
+    if place.connections is not None and version != (used := in_force(place.store)):
+        bound = f"{used or 'none yet'}, the one in force: no process of the run takes a record of another"
+        raise InvalidRequest("--version", version, bound, "leave it out" if used else "headrace prepare puts one in force")
     with alone(place):
         life = open_life(place, version)
         titles = [change.title for change in changes if not change.removed]

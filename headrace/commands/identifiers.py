@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 from rich.table import Table
@@ -13,11 +13,6 @@ from headrace.commands.common import JsonOption, RunOption, console, emit
 from headrace.commands.identifier_tables import comparison_table, grow, quality_table, sid_text
 from headrace.commands.watching import watched
 from headrace.terminal import coloured
-
-if TYPE_CHECKING:
-    from headrace.identifier_data import Source
-    from headrace.identifier_place import Place
-    from trainers.identifiers.settings import IdentifierSettings
 
 app = typer.Typer(help="Build the identifiers of a catalogue, judge them, and give new and changed items theirs.")
 
@@ -51,9 +46,10 @@ def build(
 
     They are not in force: a policy has to be trained with them, which `headrace prepare` does for a new run.
     """
+    from headrace.commands.identifier_opening import open_all
     from headrace.identifier_work import build as work
 
-    source, place, settings, number = _opened(data, store, items, sizes, seed, run)
+    source, place, settings, number = open_all(data, store, items, sizes, seed, run, live=bool(replaces))
     with watched("Embedding, then fitting") as tell:
         built = work(source, place, settings, number, replaces, tell)
     quality_table([(built.version, built.summary)])
@@ -66,11 +62,12 @@ def build(
 @app.command()
 def show(version: VersionOption = "", store: StoreOption = "", run: RunOption = None, json: JsonOption = None) -> None:
     """Show the versions of a store: level sizes, items with an identifier of their own (ICR), use of the codebooks (CUR)."""
+    from headrace.commands.identifier_opening import open_place
     from headrace.identifier_place import in_force
     from schemas.errors import Unavailable
     from trainers.identifiers.build import FOLDER, Identifiers
 
-    place = _place(store, run)
+    place = open_place(store, run)
     versions = [version] if version else place.store.names(FOLDER)
     if not versions:
         raise Unavailable(f"identifiers in {place.store.url}", "none found", "make some with `headrace identifiers build`")
@@ -116,6 +113,7 @@ def assign(
 
     import msgspec
 
+    from headrace.commands.identifier_opening import open_place
     from headrace.identifier_changes import Change
     from headrace.identifier_changes import assign as work
     from headrace.identifier_place import choose
@@ -129,7 +127,7 @@ def assign(
         raise InvalidRequest(
             f"changes in {changes}", str(error), "JSON lines of item and title or removed", "correct it"
         ) from error
-    place = _place(store, run, live=not store)
+    place = open_place(store, run, live=True)
     with watched("Embedding") as tell:
         given = work(place, choose(place, version), asked, int(time.time() * 1000) if at is None else at, tell)
     table = Table("item", "identifier", "freed", "title")
@@ -151,6 +149,7 @@ def inspect(
     json: JsonOption = None,
 ) -> None:
     """Draw the tree of identifiers around a query: nearest cells first, with how many items they hold and their titles."""
+    from headrace.commands.identifier_opening import open_place
     from headrace.identifier_place import choose
     from headrace.identifier_work import encoder_of, open_life
     from schemas.errors import InvalidRequest
@@ -158,7 +157,7 @@ def inspect(
 
     if not query.strip():
         raise InvalidRequest("query", query, "a text that is not empty", "say what is searched for")
-    place = _place(store, run)
+    place = open_place(store, run, tell=True)
     life = open_life(place, choose(place, version))
     made = life.identifiers
     emb_1D = made.enhancer.enhance([query], encoder_of(place.settings).encode([query]))
@@ -191,13 +190,14 @@ def compare(
     Recall: items are ranked by the length of the prefix that they share with the query's identifier, equal ones in random
     order; the share of a query's clicked items among the first --budget, in expectation, mean over queries and seeds.
     """
+    from headrace.commands.identifier_opening import open_all
     from headrace.identifier_comparison import Embedded
     from headrace.identifier_comparison import compare as work
     from headrace.identifier_work import embed, encoder_of
     from headrace.relevance_work import embedded
     from trainers.identifiers.rqvae import RqVaeSettings
 
-    source, place, settings, number = _opened(data, store, items, sizes, seed, run)
+    source, place, settings, number = open_all(data, store, items, sizes, seed, run)
     encoder = encoder_of(place.settings)
     with watched("Embedding") as tell:
         emb = Embedded(embedded(source.catalogue, encoder, place.store, tell), embed(encoder, source.queries, tell))
@@ -210,11 +210,12 @@ def compare(
 @app.command()
 def drift(version: VersionOption = "", store: StoreOption = "", run: RunOption = None, json: JsonOption = None) -> None:
     """Say whether the codebook still fits the items that came after it, and which bound says no."""
+    from headrace.commands.identifier_opening import open_place
     from headrace.identifier_place import choose
     from headrace.identifier_work import drift_of
     from trainers.identifiers.drift import DriftBounds
 
-    place = _place(store, run)
+    place = open_place(store, run, tell=True)
     name = choose(place, version)
     with watched("Embedding") as tell:
         found = drift_of(place, name, DriftBounds(), tell)
@@ -230,48 +231,3 @@ def drift(version: VersionOption = "", store: StoreOption = "", run: RunOption =
     verdict = "rebuild due" if found.rebuild_due else "no rebuild due" if found.judged else "too few new items to judge by"
     console.print(coloured((verdict, "bold")))
     emit({"version": name, "verdict": verdict, "drift": found}, json)
-
-
-def _place(store: str, run: Path | None, *, live: bool = False) -> Place:
-    """The store that was named, else the run's, with its broker while it is up; ``live``: it has to be."""
-    from headrace.commands.common import open_live_run, open_run, stopped
-    from headrace.identifier_place import Place
-    from headrace.settings import load_settings
-    from schemas.store import Store
-
-    if store:
-        return Place(Store(store), load_settings(), None)
-    folder, settings = open_live_run(run) if live else open_run(run)
-    return Place(Store(settings.store), settings, None if stopped(folder, settings) else settings.connections)
-
-
-def _opened(
-    data: str, store: str, items: int | None, sizes: str, seed: int | None, run: Path | None
-) -> tuple[Source, Place, IdentifierSettings, int]:
-    """Source, place, settings and seed of a command that fits."""
-    import time
-
-    from headrace.identifier_data import open_source
-    from headrace.identifier_place import Place
-    from headrace.settings import load_settings
-    from schemas.errors import InvalidRequest
-    from schemas.store import Store
-    from trainers.identifiers.settings import IdentifierSettings
-
-    if (store or items) and not data:
-        raise InvalidRequest("--data", data, "given with --store and --items", "name the data, or leave both out")
-    if data:
-        settings = load_settings()
-        place = Place(Store(store or settings.store or "store"), settings, None)
-    else:
-        place = _place("", run)
-        settings = place.settings
-    number = settings.seed if seed is None else seed
-    now_ms, shop = settings.now_ms or int(time.time() * 1000), number if data else settings.seed  # a run's shop is its own
-    how = settings.trainers.identifiers
-    if sizes:
-        try:
-            how = IdentifierSettings.model_validate(how.model_dump() | {"level_sizes": tuple(map(int, sizes.split("/")))})
-        except ValueError as error:
-            raise InvalidRequest("--sizes", sizes, "5 numbers from 1 to 65536 with / between", "correct it") from error
-    return open_source(data or settings.data, settings, now_ms, shop, items), place, how, number
