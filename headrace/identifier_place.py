@@ -6,20 +6,18 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import NamedTuple
 
-import msgspec
-
 from headrace.settings import Settings
 from headrace.shop.sink import KafkaSink
 from schemas.artefacts import PATH, Artefacts
 from schemas.codec import encode
 from schemas.connections import Connections
-from schemas.errors import InvalidEvent, Unavailable
+from schemas.errors import Corrupt, InvalidEvent, Unavailable, short
 from schemas.events import ItemAdded
-from schemas.items import ItemTaker
+from schemas.items import ItemTaker, read_item
 from schemas.single import single
 from schemas.store import Store
 from schemas.topics import ITEMS
-from trainers.identifiers.build import FOLDER
+from trainers.identifiers.build import FOLDER, Identifiers
 from trainers.journal import read_raw
 
 
@@ -44,7 +42,7 @@ def choose(place: Place, version: str = "") -> str:
     """
     if version or (version := in_force(place.store)):
         return version
-    found = place.store.names(FOLDER)
+    found = Identifiers.versions(place.store)
     if len(found) == 1:
         return found[0]
     reason, remedy = ("none found", "make some with `headrace identifiers build`")
@@ -68,10 +66,14 @@ def alone(place: Place) -> Iterator[None]:
 
 def recorded(place: Place, version: str, level_sizes: Sequence[int]) -> list[ItemAdded]:
     """The records of changes under this version, in their order. What the other readers of the run's topic refuse is left out
-    here too."""
+    here too.
+
+    Raises:
+        Corrupt: a line of a store's file cannot be used: nobody else writes there.
+        Unavailable: the broker does not answer.
+    """
     if place.connections is None:
-        path = _file(version)
-        return msgspec.json.Decoder(ItemAdded).decode_lines(place.store.read(path)) if place.store.exists(path) else []
+        return _kept(place.store, version, level_sizes)
     taker, taken = ItemTaker("identifiers", version, level_sizes), list[ItemAdded]()
     for record in read_raw(place.connections, ITEMS):
         with suppress(InvalidEvent):
@@ -96,6 +98,18 @@ def record(place: Place, version: str, records: Sequence[ItemAdded]) -> str:
     before = place.store.read(path) if place.store.exists(path) else b""
     place.store.write(path, before + b"".join(encode(item) + b"\n" for item in records))
     return path
+
+
+def _kept(store: Store, version: str, level_sizes: Sequence[int]) -> list[ItemAdded]:
+    path, kept = _file(version), list[ItemAdded]()
+    lines = store.read(path).splitlines() if store.exists(path) else []
+    for number, line in enumerate(lines, start=1):
+        try:
+            kept.append(read_item(line, version, level_sizes))
+        except InvalidEvent as error:
+            check = f"line {number}: {error.what} is {short(error.value)}, but must be {error.bound}"
+            raise Corrupt(f"{store.url}/{path}", check, "restore the file, or correct the line") from error
+    return kept
 
 
 def _file(version: str) -> str:

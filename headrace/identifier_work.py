@@ -75,8 +75,8 @@ def build(source: Source, place: Place, settings: IdentifierSettings, seed: int,
         known_ms=2**62,
         progress=lambda what, share: tell(int(100 * share), 100),
     )
-    version = made.save(place.store)
-    _keep_catalogue(place.store, version, source.catalogue)
+    _keep_catalogue(place.store, made.version, source.catalogue)
+    version = made.save(place.store)  # what it writes last makes a version of the folder
     summary = {"level_sizes": made.level_sizes, "quality": made.quality}
     if old is None:
         return Built(version, place.store.url, summary)
@@ -90,8 +90,8 @@ def open_life(place: Place, version: str) -> Life:
     Raises:
         Unavailable, Corrupt, Incompatible: the version is not there, altered, or of another catalogue.
     """
-    if not place.store.exists(f"{FOLDER}/{version}"):
-        there = ", ".join(place.store.names(FOLDER)) or "none"
+    if version not in (found := Identifiers.versions(place.store)):
+        there = ", ".join(found) or "none"
         raise Unavailable(
             f"identifiers {version} in {place.store.url}", f"there are {there}", "name one of them with --version"
         )

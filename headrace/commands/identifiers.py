@@ -65,10 +65,10 @@ def show(version: VersionOption = "", store: StoreOption = "", run: RunOption = 
     from headrace.commands.identifier_opening import open_place
     from headrace.identifier_place import in_force
     from schemas.errors import Unavailable
-    from trainers.identifiers.build import FOLDER, Identifiers
+    from trainers.identifiers.build import Identifiers
 
     place = open_place(store, run)
-    versions = [version] if version else place.store.names(FOLDER)
+    versions = [version] if version else Identifiers.versions(place.store)
     if not versions:
         raise Unavailable(f"identifiers in {place.store.url}", "none found", "make some with `headrace identifiers build`")
     found = {}

@@ -15,6 +15,7 @@ import faiss
 import numpy as np
 from numpy.typing import NDArray
 
+from schemas.arrays import read_arrays
 from schemas.errors import InvalidValue
 from trainers.identifiers.balanced import capacity_assign, even_capacity, fit_balanced
 from trainers.identifiers.kmeans import Centroids, fit_kmeans, one_thread
@@ -149,12 +150,16 @@ class Codebook:
         return buffer.getvalue()
 
     @classmethod
-    def from_bytes(cls, data: bytes) -> Codebook:
-        """Read what `to_bytes` wrote."""
-        with np.load(io.BytesIO(data), allow_pickle=False) as file:
-            residual = tuple(file[f"residual_{level}"] for level in range(RESIDUAL_LEVELS))
-            fine = tuple(file[name] for name in sorted(file.files) if name.startswith("fine_"))
-            return cls(residual, file["rotation"], fine)
+    def from_bytes(cls, data: bytes, path: str = "codebook") -> Codebook:
+        """Read what `to_bytes` wrote.
+
+        Raises:
+            Corrupt: it does not have that form.
+        """
+        levels = [f"residual_{level}" for level in range(RESIDUAL_LEVELS)]
+        arrays = read_arrays(data, path, (*levels, "rotation"), "rebuild the identifiers")
+        fine = tuple(arrays[name] for name in sorted(arrays) if name.startswith("fine_"))
+        return cls(tuple(arrays[name] for name in levels), arrays["rotation"], fine)
 
     @staticmethod
     def _rows(emb_ND: Points, at: Rows) -> FloatArray:
