@@ -7,6 +7,7 @@ from typing import Final
 
 import msgspec
 
+from headrace.adapters.tables import ITEM_ID, is_item_id
 from headrace.identifier_place import Place, alone, in_force, record
 from headrace.identifier_work import embed, encoder_of, open_life
 from headrace.relevance_work import Tell
@@ -70,9 +71,8 @@ def _check(what: str, change: Change) -> None:
         raise InvalidRequest(what, f"{item} {title}", "valid UTF-8", "check the encoding of your terminal") from error
     if not item or bool(title) == change.removed:
         raise InvalidRequest(what, msgspec.json.encode(change).decode(), "an item with a title, or removed", "correct it")
-    if len(item) > ID_LIMIT or (not change.removed and ("," in item or not item.strip())):
-        bound = f"1 to {ID_LIMIT} characters, not only space, without a comma"
-        raise InvalidRequest(f"item of {what}", item, bound, "give it another id")
+    if len(item) > ID_LIMIT or not (change.removed or is_item_id(item)):
+        raise InvalidRequest(f"item of {what}", item, ITEM_ID, "give it another id")
     if not change.removed and not title.strip():
         raise InvalidRequest(f"title of {what}", title, "a text that is not only space", "give it a title")
     if len(title) > TITLE_LIMIT:

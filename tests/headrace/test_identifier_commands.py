@@ -112,7 +112,9 @@ def test_a_catalogue_file_will_do_and_what_cannot_be_is_refused(tmp_path: Path) 
     assert result(tmp_path, "drift", *where)["drift"]["new"] == 0  # nothing was kept that could not be read again
     (tmp_path / "wrong.jsonl").write_text('{"item": "a", "name": "b"}')
     refused(InvalidRequest, "name", "assign", tmp_path / "wrong.jsonl", *where)
-    Catalogue((), (), (), (), none[:0].astype(np.float32), none[:0], ()).save(Store(str(tmp_path)), "empty.parquet")
+    pq.write_table(
+        pa.table({"item_id": pa.array([], pa.int64()), "title": pa.array([], pa.string())}), tmp_path / "empty.parquet"
+    )
     refused(InvalidSetting, "at least one item", "build", "--data", tmp_path / "empty.parquet", *where)
 
 
