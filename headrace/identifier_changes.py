@@ -17,6 +17,7 @@ from serving.requests import ID_LIMIT, TIME_LIMIT
 
 #: Longest title of a change, characters: a record has to fit into the topic.
 TITLE_LIMIT: Final = 10_000
+DAY_MS: Final = 86_400_000
 
 
 class Change(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -36,8 +37,12 @@ class Given(msgspec.Struct, frozen=True):
     published: str  #: topic or file
 
 
-def assign(place: Place, version: str, changes: Sequence[Change], ts: int, tell: Tell) -> Given:
+def assign(place: Place, version: str, changes: Sequence[Change], ts: int, now_ms: int, tell: Tell) -> Given:
     """Give new, retitled and removed items their identifiers and publish them: to the run's topic, else beside the version.
+
+    Args:
+        ts: event time of the changes, ms: a new item is shown from then on.
+        now_ms: the present, which ``ts`` may be a day ahead of.
 
     Raises:
         InvalidRequest: a change names neither a title nor a removal, or both, or could not be published; the run uses another version.
@@ -45,8 +50,10 @@ def assign(place: Place, version: str, changes: Sequence[Change], ts: int, tell:
     """
     for number, change in enumerate(changes, start=1):
         _check(f"change {number}" if len(changes) > 1 else "change", change)
-    if not 0 <= ts <= TIME_LIMIT:
-        raise InvalidRequest("--at", ts, f"0 to {TIME_LIMIT} ms", "give milliseconds since 1970")
+    latest = min(now_ms + DAY_MS, TIME_LIMIT)
+    if not 0 <= ts <= latest:
+        remedy = "give ms since 1970: an item is shown from then on, and no later change moves that"
+        raise InvalidRequest("--at", ts, f"0 to {latest} ms, a day from now", remedy)
     if place.connections is not None and version != (used := in_force(place.store)):
         bound = f"{used or 'none yet'}, the one in force: no process of the run takes a record of another"
         raise InvalidRequest("--version", version, bound, "leave it out" if used else "headrace prepare puts one in force")
@@ -62,13 +69,22 @@ def assign(place: Place, version: str, changes: Sequence[Change], ts: int, tell:
         return Given(version, records, len(changes) - len(records), record(place, version, records))
 
 
+def check_text(what: str, text: str) -> None:
+    """What was typed in another encoding: nothing that keeps or embeds a text takes it.
+
+    Raises:
+        InvalidRequest: it is not UTF-8.
+    """
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise InvalidRequest(what, text, "valid UTF-8", "check the encoding of your terminal") from error
+
+
 def _check(what: str, change: Change) -> None:
     """Hold a change against what a record may carry: one that readers refuse would keep every later change from being made."""
     item, title = change.item, change.title
-    try:
-        (item + title).encode()
-    except UnicodeEncodeError as error:
-        raise InvalidRequest(what, f"{item} {title}", "valid UTF-8", "check the encoding of your terminal") from error
+    check_text(what, f"{item} {title}")
     if not item or bool(title) == change.removed:
         raise InvalidRequest(what, msgspec.json.encode(change).decode(), "an item with a title, or removed", "correct it")
     if len(item) > ID_LIMIT or not (change.removed or is_item_id(item)):

@@ -16,6 +16,9 @@ from headrace.terminal import coloured
 
 app = typer.Typer(help="Build the identifiers of a catalogue, judge them, and give new and changed items theirs.")
 
+#: Last seed, as of the settings.
+SEEDS = 2**31 - 1
+
 DataOption = Annotated[
     str, typer.Option("--data", help="`shop`, a folder with data, or a catalogue file (parquet); default: the run's data.")
 ]
@@ -35,7 +38,9 @@ def build(
     store: StoreOption = "",
     items: ItemsOption = None,
     sizes: SizesOption = "",
-    seed: Annotated[int | None, typer.Option("--seed", min=0, help="Seed of the codebooks; default: the run's.")] = None,
+    seed: Annotated[
+        int | None, typer.Option("--seed", min=0, max=SEEDS, help="Seed of the codebooks; default: the run's.")
+    ] = None,
     replaces: Annotated[
         str, typer.Option("--replaces", help="A version of the same store: also write the mapping from its identifiers.")
     ] = "",
@@ -117,19 +122,20 @@ def assign(
     from headrace.identifier_changes import Change
     from headrace.identifier_changes import assign as work
     from headrace.identifier_place import choose
+    from schemas.codec import UNREADABLE
     from schemas.errors import InvalidRequest
 
     if bool(changes) == bool(item):
         raise InvalidRequest("changes", "both or neither", "a file, or --item", "name one of them")
     try:
         asked = msgspec.json.Decoder(Change).decode_lines(changes.read_bytes()) if changes else [Change(item, title, remove)]
-    except (msgspec.DecodeError, msgspec.ValidationError) as error:
+    except UNREADABLE as error:
         raise InvalidRequest(
             f"changes in {changes}", str(error), "JSON lines of item and title or removed", "correct it"
         ) from error
-    place = open_place(store, run, live=True)
+    place, now = open_place(store, run, live=True), int(time.time() * 1000)
     with watched("Embedding") as tell:
-        given = work(place, choose(place, version), asked, int(time.time() * 1000) if at is None else at, tell)
+        given = work(place, choose(place, version), asked, now if at is None else at, now, tell)
     table = Table("item", "identifier", "freed", "title")
     for record in given.records:
         table.add_row(record.item, sid_text(record.sid) or "removed", sid_text(record.freed), record.title)
@@ -150,6 +156,7 @@ def inspect(
 ) -> None:
     """Draw the tree of identifiers around a query: nearest cells first, with how many items they hold and their titles."""
     from headrace.commands.identifier_opening import open_place
+    from headrace.identifier_changes import check_text
     from headrace.identifier_place import choose
     from headrace.identifier_work import encoder_of, open_life
     from schemas.errors import InvalidRequest
@@ -157,6 +164,7 @@ def inspect(
 
     if not query.strip():
         raise InvalidRequest("query", query, "a text that is not empty", "say what is searched for")
+    check_text("query", query)
     place = open_place(store, run, tell=True)
     life = open_life(place, choose(place, version))
     made = life.identifiers
@@ -181,7 +189,7 @@ def compare(
     seeds: Annotated[int, typer.Option("--seeds", min=1, max=20, help="Seeds that every method is fitted with.")] = 3,
     budget: Annotated[int, typer.Option("--budget", min=1, help="Candidates of a query.")] = 100,
     vae_steps: Annotated[int, typer.Option("--vae-steps", min=1, help="Updates of the RQ-VAE.")] = 4_000,
-    seed: Annotated[int | None, typer.Option("--seed", min=0, help="First seed; default: the run's.")] = None,
+    seed: Annotated[int | None, typer.Option("--seed", min=0, max=SEEDS, help="First seed; default: the run's.")] = None,
     run: RunOption = None,
     json: JsonOption = None,
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import msgspec
@@ -108,7 +109,7 @@ def test_a_catalogue_file_will_do_and_what_cannot_be_is_refused(tmp_path: Path) 
     refused(InvalidRequest, "not only space", "assign", "--item", "x", "--title", "  ", *where)
     refused(InvalidRequest, "at most 10000 characters", "assign", "--item", "x", "--title", "x" * 10_001, *where)
     refused(InvalidRequest, "valid UTF-8", "assign", "--item", "x", "--title", "lamp \udcff", *where)
-    refused(InvalidRequest, "4102444800000 ms", "assign", "--item", "x", *title, "--at", big, *where)
+    refused(InvalidRequest, "a day from now", "assign", "--item", "x", *title, "--at", big, *where)
     assert result(tmp_path, "drift", *where)["drift"]["new"] == 0  # nothing was kept that could not be read again
     (tmp_path / "wrong.jsonl").write_text('{"item": "a", "name": "b"}')
     refused(InvalidRequest, "name", "assign", tmp_path / "wrong.jsonl", *where)
@@ -168,3 +169,28 @@ def _embed(texts: list[str]) -> np.ndarray:
     from reward.encoder import SentenceEncoder
 
     return SentenceEncoder().encode(texts)
+
+
+def test_plain_bad_input_is_refused_by_name_before_any_work(tmp_path: Path) -> None:
+    """Neither the store nor the data that are named here exist: nothing gets so far as to ask for them."""
+    where = ("--store", tmp_path / "store")
+    (tmp_path / "bytes.jsonl").write_bytes(b'{"item": "a", "title": "caf\xe9"}\n')
+    refused(InvalidRequest, "bytes.jsonl", "assign", tmp_path / "bytes.jsonl", *where)
+    refused(InvalidRequest, "valid UTF-8", "inspect", "caf\udce9", *where)
+    refused(InvalidSetting, "the store .* a folder", "show", "--store", tmp_path / "bytes.jsonl" / "x")
+    for wrong in (tmp_path, tmp_path / "bytes.jsonl" / "x"):
+        refused(
+            InvalidRequest, "--json .*can be written", "assign", "--item", "a", "--title", "hat", *where, "--json", wrong
+        )
+    for command in ("build", "compare"):
+        done = headrace(command, "--data", tmp_path / "none", *where, "--seed", 2**64)
+        assert done.exit_code == 2 and "2,147,483,647" in done.output
+
+
+def test_the_last_seed_builds_and_a_time_far_ahead_is_refused(shop: Path, tmp_path: Path) -> None:
+    """Levels count on from the seed, and faiss takes no larger one; a wrong time would hide an item for good."""
+    where, now = ("--store", tmp_path / "store"), int(time.time() * 1000)
+    result(tmp_path, "build", "--data", shop, *where, "--seed", 2**31 - 1)
+    change = ("assign", "--item", "a", "--title", "hat", *where, "--at")
+    refused(InvalidRequest, "--at .*a day from now.*no later", *change, now + 2 * 86_400_000)
+    assert result(tmp_path, *change, now + 3_600_000)["records"]

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from schemas.arrays import read_arrays
 from schemas.errors import InvalidValue
 from trainers.identifiers.balanced import capacity_assign, even_capacity, fit_balanced
-from trainers.identifiers.kmeans import Centroids, fit_kmeans, one_thread
+from trainers.identifiers.kmeans import Centroids, fit_kmeans, int_seed, one_thread
 from trainers.identifiers.points import Points, Rows, blocks, rows_of
 from trainers.identifiers.settings import RESIDUAL_LEVELS, IdentifierSettings
 
@@ -220,7 +220,7 @@ def _fit_rotation(left_ND: FloatArray, sizes: tuple[int, ...], settings: Identif
         sample = left_ND[np.sort(np.random.default_rng(seed).choice(len(left_ND), most, replace=False))]
     matrix = faiss.OPQMatrix(width, len(sizes))
     quantiser = faiss.ProductQuantizer(width, len(sizes), bits)
-    quantiser.cp.seed = seed
+    quantiser.cp.seed = int_seed(seed)
     quantiser.cp.min_points_per_centroid = 1
     matrix.pq = quantiser
     matrix.niter, matrix.niter_pq, matrix.niter_pq_0 = settings.opq_iterations, 4, 10
