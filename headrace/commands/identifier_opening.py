@@ -55,7 +55,10 @@ def open_all(
         raise InvalidRequest("--data", data, "given with --store and --items", "name the data, or leave both out")
     if data:
         settings = load_settings()
-        place = Place(Store(store or settings.store or "store"), settings, None)
+        of_run = not store and settings.store and settings.kafka  # the environment names a run, whose changes are in Kafka
+        place = (
+            open_place("", None, live=live) if of_run else Place(Store(store or settings.store or "store"), settings, None)
+        )
     else:
         place = open_place("", run, live=live)
         settings = place.settings

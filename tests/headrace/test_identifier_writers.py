@@ -68,7 +68,7 @@ def test_a_run_is_given_identifiers_of_the_version_in_force_alone(
     assert result(tmp_path, *HAT, "--run", folder.root, "--version", version)["published"] == ITEMS.name
 
 
-def test_a_run_that_is_not_up_gives_no_changes_for_none(shop: Path, tmp_path: Path) -> None:
+def test_a_run_that_is_not_up_gives_no_changes_for_none(shop: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its Kafka, in which they are, went with it: a mapping would lack them, and what is shown is said to be as built."""
     folder, version = live_run(tmp_path / "run", shop, "")
     folder.save(load_settings(data=str(shop), store=str(folder.store), kafka="127.0.0.1:1", embedded=("kafka",)))
@@ -78,6 +78,8 @@ def test_a_run_that_is_not_up_gives_no_changes_for_none(shop: Path, tmp_path: Pa
         assert done.exit_code == 0 and "without the changes since" in done.stderr and str(folder.root) in done.stderr
     for command in (("show", "--run", folder.root), ("drift", "--store", folder.store)):
         assert not headrace(*command).stderr
+    monkeypatch.setenv("HEADRACE_SETTINGS", str(folder.settings_file))
+    refused(Unavailable, "headrace up", "build", "--data", shop, "--replaces", version)
 
 
 def test_a_run_beside_a_store_or_data_is_refused(shop: Path, tmp_path: Path) -> None:
