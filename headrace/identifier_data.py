@@ -12,13 +12,12 @@ from numpy.typing import NDArray
 
 from headrace.adapters.folder_log import ClickLine, FolderLog, ImpressionLine
 from headrace.adapters.opening import open_world
-from headrace.adapters.tables import read_items, read_queries
+from headrace.adapters.tables import read_catalogue, read_items, read_queries
 from headrace.settings import Settings
 from headrace.world import Event
 from schemas.catalogue import Catalogue
 from schemas.errors import InvalidSetting
 from schemas.events import Click, Impression
-from schemas.store import Store
 
 
 class Source(NamedTuple):
@@ -42,7 +41,7 @@ def open_source(data: str, settings: Settings, now_ms: int, seed: int, items: in
     """
     path = Path(data)
     if path.is_file():
-        source = Source(path.stem, Catalogue.load(Store(str(path.parent)), path.name), (), {})
+        source = Source(path.stem, read_catalogue(path), (), {})
     elif (path / "items.parquet").is_file() and items is None:
         source = _folder(path)
     else:

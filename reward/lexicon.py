@@ -18,6 +18,7 @@ import msgspec
 from reward.keyword_types import KeywordType, type_of_attribute, type_of_phrase
 from reward.text import tokens
 from schemas.catalogue import Catalogue
+from schemas.codec import UNREADABLE
 from schemas.errors import Corrupt
 from schemas.store import sha256
 
@@ -108,7 +109,7 @@ class Lexicon:
         """
         try:
             return cls(msgspec.json.decode(data, type=list[Phrase]))
-        except msgspec.DecodeError as error:
+        except UNREADABLE as error:
             raise Corrupt(path, str(error), "rebuild the identifiers") from error
 
     @cached_property

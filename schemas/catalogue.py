@@ -13,12 +13,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from schemas.errors import InvalidData
+from schemas.errors import Corrupt
 from schemas.store import Store
 
 #: Columns of ``items.parquet``. ``available_from`` is event time in ms, 0 for always.
 #: Columns ``margin`` and ``in_stock`` may come on top.
 COLUMNS = ("item_id", "title", "category", "brand", "price", "available_from")
+_REMEDY = "restore the file, or build anew what it belongs to"
 
 
 @dataclass(frozen=True)
@@ -93,14 +94,18 @@ class Catalogue:
         """Read what `save` wrote. Without ``attributes``, which take the longest, every item's are empty.
 
         Raises:
-            InvalidData: a column is missing.
+            Unavailable: there is no such file.
+            Corrupt: it is no parquet file, not whole, or lacks a column.
         """
-        skipped = set() if attributes else {"attributes"}
-        file = pq.ParquetFile(io.BytesIO(store.read(path)))
-        table = file.read([name for name in file.schema_arrow.names if name not in skipped])
-        for name in {*COLUMNS, "attributes"} - skipped:
+        data = store.read(path)
+        try:
+            file = pq.ParquetFile(io.BytesIO(data))
+            table = file.read([name for name in file.schema_arrow.names if attributes or name != "attributes"])
+        except (pa.ArrowException, OSError) as error:
+            raise Corrupt(f"{store.url}/{path}", str(error), _REMEDY) from error
+        for name in (*COLUMNS, *["attributes"] * attributes):
             if name not in table.column_names:
-                raise InvalidData(path, None, name, "missing", "a column of the file")
+                raise Corrupt(f"{store.url}/{path}", f"it lacks the column {name}", _REMEDY)
         column = {name: table.column(name).to_pylist() for name in ("item_id", "title", "category", "brand")}
         pairs_N = table.column("attributes").to_pylist() if attributes else [()] * len(table)
         return cls(

@@ -28,6 +28,26 @@ REFUSED: Final = Counter(
 NAMED: Final = 5
 
 
+def read_item(raw: bytes, codebook_version: str, level_sizes: Sequence[int]) -> ItemAdded:
+    """The record, held against the codebook.
+
+    Raises:
+        InvalidEvent: it cannot be read, is of another codebook, or names an identifier that the codebook does not have.
+    """
+    item: ItemAdded = decode(ITEMS.kind, raw)
+    if item.codebook_version != codebook_version:
+        what, remedy = f"codebook of item {item.item}", "assign it again under the run's identifiers"
+        raise InvalidEvent(Reason.OTHER_CODEBOOK, what, item.codebook_version, codebook_version, remedy)
+    fits = len(item.sid) == len(level_sizes) and all(
+        0 <= code < size for code, size in zip(item.sid, level_sizes, strict=True)
+    )
+    if item.sid and not fits:
+        bound = f"{len(level_sizes)} codes from 0, below {', '.join(map(str, level_sizes))}"
+        remedy = "assign it with `headrace identifiers assign`"
+        raise InvalidEvent(Reason.INVALID, f"identifier of item {item.item}", item.sid, bound, remedy)
+    return item
+
+
 class ItemTaker:
     """What one reader does with the records that it meets."""
 
@@ -44,24 +64,13 @@ class ItemTaker:
             InvalidEvent: it is refused, and counted; the rest is the reader's.
         """
         try:
-            item: ItemAdded = decode(ITEMS.kind, raw or b"")
-            if item.codebook_version != self._codebook:
-                what, remedy = f"codebook of item {item.item}", "assign it again under the run's identifiers"
-                raise InvalidEvent(Reason.OTHER_CODEBOOK, what, item.codebook_version, self._codebook, remedy)
-            if item.sid and not self._has(item.sid):
-                bound = f"{len(self._sizes)} codes from 0, below {', '.join(map(str, self._sizes))}"
-                remedy = "assign it with `headrace identifiers assign`"
-                raise InvalidEvent(Reason.INVALID, f"identifier of item {item.item}", item.sid, bound, remedy)
+            return read_item(raw or b"", self._codebook, self._sizes)
         except InvalidEvent as error:
             REFUSED.labels(self._reader, str(error.reason)).inc()
             self._untold += 1
             if len(self._named) < NAMED:
                 self._named.append(f"offset {offset}: {error}")
             raise
-        return item
-
-    def _has(self, sid: Sequence[int]) -> bool:
-        return len(sid) == len(self._sizes) and all(0 <= code < size for code, size in zip(sid, self._sizes, strict=True))
 
     def tell(self) -> None:
         """One line of what was refused since the last call; none where nothing was."""

@@ -10,18 +10,23 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from schemas.connections import Connections
 from schemas.errors import Conflict
 
 
 @contextmanager
-def single(connections: Connections, key: str, what: str, remedy: str) -> Iterator[None]:
-    """Be the only one of ``key`` at this Kafka while the context lasts.
+def single(where: str, key: str, what: str, remedy: str) -> Iterator[None]:
+    """Be the only one of ``key`` while the context lasts, among this user's processes on this machine.
+
+    Args:
+        where: the Kafka or the store that they share.
+        key: what there may be one of there.
+        what: says the same to people.
+        remedy: for the error.
 
     Raises:
         Conflict: a living process of this machine is ``what``; the message names it.
     """
-    name = hashlib.sha256(f"{connections.kafka}\n{key}".encode()).hexdigest()[:16]
+    name = hashlib.sha256(f"{where}\n{key}".encode()).hexdigest()[:16]
     # "a+": opening must not empty what the present holder wrote into it.
     with open(Path(tempfile.gettempdir()) / f"headrace-{os.getuid()}-{name}.lock", "a+", opener=_own) as file:
         try:

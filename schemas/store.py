@@ -26,7 +26,7 @@ class Store:
     """Artefacts by relative path. A file is written whole or not at all, and never changed.
 
     Raises:
-        InvalidSetting: the URL is of no kind that fsspec knows.
+        InvalidSetting: the URL is of no kind that fsspec knows, or a file is where a folder is to be.
         Unavailable: the package for this kind of URL is not installed.
     """
 
@@ -41,6 +41,8 @@ class Store:
             bound = f"a path, or a URL that fsspec knows ({error})"
             raise InvalidSetting("the store", without_password(url), bound, "correct HEADRACE_STORE") from error
         self.local: Path | None = Path(self._root) if isinstance(self._fs, LocalFileSystem) else None
+        if self.local and not next(path for path in (self.local, *self.local.parents) if path.exists()).is_dir():
+            raise InvalidSetting("the store", url, "a folder, or a path at which one can be made", "name another")
 
     def write(self, path: str, data: bytes | memoryview) -> str:
         """Write atomically; returns the sha256. Writing the same content again is harmless."""

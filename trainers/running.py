@@ -56,5 +56,5 @@ def lead_or_follow(
     if ranks.rank:
         follow(connections, store, artefacts, open_tools, ranks, stop)
         return
-    with single(connections, "learner", "the learner of this Kafka", REMEDY):
+    with single(connections.kafka, "learner", "the learner of this Kafka", REMEDY):
         learn(Learner(connections, store, artefacts, settings, open_tools, ranks), stop)

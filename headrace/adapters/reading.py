@@ -22,7 +22,7 @@ RawId = int | str
 
 
 class Column(NamedTuple):
-    """``kind``: id, text, integer, number or flag."""
+    """``kind``: id, text, integer, number, flag, or texts (a map from text to text)."""
 
     kind: str
     required: bool = True
@@ -34,6 +34,7 @@ _CHECKS = {
     "integer": pa.types.is_integer,
     "number": lambda t: pa.types.is_integer(t) or pa.types.is_floating(t),
     "flag": pa.types.is_boolean,
+    "texts": lambda t: pa.types.is_map(t) and _is_text(t.key_type) and _is_text(t.item_type),
 }
 
 
@@ -41,12 +42,13 @@ def read_table(path: Path, columns: Mapping[str, Column]) -> dict[str, list[Any]
     """The columns of a parquet file that are there, as lists without nulls.
 
     Raises:
-        InvalidData: the file is missing or not parquet; a column is unknown, missing, of a wrong type, or has a null.
+        InvalidData: the file is missing, not parquet or not whole; a text is not UTF-8; a column is unknown, missing, of a wrong type, or has a null.
     """
     found(path)
     try:
         table = pq.read_table(path)
-    except pa.ArrowInvalid as error:
+        table.validate(full=True)
+    except (pa.ArrowException, OSError) as error:
         raise InvalidData(str(path), None, "file", str(error), "a parquet file") from error
     for name in table.column_names:
         if name not in columns:

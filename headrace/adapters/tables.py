@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,6 +14,7 @@ from headrace.adapters.reading import Column, RawId, read_table
 from reward.judgments import Judgment
 from schemas.catalogue import Catalogue
 from schemas.errors import InvalidData
+from serving.requests import ID_LIMIT
 
 ITEMS = {
     "item_id": Column("id"),
@@ -32,6 +34,8 @@ ITEMS = {
     "cat1_name": Column("text", required=False),
     "cat2_name": Column("text", required=False),
 }
+#: On top of them, in a catalogue as stores keep it (`schemas.catalogue.Catalogue.save`).
+STORED = ITEMS | {"available_from": Column("integer", required=False), "attributes": Column("texts", required=False)}
 QUERIES = {
     "query_id": Column("id"),
     "query": Column("text"),
@@ -48,6 +52,9 @@ JUDGMENTS = {
     "relevance": Column("number", required=False),
 }
 
+#: What `is_item_id` asks for, in words.
+ITEM_ID = f"1 to {ID_LIMIT} characters, not only space, without a comma"
+
 #: Attribute types that a plural key of ``attrs`` stands for.
 ATTRIBUTES = {"sizes": "specification", "colors": "colour", "colours": "colour", "materials": "material"}
 
@@ -59,18 +66,38 @@ class Queries(NamedTuple):
     held_out: frozenset[RawId]
 
 
+def is_item_id(item: str) -> bool:
+    """Whether records can carry this id of an item, and requests and lists name it."""
+    return len(item) <= ID_LIMIT and bool(item.strip()) and "," not in item
+
+
 def read_items(folder: Path) -> tuple[Catalogue, dict[str, RawId]]:
     """The catalogue (nothing new in it yet), and each item's id as the data set has it.
 
     Raises:
-        InvalidData: see `headrace.adapters.reading.read_table`; an id twice; attributes that are not a JSON object; a
-            margin outside 0 to 1.
+        InvalidData: see `headrace.adapters.reading.read_table`; an id twice, or that is none; attributes that are not a JSON
+            object; a margin outside 0 to 1.
     """
-    path = folder / "items.parquet"
-    table = read_table(path, ITEMS)
+    return _items(folder / "items.parquet", ITEMS)
+
+
+def read_catalogue(path: Path) -> Catalogue:
+    """The catalogue in a file of its own: in the form of ``items.parquet``, or as stores keep it.
+
+    Raises:
+        InvalidData: as `read_items`.
+    """
+    return _items(path, STORED)[0]
+
+
+def _items(path: Path, columns: Mapping[str, Column]) -> tuple[Catalogue, dict[str, RawId]]:
+    table = read_table(path, columns)
     raw = table["item_id"]
     items = tuple(str(item) for item in raw)
     _check_unique(path, "item_id", items)
+    for row, item in enumerate(items, start=1):
+        if not is_item_id(item):
+            raise InvalidData(str(path), row, "item_id", item, ITEM_ID)
     n = len(items)
     empty = [""] * n
     brands = table.get("brand") or table.get("brand_guess") or empty
@@ -82,10 +109,12 @@ def read_items(folder: Path) -> tuple[Catalogue, dict[str, RawId]]:
         categories=tuple(table.get("category") or table.get("cat1_name") or empty),
         brands=tuple(brands),
         prices_N=np.array(table.get("price") or np.zeros(n), dtype=np.float32),
-        available_from_N=np.zeros(n, dtype=np.int64),
+        available_from_N=np.array(table.get("available_from") or np.zeros(n), dtype=np.int64),
         margins_N=_margins(path, table.get("margin")),
         in_stock_N=None if table.get("in_stock") is None else np.array(table["in_stock"], dtype=np.bool_),
-        attributes=tuple(
+        attributes=tuple(map(_named, table["attributes"]))
+        if "attributes" in table
+        else tuple(
             _attributes(path, row, text, brand, type_)
             for row, (text, brand, type_) in enumerate(zip(packed, brands, types, strict=True), start=1)
         ),
@@ -148,7 +177,11 @@ def _attributes(path: Path, row: int, packed: str, brand: str, type_: str) -> di
     for key, value in fields.items():
         first = value[0] if isinstance(value, list) and value else value
         named[ATTRIBUTES.get(key, key)] = str(first) if isinstance(first, str | int | float) else ""
-    return {key: value for key, value in named.items() if value}
+    return _named(named.items())
+
+
+def _named(pairs: Iterable[tuple[str, str | None]]) -> dict[str, str]:
+    return {key: value for key, value in pairs if value}
 
 
 def _check_unique(path: Path, name: str, values: Any) -> None:

@@ -19,7 +19,27 @@ console = terminal()
 RunOption = Annotated[
     Path | None, typer.Option("--run", help="Run folder; default: the newest below runs/.", show_default=False)
 ]
-JsonOption = Annotated[Path | None, typer.Option("--json", help="Also write the result to this file.", show_default=False)]
+
+
+def _writable(file: Path | None) -> Path | None:
+    """What could not be written when the work is done is refused before it begins."""
+    if file is None:
+        return None
+    import os
+
+    from schemas.errors import InvalidRequest
+
+    # A folder that is missing is made: the nearest that is there counts.
+    there = next(path for path in (file, *file.absolute().parents) if os.access(path, os.F_OK))
+    if there.is_dir() == (there == file) or not os.access(there, os.W_OK):
+        raise InvalidRequest("--json", str(file), "a file that can be written", "name another")
+    return file
+
+
+JsonOption = Annotated[
+    Path | None,
+    typer.Option("--json", help="Also write the result to this file.", callback=_writable, show_default=False),
+]
 
 
 def open_run(run: Path | None, *, kafka_alone: bool = False) -> tuple[RunFolder, Settings]:

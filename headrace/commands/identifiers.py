@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 from rich.table import Table
@@ -14,12 +14,10 @@ from headrace.commands.identifier_tables import comparison_table, grow, quality_
 from headrace.commands.watching import watched
 from headrace.terminal import coloured
 
-if TYPE_CHECKING:
-    from headrace.identifier_data import Source
-    from headrace.identifier_work import Place
-    from trainers.identifiers.settings import IdentifierSettings
-
 app = typer.Typer(help="Build the identifiers of a catalogue, judge them, and give new and changed items theirs.")
+
+#: Last seed, as of the settings.
+SEEDS = 2**31 - 1
 
 DataOption = Annotated[
     str, typer.Option("--data", help="`shop`, a folder with data, or a catalogue file (parquet); default: the run's data.")
@@ -40,7 +38,9 @@ def build(
     store: StoreOption = "",
     items: ItemsOption = None,
     sizes: SizesOption = "",
-    seed: Annotated[int | None, typer.Option("--seed", min=0, help="Seed of the codebooks; default: the run's.")] = None,
+    seed: Annotated[
+        int | None, typer.Option("--seed", min=0, max=SEEDS, help="Seed of the codebooks; default: the run's.")
+    ] = None,
     replaces: Annotated[
         str, typer.Option("--replaces", help="A version of the same store: also write the mapping from its identifiers.")
     ] = "",
@@ -51,9 +51,10 @@ def build(
 
     They are not in force: a policy has to be trained with them, which `headrace prepare` does for a new run.
     """
+    from headrace.commands.identifier_opening import open_all
     from headrace.identifier_work import build as work
 
-    source, place, settings, number = _opened(data, store, items, sizes, seed, run)
+    source, place, settings, number = open_all(data, store, items, sizes, seed, run, live=bool(replaces))
     with watched("Embedding, then fitting") as tell:
         built = work(source, place, settings, number, replaces, tell)
     quality_table([(built.version, built.summary)])
@@ -66,12 +67,13 @@ def build(
 @app.command()
 def show(version: VersionOption = "", store: StoreOption = "", run: RunOption = None, json: JsonOption = None) -> None:
     """Show the versions of a store: level sizes, items with an identifier of their own (ICR), use of the codebooks (CUR)."""
-    from schemas.artefacts import PATH, Artefacts
+    from headrace.commands.identifier_opening import open_place
+    from headrace.identifier_place import in_force
     from schemas.errors import Unavailable
-    from trainers.identifiers.build import FOLDER, Identifiers
+    from trainers.identifiers.build import Identifiers
 
-    place = _place(store, run)
-    versions = [version] if version else place.store.names(FOLDER)
+    place = open_place(store, run)
+    versions = [version] if version else Identifiers.versions(place.store)
     if not versions:
         raise Unavailable(f"identifiers in {place.store.url}", "none found", "make some with `headrace identifiers build`")
     found = {}
@@ -79,7 +81,7 @@ def show(version: VersionOption = "", store: StoreOption = "", run: RunOption = 
         made = Identifiers.load(place.store, name)
         found[name] = {"level_sizes": made.level_sizes, "quality": made.quality}
     quality_table(list(found.items()))
-    active = Artefacts.load(place.store).identifiers if place.store.exists(PATH) else ""
+    active = in_force(place.store)
     if active in found:
         console.print(f"{active} is in force")
     emit({"active": active, "versions": found}, json)
@@ -110,27 +112,30 @@ def assign(
     """Give new items an identifier, retitled ones another, and free those of removed ones; no other item's changes.
 
     With a run, which must be up, every change is published and served at once. With --store it is kept beside the version.
-    One at a time: two writers could give the same identifier twice.
+    One at a time: on one machine a second writer is refused, as two could give the same identifier twice.
     """  # fmt: skip
     import time
 
     import msgspec
 
-    from headrace.identifier_work import Change, choose
-    from headrace.identifier_work import assign as work
+    from headrace.commands.identifier_opening import open_place
+    from headrace.identifier_changes import Change
+    from headrace.identifier_changes import assign as work
+    from headrace.identifier_place import choose
+    from schemas.codec import UNREADABLE
     from schemas.errors import InvalidRequest
 
     if bool(changes) == bool(item):
         raise InvalidRequest("changes", "both or neither", "a file, or --item", "name one of them")
     try:
         asked = msgspec.json.Decoder(Change).decode_lines(changes.read_bytes()) if changes else [Change(item, title, remove)]
-    except (msgspec.DecodeError, msgspec.ValidationError) as error:
+    except UNREADABLE as error:
         raise InvalidRequest(
             f"changes in {changes}", str(error), "JSON lines of item and title or removed", "correct it"
         ) from error
-    place = _place(store, run, live=not store)
+    place, now = open_place(store, run, live=True), int(time.time() * 1000)
     with watched("Embedding") as tell:
-        given = work(place, choose(place, version), asked, int(time.time() * 1000) if at is None else at, tell)
+        given = work(place, choose(place, version), asked, now if at is None else at, now, tell)
     table = Table("item", "identifier", "freed", "title")
     for record in given.records:
         table.add_row(record.item, sid_text(record.sid) or "removed", sid_text(record.freed), record.title)
@@ -150,13 +155,17 @@ def inspect(
     json: JsonOption = None,
 ) -> None:
     """Draw the tree of identifiers around a query: nearest cells first, with how many items they hold and their titles."""
-    from headrace.identifier_work import choose, encoder_of, open_life
+    from headrace.commands.identifier_opening import open_place
+    from headrace.identifier_changes import check_text
+    from headrace.identifier_place import choose
+    from headrace.identifier_work import encoder_of, open_life
     from schemas.errors import InvalidRequest
     from trainers.identifiers.neighbourhood import neighbourhood
 
     if not query.strip():
         raise InvalidRequest("query", query, "a text that is not empty", "say what is searched for")
-    place = _place(store, run)
+    check_text("query", query)
+    place = open_place(store, run, tell=True)
     life = open_life(place, choose(place, version))
     made = life.identifiers
     emb_1D = made.enhancer.enhance([query], encoder_of(place.settings).encode([query]))
@@ -180,7 +189,7 @@ def compare(
     seeds: Annotated[int, typer.Option("--seeds", min=1, max=20, help="Seeds that every method is fitted with.")] = 3,
     budget: Annotated[int, typer.Option("--budget", min=1, help="Candidates of a query.")] = 100,
     vae_steps: Annotated[int, typer.Option("--vae-steps", min=1, help="Updates of the RQ-VAE.")] = 4_000,
-    seed: Annotated[int | None, typer.Option("--seed", min=0, help="First seed; default: the run's.")] = None,
+    seed: Annotated[int | None, typer.Option("--seed", min=0, max=SEEDS, help="First seed; default: the run's.")] = None,
     run: RunOption = None,
     json: JsonOption = None,
 ) -> None:
@@ -189,13 +198,14 @@ def compare(
     Recall: items are ranked by the length of the prefix that they share with the query's identifier, equal ones in random
     order; the share of a query's clicked items among the first --budget, in expectation, mean over queries and seeds.
     """
+    from headrace.commands.identifier_opening import open_all
     from headrace.identifier_comparison import Embedded
     from headrace.identifier_comparison import compare as work
     from headrace.identifier_work import embed, encoder_of
     from headrace.relevance_work import embedded
     from trainers.identifiers.rqvae import RqVaeSettings
 
-    source, place, settings, number = _opened(data, store, items, sizes, seed, run)
+    source, place, settings, number = open_all(data, store, items, sizes, seed, run)
     encoder = encoder_of(place.settings)
     with watched("Embedding") as tell:
         emb = Embedded(embedded(source.catalogue, encoder, place.store, tell), embed(encoder, source.queries, tell))
@@ -208,10 +218,12 @@ def compare(
 @app.command()
 def drift(version: VersionOption = "", store: StoreOption = "", run: RunOption = None, json: JsonOption = None) -> None:
     """Say whether the codebook still fits the items that came after it, and which bound says no."""
-    from headrace.identifier_work import choose, drift_of
+    from headrace.commands.identifier_opening import open_place
+    from headrace.identifier_place import choose
+    from headrace.identifier_work import drift_of
     from trainers.identifiers.drift import DriftBounds
 
-    place = _place(store, run)
+    place = open_place(store, run, tell=True)
     name = choose(place, version)
     with watched("Embedding") as tell:
         found = drift_of(place, name, DriftBounds(), tell)
@@ -227,48 +239,3 @@ def drift(version: VersionOption = "", store: StoreOption = "", run: RunOption =
     verdict = "rebuild due" if found.rebuild_due else "no rebuild due" if found.judged else "too few new items to judge by"
     console.print(coloured((verdict, "bold")))
     emit({"version": name, "verdict": verdict, "drift": found}, json)
-
-
-def _place(store: str, run: Path | None, *, live: bool = False) -> Place:
-    """The store that was named, else the run's, with its broker while it is up; ``live``: it has to be."""
-    from headrace.commands.common import open_live_run, open_run, stopped
-    from headrace.identifier_work import Place
-    from headrace.settings import load_settings
-    from schemas.store import Store
-
-    if store:
-        return Place(Store(store), load_settings(), None)
-    folder, settings = open_live_run(run) if live else open_run(run)
-    return Place(Store(settings.store), settings, None if stopped(folder, settings) else settings.connections)
-
-
-def _opened(
-    data: str, store: str, items: int | None, sizes: str, seed: int | None, run: Path | None
-) -> tuple[Source, Place, IdentifierSettings, int]:
-    """Source, place, settings and seed of a command that fits."""
-    import time
-
-    from headrace.identifier_data import open_source
-    from headrace.identifier_work import Place
-    from headrace.settings import load_settings
-    from schemas.errors import InvalidRequest
-    from schemas.store import Store
-    from trainers.identifiers.settings import IdentifierSettings
-
-    if (store or items) and not data:
-        raise InvalidRequest("--data", data, "given with --store and --items", "name the data, or leave both out")
-    if data:
-        settings = load_settings()
-        place = Place(Store(store or settings.store or "store"), settings, None)
-    else:
-        place = _place("", run)
-        settings = place.settings
-    number = settings.seed if seed is None else seed
-    now_ms, shop = settings.now_ms or int(time.time() * 1000), number if data else settings.seed  # a run's shop is its own
-    how = settings.trainers.identifiers
-    if sizes:
-        try:
-            how = IdentifierSettings.model_validate(how.model_dump() | {"level_sizes": tuple(map(int, sizes.split("/")))})
-        except ValueError as error:
-            raise InvalidRequest("--sizes", sizes, "5 numbers from 1 to 65536 with / between", "correct it") from error
-    return open_source(data or settings.data, settings, now_ms, shop, items), place, how, number

@@ -38,7 +38,7 @@ def hold_instance(connections: Connections, group: str, instance: str | None) ->
     if instance is None:
         yield
         return
-    with single(connections, f"{group}\n{instance}", f"instance {instance} of {group}", REMEDY):
+    with single(connections.kafka, f"{group}\n{instance}", f"instance {instance} of {group}", REMEDY):
         yield
 
 

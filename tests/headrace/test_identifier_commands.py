@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import time
 from pathlib import Path
 
 import msgspec
@@ -11,9 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from kafka import KafkaProducer
-from typer.testing import CliRunner, Result
 
-from headrace.cli import app
 from headrace.folder import RunFolder
 from headrace.identifier_data import open_source
 from headrace.settings import load_settings
@@ -24,43 +22,15 @@ from schemas.errors import Incompatible, InvalidData, InvalidRequest, InvalidSet
 from schemas.events import ItemAdded
 from schemas.store import Store
 from schemas.topics import ITEMS
+from tests.headrace.identifier_toys import headrace, refused, result, write_shop
 from trainers.identifiers.build import Identifiers
 from trainers.identifiers.mapping import Mapping
 from trainers.journal import read_topic
 
-KINDS, COLOURS = ("hammer", "kettle", "lamp", "saw", "boot", "desk"), ("red", "blue", "green", "black", "white")
-KINDS_COLOURS = [(kind, colour) for kind in KINDS for colour in COLOURS]
-
-
-def headrace(*words: object) -> Result:
-    return CliRunner().invoke(app, ["identifiers", *map(str, words)])
-
-
-def result(folder: Path, *words: object) -> dict[str, object]:
-    """What the command writes as JSON; it must end well."""
-    file = folder / "out.json"
-    done = headrace(*words, "--json", file)
-    assert done.exit_code == 0, (done.output, done.exception)
-    return {**json.loads(file.read_text()), "printed": done.output}
-
 
 @pytest.fixture
 def shop(tmp_path: Path) -> Path:
-    """Tables and a log: who asks for a thing clicks things of its kind."""
-    folder = tmp_path / "mine"
-    (folder / "stream").mkdir(parents=True)
-    items = {"item_id": [f"i{n}" for n in range(60)], "title": [f"{c} {k} v{s}" for s in (1, 2) for k, c in KINDS_COLOURS]}
-    queries = {"query_id": list(range(30)), "query": [f"{colour} {kind}" for kind, colour in KINDS_COLOURS]}
-    judgments = {"query_id": [0], "item_id": ["i0"], "tier": [3]}
-    for name, table in (("items", items), ("queries", queries), ("judgments", judgments)):
-        pq.write_table(pa.table(table), folder / f"{name}.parquet")
-    lines = []
-    for query in range(30):
-        shown = [f"i{n}" for n in (query, query + 30, (query + 7) % 60)]
-        lines.append({"type": "impression", "ts": 1000 + query, "imp": query, "user": 1, "query_id": query, "items": shown})
-        lines += [{"type": "click", "ts": 1001 + query, "imp": query, "user": 1, "item": item} for item in shown[:2]]
-    (folder / "stream" / "events.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-    return folder
+    return write_shop(tmp_path / "mine")
 
 
 def test_build_show_inspect_assign_drift_and_rebuild(shop: Path, tmp_path: Path) -> None:
@@ -124,10 +94,6 @@ def test_a_catalogue_file_will_do_and_what_cannot_be_is_refused(tmp_path: Path) 
     where = ("--store", tmp_path / "store")
     assert result(tmp_path, "build", "--data", tmp_path / "mine.parquet", *where)["summary"]["quality"]["items"] == 3
 
-    def refused(kind: type[Exception], match: str, *words: object) -> None:
-        with pytest.raises(kind, match=match):
-            raise headrace(*words).exception or AssertionError
-
     refused(InvalidRequest, "5 numbers", "build", "--data", tmp_path / "mine.parquet", *where, "--sizes", "4/4")
     refused(InvalidRequest, "name the data", "build", *where)
     refused(InvalidData, "clicks", "compare", "--data", tmp_path / "mine.parquet", *where)
@@ -143,11 +109,13 @@ def test_a_catalogue_file_will_do_and_what_cannot_be_is_refused(tmp_path: Path) 
     refused(InvalidRequest, "not only space", "assign", "--item", "x", "--title", "  ", *where)
     refused(InvalidRequest, "at most 10000 characters", "assign", "--item", "x", "--title", "x" * 10_001, *where)
     refused(InvalidRequest, "valid UTF-8", "assign", "--item", "x", "--title", "lamp \udcff", *where)
-    refused(InvalidRequest, "4102444800000 ms", "assign", "--item", "x", *title, "--at", big, *where)
+    refused(InvalidRequest, "a day from now", "assign", "--item", "x", *title, "--at", big, *where)
     assert result(tmp_path, "drift", *where)["drift"]["new"] == 0  # nothing was kept that could not be read again
     (tmp_path / "wrong.jsonl").write_text('{"item": "a", "name": "b"}')
     refused(InvalidRequest, "name", "assign", tmp_path / "wrong.jsonl", *where)
-    Catalogue((), (), (), (), none[:0].astype(np.float32), none[:0], ()).save(Store(str(tmp_path)), "empty.parquet")
+    pq.write_table(
+        pa.table({"item_id": pa.array([], pa.int64()), "title": pa.array([], pa.string())}), tmp_path / "empty.parquet"
+    )
     refused(InvalidSetting, "at least one item", "build", "--data", tmp_path / "empty.parquet", *where)
 
 
@@ -201,3 +169,28 @@ def _embed(texts: list[str]) -> np.ndarray:
     from reward.encoder import SentenceEncoder
 
     return SentenceEncoder().encode(texts)
+
+
+def test_plain_bad_input_is_refused_by_name_before_any_work(tmp_path: Path) -> None:
+    """Neither the store nor the data that are named here exist: nothing gets so far as to ask for them."""
+    where = ("--store", tmp_path / "store")
+    (tmp_path / "bytes.jsonl").write_bytes(b'{"item": "a", "title": "caf\xe9"}\n')
+    refused(InvalidRequest, "bytes.jsonl", "assign", tmp_path / "bytes.jsonl", *where)
+    refused(InvalidRequest, "valid UTF-8", "inspect", "caf\udce9", *where)
+    refused(InvalidSetting, "the store .* a folder", "show", "--store", tmp_path / "bytes.jsonl" / "x")
+    for wrong in (tmp_path, tmp_path / "bytes.jsonl" / "x"):
+        refused(
+            InvalidRequest, "--json .*can be written", "assign", "--item", "a", "--title", "hat", *where, "--json", wrong
+        )
+    for command in ("build", "compare"):
+        done = headrace(command, "--data", tmp_path / "none", *where, "--seed", 2**64)
+        assert done.exit_code == 2 and "2,147,483,647" in done.output
+
+
+def test_the_last_seed_builds_and_a_time_far_ahead_is_refused(shop: Path, tmp_path: Path) -> None:
+    """Levels count on from the seed, and faiss takes no larger one; a wrong time would hide an item for good."""
+    where, now = ("--store", tmp_path / "store"), int(time.time() * 1000)
+    result(tmp_path, "build", "--data", shop, *where, "--seed", 2**31 - 1)
+    change = ("assign", "--item", "a", "--title", "hat", *where, "--at")
+    refused(InvalidRequest, "--at .*a day from now.*no later", *change, now + 2 * 86_400_000)
+    assert result(tmp_path, *change, now + 3_600_000)["records"]

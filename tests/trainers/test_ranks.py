@@ -184,7 +184,7 @@ def test_a_second_learner_of_a_machine_is_refused_before_it_touches_anything() -
     def unused(policy: object, settings: object) -> Tools:
         raise AssertionError
 
-    with single(here, "learner", "", ""):
+    with single(here.kafka, "learner", "", ""):
         said = rf"the learner of this Kafka is held by process {os.getpid()} .*headrace up"
         with pytest.raises(Conflict, match=said):
             lead_or_follow(here, store, Artefacts(), SETTINGS, unused, Event())

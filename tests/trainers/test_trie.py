@@ -180,6 +180,15 @@ def test_batches_answer_each_prefix_by_itself() -> None:
     assert owner.tolist() == [0, 0, 1] and rows.tolist() == [2, 3, 0]
 
 
+def test_parents_come_in_the_order_of_the_nodes_that_are_asked_for() -> None:
+    """Nodes of the flat trie and nodes that came later, in any order: at every depth they are those of the paths."""
+    trie = Trie.build([[0, 0, 1], [1, 0, 0]], SIZES).extended([[0, 1, 2], [2, 0, 0]])
+    for order in ([0, 1, 2, 3], [3, 2, 1, 0], [2, 0, 3, 1]):
+        path = trie.path(trie.sids_of(order))
+        for level in range(len(SIZES)):
+            assert trie.parents(level, path[:, level + 1]).tolist() == path[:, level].tolist()
+
+
 def test_an_absent_row_keeps_its_number_and_is_nowhere() -> None:
     """Rows stay the catalogue's rows when an item has no identifier."""
     trie = Trie.build([[0, 0, 1], [-1, -1, -1], [0, 0, 1]], SIZES)

@@ -17,7 +17,9 @@ from numpy.typing import NDArray
 
 from reward.lexicon import Lexicon, build_lexicon
 from reward.text import normalise
+from schemas.arrays import read_arrays
 from schemas.catalogue import Catalogue
+from schemas.codec import UNREADABLE
 from schemas.errors import Corrupt, InvalidValue
 from schemas.store import Store
 from trainers.identifiers.assign import Assigner, assign_all
@@ -35,6 +37,8 @@ Codes = NDArray[np.int32]
 Progress = Callable[[str, float], None]  #: (what is being done, share done so far)
 
 FOLDER = "identifiers"
+_SUMMARY = "summary.json"  #: written last: without it a version is none
+_REMEDY = "rebuild the identifiers"
 #: Most items that are kept out of the fit.
 RESERVE = 5_000
 
@@ -89,7 +93,7 @@ class Identifiers:
         np.savez(arrays, allow_pickle=False, sids=self.sids_NL, phrases=self.enhancer.phrase_emb_KD, known=self.known_N)
         store.write(f"{folder}/arrays.npz", arrays.getvalue())
         summary = Summary(self.version, self.level_sizes, self.enhancer.share, self.share_equal_texts, self.quality)
-        store.write(f"{folder}/summary.json", msgspec.json.encode(summary))
+        store.write(f"{folder}/{_SUMMARY}", msgspec.json.encode(summary))
         return self.version
 
     @classmethod
@@ -98,20 +102,30 @@ class Identifiers:
 
         Raises:
             Unavailable: there is no such version.
-            Corrupt: the content is not the one that the version names.
+            Corrupt: a file cannot be read, or the content is not the one that the version names.
         """
-        folder = f"{FOLDER}/{version}"
-        summary = msgspec.json.decode(store.read(f"{folder}/summary.json"), type=Summary)
-        lexicon = Lexicon.from_bytes(store.read(f"{folder}/lexicon.json"), f"{folder}/lexicon.json")
-        with np.load(io.BytesIO(store.read(f"{folder}/arrays.npz")), allow_pickle=False) as arrays:
-            enhancer = Enhancer(lexicon, arrays["phrases"], summary.keyword_share)
-            sids_NL = arrays["sids"]
-            known_N = arrays["known"] if "known" in arrays else np.ones(len(sids_NL), np.bool_)
-        codebook = Codebook.from_bytes(store.read(f"{folder}/codebook.npz"))
+        url = f"{store.url}/{FOLDER}/{version}"
+        summary_json, lexicon_json, arrays_npz, codebook_npz = (
+            store.read(f"{FOLDER}/{version}/{name}") for name in (_SUMMARY, "lexicon.json", "arrays.npz", "codebook.npz")
+        )
+        try:
+            summary = msgspec.json.decode(summary_json, type=Summary)
+        except UNREADABLE as error:
+            raise Corrupt(f"{url}/{_SUMMARY}", str(error), _REMEDY) from error
+        arrays = read_arrays(arrays_npz, f"{url}/arrays.npz", ("phrases", "sids"), _REMEDY)
+        lexicon, sids_NL = Lexicon.from_bytes(lexicon_json, f"{url}/lexicon.json"), arrays["sids"]
+        known_N = arrays.get("known", np.ones(len(sids_NL), np.bool_))
+        enhancer = Enhancer(lexicon, arrays["phrases"], summary.keyword_share)
+        codebook = Codebook.from_bytes(codebook_npz, f"{url}/codebook.npz")
         loaded = cls(codebook, enhancer, sids_NL, summary.quality, known_N, summary.share_equal_texts)
         if loaded.version != version:
-            raise Corrupt(f"{store.url}/{folder}", f"content is version {loaded.version}", "rebuild the identifiers")
+            raise Corrupt(url, f"content is version {loaded.version}", _REMEDY)
         return loaded
+
+    @staticmethod
+    def versions(store: Store) -> list[str]:
+        """Those that were written to their end, by name."""
+        return [name for name in store.names(FOLDER) if store.exists(f"{FOLDER}/{name}/{_SUMMARY}")]
 
 
 class Summary(msgspec.Struct, frozen=True):

@@ -15,9 +15,10 @@ import faiss
 import numpy as np
 from numpy.typing import NDArray
 
+from schemas.arrays import read_arrays
 from schemas.errors import InvalidValue
 from trainers.identifiers.balanced import capacity_assign, even_capacity, fit_balanced
-from trainers.identifiers.kmeans import Centroids, fit_kmeans, one_thread
+from trainers.identifiers.kmeans import Centroids, fit_kmeans, int_seed, one_thread
 from trainers.identifiers.points import Points, Rows, blocks, rows_of
 from trainers.identifiers.settings import RESIDUAL_LEVELS, IdentifierSettings
 
@@ -149,12 +150,16 @@ class Codebook:
         return buffer.getvalue()
 
     @classmethod
-    def from_bytes(cls, data: bytes) -> Codebook:
-        """Read what `to_bytes` wrote."""
-        with np.load(io.BytesIO(data), allow_pickle=False) as file:
-            residual = tuple(file[f"residual_{level}"] for level in range(RESIDUAL_LEVELS))
-            fine = tuple(file[name] for name in sorted(file.files) if name.startswith("fine_"))
-            return cls(residual, file["rotation"], fine)
+    def from_bytes(cls, data: bytes, path: str = "codebook") -> Codebook:
+        """Read what `to_bytes` wrote.
+
+        Raises:
+            Corrupt: it does not have that form.
+        """
+        levels = [f"residual_{level}" for level in range(RESIDUAL_LEVELS)]
+        arrays = read_arrays(data, path, (*levels, "rotation"), "rebuild the identifiers")
+        fine = tuple(arrays[name] for name in sorted(arrays) if name.startswith("fine_"))
+        return cls(tuple(arrays[name] for name in levels), arrays["rotation"], fine)
 
     @staticmethod
     def _rows(emb_ND: Points, at: Rows) -> FloatArray:
@@ -215,7 +220,7 @@ def _fit_rotation(left_ND: FloatArray, sizes: tuple[int, ...], settings: Identif
         sample = left_ND[np.sort(np.random.default_rng(seed).choice(len(left_ND), most, replace=False))]
     matrix = faiss.OPQMatrix(width, len(sizes))
     quantiser = faiss.ProductQuantizer(width, len(sizes), bits)
-    quantiser.cp.seed = seed
+    quantiser.cp.seed = int_seed(seed)
     quantiser.cp.min_points_per_centroid = 1
     matrix.pq = quantiser
     matrix.niter, matrix.niter_pq, matrix.niter_pq_0 = settings.opq_iterations, 4, 10

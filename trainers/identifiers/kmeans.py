@@ -39,11 +39,18 @@ def one_thread() -> Iterator[None]:
         yield
 
 
+def int_seed(seed: int) -> int:
+    """As faiss takes it, a C int: levels and repeated fits count on from the last that it takes."""
+    return seed % 2**31
+
+
 def fit_kmeans(points_ND: FloatArray, clusters: int, iterations: int, seed: int) -> FloatArray:
     """Centroids [min(K, N), D] of seeded k-means; call it inside `one_thread` for centroids that repeat to the bit."""
     points = np.ascontiguousarray(points_ND, dtype=np.float32)
     clusters = min(clusters, len(points))
-    kmeans = faiss.Kmeans(points.shape[1], clusters, niter=iterations, seed=seed, min_points_per_centroid=1, verbose=False)
+    kmeans = faiss.Kmeans(
+        points.shape[1], clusters, niter=iterations, seed=int_seed(seed), min_points_per_centroid=1, verbose=False
+    )
     kmeans.train(points)
     return cast(FloatArray, np.array(kmeans.centroids, dtype=np.float32))
 

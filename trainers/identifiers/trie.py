@@ -146,10 +146,12 @@ class Trie:
         return owner[order], child[order]
 
     def parents(self, level: int, nodes_P: IntArray) -> IntArray:
-        """The nodes at depth ``level`` above P nodes one deeper."""
-        further = nodes_P - self.flat.nodes(level + 1)
-        keys = self.changes.keys[level][further[further >= 0]]
-        return np.concatenate([self.flat.parent(level + 1, nodes_P[further < 0]), keys // self.level_sizes[level]])
+        """The nodes [P] at depth ``level`` above P nodes one deeper."""
+        base = self.flat.nodes(level + 1)
+        further = nodes_P >= base
+        parents = self.flat.parent(level + 1, nodes_P)
+        parents[further] = self.changes.keys[level][nodes_P[further] - base] // self.level_sizes[level]
+        return parents
 
     def codes_of(self, level: int, children_P: IntArray) -> IntArray:
         """The tokens of ``level`` that lead to P nodes at depth ``level`` + 1."""
