@@ -23,6 +23,7 @@ from serving.exploration import gumbel, item_keys
 from serving.parts import Parts, open_checkpoint
 from serving.requests import SearchAnswer, impression
 from serving.settings import EngineSettings
+from trainers.policies.base import PromptContext
 from trainers.settings import LearnerSettings
 from trainers.state import Versions, load_state, own_weights, save_warm_start
 
@@ -275,3 +276,13 @@ def test_a_checkpoint_with_a_weight_that_is_no_number_is_refused_by_name(prepare
     ).checkpoint
     with pytest.raises(Corrupt, match=f"checkpoint {harmed}.*not finite"):
         open_checkpoint(store, harmed)
+
+
+def test_a_gradient_passes_through_what_a_search_has_left(shop: Shop, prior: PosteriorSnapshot) -> None:
+    """A search and a learner in one process share trie and policy, whoever comes first."""
+    engine = shop.engine(3)
+    engine.answer(shop.requests(2), RewardWeights(), prior)
+    sids_BGL = torch.from_numpy(engine.shelf.trie.sids_NL[:1].astype(np.int64))[None]
+    engine.policy.logprobs(engine.prompts([PromptContext("lamp")]), sids_BGL, engine.shelf.trie).sum().backward()
+    assert any(weight.grad is not None and bool(weight.grad.any()) for weight in engine.policy.module.parameters())
+    engine.policy.module.zero_grad()
