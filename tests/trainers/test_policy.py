@@ -11,7 +11,7 @@ from schemas.errors import InvalidValue
 from tests.trainers import policy_toys as toys
 from trainers.identifiers.trie import Trie
 from trainers.policies import levels, restricted
-from trainers.policies.base import Ahead, DecodeState, PromptBatch, PromptContext
+from trainers.policies.base import DecodeState, PromptBatch, PromptContext
 from trainers.policies.levels import LevelPolicy
 from trainers.policies.packing import Ragged
 
@@ -257,32 +257,6 @@ def test_prompts_may_have_different_numbers_of_rows(policy: LevelPolicy) -> None
                 known = expected[row, took[row][:count], level]
                 torch.testing.assert_close(hidden[row, :count], known, rtol=1e-5, atol=1e-5)
         assert len(state.keys_PHTC[0]) == 4
-
-
-@pytest.mark.parametrize("depth", [0, 2])
-def test_rows_decoded_with_those_that_they_continue_are_as_if_decoded_after_them(policy: LevelPolicy, depth: int) -> None:
-    """Two, none and one of a prompt's rows go further, one of them by two codes; and from there both kinds go on."""
-    sids_BGL = rollouts_of(toys.toy_sids())
-    with torch.no_grad():
-        state, codes_BR = DecodeState(policy.encode(toys.toy_prompts(policy)), 0), None
-        for level in range(depth):
-            _, state = policy.advance(state, codes_BR)
-            there_BR = torch.arange(4) < torch.tensor([4, 1, 3])[:, None]
-            row_BR = (
-                torch.zeros(3, 4, dtype=torch.int64) if level == 0 else torch.tensor([[3, 1, 0, 2], [0] * 4, [2, 2, 1, 0]])
-            )
-            state, codes_BR = state.select(row_BR, Ragged.of(there_BR)), sids_BGL[:, :4, level]
-        rows = [[1, 3, 3], [0, 0, 0], [2, 0, 0]] if depth else [[0, 0, 0]] * 3
-        code_BX = torch.tensor([[0, 1, 0], [0, 0, 0], [1, 0, 0]])
-        ahead = Ahead(torch.tensor(rows), code_BX, Ragged.of(torch.arange(3) < torch.tensor([3, 0, 1])[:, None]))
-        both = policy.advance_twice(state, codes_BR, ahead)
-        here = policy.advance(state, codes_BR)
-        further = policy.advance(here[1].select(ahead.row_BX, ahead.rows), code_BX)
-        for (hidden, longer), (expected, after) in zip(both, (here, further), strict=True):
-            assert longer.depth == after.depth and longer.rows.width == after.rows.width
-            torch.testing.assert_close(hidden, expected, rtol=1e-5, atol=1e-5)
-            for ours, theirs in zip(longer.keys_PHTC + longer.values_PHTC, after.keys_PHTC + after.values_PHTC, strict=True):
-                torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-5)
 
 
 def test_a_prompt_scores_the_same_alone_and_padded_in_a_batch(policy: LevelPolicy) -> None:
