@@ -18,6 +18,7 @@ from trainers.beam import beam_search
 from trainers.descent import Below
 from trainers.distinct import sample_distinct
 from trainers.frontier import Frontier
+from trainers.identifiers.trie import Trie
 from trainers.noise import Noise
 from trainers.policies.restricted import TrieTables
 from trainers.rollout import sample
@@ -103,3 +104,14 @@ def test_five_levels_of_24_identifiers_take_three_passes() -> None:
     counted = policy.step = Mock(wraps=policy.step)  # type: ignore[method-assign]
     beam_search(policy, toys.toy_prompts(policy), toys.toy_trie(), 120)
     assert sorted(rows) == [0, 1, 2, 3, 4] and counted.call_count == 3
+
+
+def test_what_fills_a_gap_continues_a_row_that_is_there() -> None:
+    """The second prompt has one row, both of whose children are open, and two gaps."""
+    trie = Trie.build([[a, b, c, 0, 0] for a in (0, 1) for b in (0, 1) for c in (0, 1)], toys.SIZES)
+    tables = TrieTables.of(trie, torch.device("cpu"))
+    nodes_BG = tables.path(torch.tensor([[[0, 0, 0, 0, 0], [1, 0, 0, 0, 0]], [[0, 0, 0, 0, 0], [0, 1, 0, 0, 0]]]))[..., 1]
+    found = Below.few(tables, 1, Frontier.of(tables, 1, nodes_BG), nodes_BG)
+    assert found is not None
+    assert found.ahead.row_BX.tolist() == [[0, 0, 1, 1], [0, 0, 0, 0]]
+    assert found.last_B1.tolist() == [[3], [1]]
