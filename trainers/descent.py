@@ -48,9 +48,8 @@ class Below(NamedTuple):
         # What is not open sorts behind.
         width, behind = int(count_B.max()), tables.level_nodes(level + 1)
         node_BX, order_BX = (part[:, :width] for part in torch.where(open_BRC, children.node, behind).flatten(1).sort(dim=1))
-        row_BX = torch.where(
-            node_BX < behind, order_BX // open_BRC.shape[2], 0
-        )  # what fills gaps continues some row that is there
+        # What fills a gap continues some row that is there.
+        row_BX = torch.where(node_BX < behind, order_BX // open_BRC.shape[2], 0)
         there_BX = torch.arange(width, device=node_BR.device) < filled(count_B, width)[:, None]
         ahead = Ahead(row_BX, children.code.flatten(1).gather(1, order_BX), Ragged.of(there_BX))
         return cls(ahead, node_BX.contiguous(), (count_B - 1).clamp_min_(0)[:, None])
