@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from tests.trainers import policy_toys as toys
 from trainers.noise import Noise
-from trainers.policies.linear import ACTIVATIONS, FEW_ROWS, WORTH_IT, Linear, linear, turned_round
+from trainers.policies.linear import ACTIVATIONS, FEW_ROWS, MANY_ROWS, WORTH_IT, Linear, linear, turned_round
 from trainers.rollout import sample
 
 torch.set_num_threads(1)
@@ -56,16 +56,17 @@ def test_few_rows_against_a_large_weight_are_turned_round(rows: int, biased: boo
 
 
 @pytest.mark.parametrize("name", ACTIVATIONS)
-@pytest.mark.parametrize("rows", [3, 100])
-def test_an_activation_may_follow(name: str, rows: int) -> None:
-    """Of the product, whether oneDNN computes it (100 rows) or torch."""
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-5), (torch.bfloat16, 2e-2)])
+@pytest.mark.parametrize("rows", [3, 100, MANY_ROWS])
+def test_an_activation_may_follow(name: str, dtype: torch.dtype, tolerance: float, rows: int) -> None:
+    """Of the product, whether oneDNN computes it within (100 rows; as many as there are, in float32) or torch behind it."""
     torch.manual_seed(0)
-    layer, x = Linear(512, 1024), torch.randn(rows, 512)
+    layer, x = Linear(512, 1024).to(dtype), torch.randn(rows, 512, dtype=dtype)
     then = ACTIVATIONS[name]
-    assert (x.numel() * 1024 >= WORTH_IT) == (rows == 100)
+    assert (x.numel() * 1024 >= WORTH_IT) == (rows >= 100)
     expected = then.function(x.double() @ layer.weight.double().T + layer.bias.double())
     with torch.no_grad():
-        torch.testing.assert_close(layer(x, then).double(), expected, rtol=1e-5, atol=1e-5)
+        torch.testing.assert_close(layer(x, then).double(), expected, rtol=tolerance, atol=tolerance)
     assert layer(x, then).requires_grad
 
 

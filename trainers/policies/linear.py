@@ -3,8 +3,9 @@
 torch gives float32 products on a CPU to MKL, which on processors that are not Intel's reaches less than half of what oneDNN
 does. On Intel's MKL is the faster one, by up to twice, in the products of the backward pass, and with a weight that lies the
 other way round in memory, as GPT-2's do. bfloat16 goes to oneDNN in either case, this way by 5 % faster. An activation after it
-is then computed on the product while it is still in cache, where no gradient is wanted. The call costs some 10 microseconds, so
-small products stay with torch's. The precision is the same, so results differ in the last digits only.
+is then computed on the product while it is still in cache, where no gradient is wanted (but not for many rows in bfloat16). The
+call costs some 10 microseconds, so small products stay with torch's. The precision is the same, so results differ in the last
+digits only.
 """
 
 from __future__ import annotations
@@ -27,6 +28,9 @@ WORTH_IT = 1 << 25
 #: Rows up to which, and numbers in the weight from which, a bfloat16 product is turned round, weight @ x.T. oneDNN lays its second
 #: matrix out anew for every product: better few rows than a whole weight, which takes up to as long as the product itself.
 FEW_ROWS, MANY_NUMBERS = 64, 1 << 18
+
+#: Rows of a bfloat16 product from which its activation takes less time as a pass of its own than inside oneDNN's product.
+MANY_ROWS = 512
 
 _HAS_ONEDNN = hasattr(torch.ops.mkldnn, "_linear_pointwise")
 
@@ -70,8 +74,10 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None, then: Activation | No
         out = functional.linear(x, weight, bias)
     elif torch.is_grad_enabled():
         out = Product.apply(x, weight, bias)
+    elif then and not _many(x):
+        return product(x, weight, bias, *then.onednn)
     else:
-        return product(x, weight, bias, *(then.onednn if then else ()))
+        out = product(x, weight, bias)
     return then.function(out) if then else out
 
 
@@ -91,6 +97,11 @@ def _few_against_many(x: Tensor, weight: Tensor) -> bool:
     """Rows of x against a weight that lies as it is multiplied, without gradient."""
     few = x.dim() == 2 and len(x) <= FEW_ROWS and weight.numel() >= MANY_NUMBERS and weight.is_contiguous()
     return few and x.dtype == torch.bfloat16 and not torch.is_grad_enabled() and _plain(x, weight)
+
+
+def _many(x: Tensor) -> bool:
+    """Rows of which the activation is better not computed inside the product."""
+    return x.dtype == torch.bfloat16 and x.numel() >= MANY_ROWS * x.shape[-1]
 
 
 def _plain(x: Tensor, weight: Tensor) -> bool:
