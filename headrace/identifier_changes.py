@@ -11,25 +11,37 @@ from headrace.adapters.tables import ITEM_ID, is_item_id
 from headrace.identifier_place import Place, alone, in_force, record
 from headrace.identifier_work import embed, encoder_of, open_life
 from headrace.relevance_work import Tell
+from schemas.descriptions import Description, rounded
 from schemas.errors import InvalidRequest
 from schemas.events import ItemAdded
 from serving.requests import ID_LIMIT, TIME_LIMIT
 
 #: Longest title of a change, characters: a record has to fit into the topic.
 TITLE_LIMIT: Final = 10_000
+#: Longest category or brand, and highest price, of `schemas.events.ItemAdded`.
+FACT_LIMIT: Final = 1_000
+PRICE_LIMIT: Final = 1e9
 DAY_MS: Final = 86_400_000
 
 
 class Change(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A line of a file of changes: an item with its title, or one that is gone."""
+    """A line of a file of changes: an item with its title, or one that is gone. Facts that are left out stay as they are."""
 
     item: str
     title: str = ""
+    category: str = ""
+    brand: str = ""
+    price: float = 0.0  #: in the shop's currency
     removed: bool = False
+
+    @property
+    def described(self) -> Description:
+        """What it says of the item."""
+        return Description(self.title, self.category, self.brand, rounded(self.price))
 
 
 class Given(msgspec.Struct, frozen=True):
-    """What `headrace identifiers assign` did. ``unchanged``: items that had this title, or were not there to be removed."""
+    """What `headrace identifiers assign` did. ``unchanged``: items that were described so, or were not there to be removed."""
 
     version: str
     records: list[ItemAdded]
@@ -62,7 +74,7 @@ def assign(place: Place, version: str, changes: Sequence[Change], ts: int, now_m
         titles = [change.title for change in changes if not change.removed]
         emb = iter(embed(encoder_of(place.settings), titles, tell))
         found = [
-            life.remove(change.item, ts) if change.removed else life.put(change.item, change.title, next(emb), ts)
+            life.remove(change.item, ts) if change.removed else life.put(change.item, change.described, next(emb), ts)
             for change in changes
         ]
         records = [one for one in found if one is not None]
@@ -84,8 +96,9 @@ def check_text(what: str, text: str) -> None:
 def _check(what: str, change: Change) -> None:
     """Hold a change against what a record may carry: one that readers refuse would keep every later change from being made."""
     item, title = change.item, change.title
-    check_text(what, f"{item} {title}")
-    if not item or bool(title) == change.removed:
+    check_text(what, f"{item} {title} {change.category} {change.brand}")
+    facts = change.category or change.brand or change.price
+    if not item or bool(title) == change.removed or (change.removed and facts):
         raise InvalidRequest(what, msgspec.json.encode(change).decode(), "an item with a title, or removed", "correct it")
     if len(item) > ID_LIMIT or not (change.removed or is_item_id(item)):
         raise InvalidRequest(f"item of {what}", item, ITEM_ID, "give it another id")
@@ -94,3 +107,9 @@ def _check(what: str, change: Change) -> None:
     if len(title) > TITLE_LIMIT:
         value, bound = f"{len(title)} characters", f"at most {TITLE_LIMIT} characters"
         raise InvalidRequest(f"title of {what}", value, bound, "give it a shorter one")
+    for name, fact in (("category", change.category), ("brand", change.brand)):
+        if len(fact) > FACT_LIMIT:
+            bound = f"at most {FACT_LIMIT} characters"
+            raise InvalidRequest(f"{name} of {what}", f"{len(fact)} characters", bound, "give it a shorter one")
+    if not 0 <= change.price <= PRICE_LIMIT:
+        raise InvalidRequest(f"price of {what}", change.price, f"0 to {PRICE_LIMIT:g}", "leave it out if it is not known")

@@ -125,15 +125,15 @@ class RelevanceScorer:
         return self._tiers(list(number), which_P, np.asarray(rows, np.int64))
 
     def over(self, catalogue: Catalogue, encode: Callable[[list[str]], NDArray[np.float32]]) -> RelevanceScorer:
-        """The same scorer over what its catalogue has become: some rows have another title, those behind the last one are new.
+        """The same scorer over what its catalogue has become: some rows are described otherwise, those behind the last one are new.
 
         What it was made of (how rare words are, how titles lie) stays, so an item that did not change keeps its features. The
         result depends on the two catalogues alone, not on the steps between them: each title is embedded by itself.
         """
         first = self._first
-        known = first._catalogue.titles
-        rows = [n for n, (old, new) in enumerate(zip(known, catalogue.titles, strict=False)) if old != new]
-        rows += range(len(known), len(catalogue))
+        known, now = (zip(c.titles, c.categories, c.brands, strict=True) for c in (first._catalogue, catalogue))
+        rows = [n for n, (old, new) in enumerate(zip(known, now, strict=False)) if old != new]
+        rows += range(len(first._catalogue), len(catalogue))
         if not rows:
             return first
         titles, known_emb = [catalogue.titles[row] for row in rows], first._later

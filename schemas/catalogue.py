@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -13,7 +13,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from schemas.descriptions import Description, rounded
 from schemas.errors import Corrupt
+from schemas.events import ItemAdded
 from schemas.store import Store
 
 #: Columns of ``items.parquet``. ``available_from`` is event time in ms, 0 for always.
@@ -48,26 +50,46 @@ class Catalogue:
         """Item id -> row."""
         return {item: n for n, item in enumerate(self.items)}
 
-    def extended(self, items: Sequence[str], titles: Sequence[str], available_from: Sequence[int]) -> Catalogue:
-        """With these items behind its own; of category, brand, price and attributes nothing is known, and they are in stock."""
-        blank = ("",) * len(items)
-        return Catalogue(
-            items=self.items + tuple(items),
-            titles=self.titles + tuple(titles),
-            categories=self.categories + blank,
-            brands=self.brands + blank,
-            prices_N=np.concatenate([self.prices_N, np.zeros(len(items), dtype=np.float32)]),
-            available_from_N=np.concatenate([self.available_from_N, np.array(available_from, dtype=np.int64)]),
-            attributes=self.attributes + ({},) * len(items),
-            margins_N=None if self.margins_N is None else np.append(self.margins_N, [np.float32("nan")] * len(items)),
-            in_stock_N=None if self.in_stock_N is None else np.append(self.in_stock_N, np.ones(len(items), np.bool_)),
-        )
+    def description(self, item: str) -> Description | None:
+        """What is known of an item; None: it is not here."""
+        row = self.row.get(item)
+        if row is None:
+            return None
+        return Description(self.titles[row], self.categories[row], self.brands[row], rounded(self.prices_N[row]))
 
-    def retitled(self, titles: Mapping[int, str]) -> Catalogue:
-        """With other titles in these rows."""
-        if not titles:
+    def told(self, records: Iterable[ItemAdded]) -> dict[str, Description]:
+        """The items that these records describe otherwise, and new ones in the order of their first record.
+
+        A record without an identifier describes nothing.
+        """
+        now: dict[str, Description] = {}
+        for record in records:
+            if record.sid:
+                said, before = Description.of(record), now.get(record.item) or self.description(record.item)
+                now[record.item] = before.then(said) if before else said
+        return {item: said for item, said in now.items() if said != self.description(item)}
+
+    def described(self, items: Mapping[str, Description], since: Mapping[str, int]) -> Catalogue:
+        """With these items as they are described here. New ones come behind, in their order: in stock, without attributes, and
+        available from ``since`` on (event time, ms).
+        """
+        if not items:
             return self
-        return replace(self, titles=tuple(titles.get(row, title) for row, title in enumerate(self.titles)))
+        known = {self.row[item]: said for item, said in items.items() if item in self.row}
+        new = {item: said for item, said in items.items() if item not in self.row}
+        prices_N = np.append(self.prices_N, np.array([said.price for said in new.values()], np.float32))
+        prices_N[list(known)] = [said.price for said in known.values()]
+        return Catalogue(
+            items=self.items + tuple(new),
+            titles=_column(self.titles, known, new, "title"),
+            categories=_column(self.categories, known, new, "category"),
+            brands=_column(self.brands, known, new, "brand"),
+            prices_N=prices_N,
+            available_from_N=np.append(self.available_from_N, np.array([since[item] for item in new], np.int64)),
+            attributes=self.attributes + ({},) * len(new),
+            margins_N=None if self.margins_N is None else np.append(self.margins_N, [np.float32("nan")] * len(new)),
+            in_stock_N=None if self.in_stock_N is None else np.append(self.in_stock_N, np.ones(len(new), np.bool_)),
+        )
 
     def save(self, store: Store, path: str = "catalogue/items.parquet") -> str:
         """Write as parquet; returns the sha256."""
@@ -119,3 +141,12 @@ class Catalogue:
             margins_N=table.column("margin").to_numpy().astype(np.float32) if "margin" in table.column_names else None,
             in_stock_N=table.column("in_stock").to_numpy().astype(np.bool_) if "in_stock" in table.column_names else None,
         )
+
+
+def _column(
+    values: tuple[str, ...], known: Mapping[int, Description], new: Mapping[str, Description], name: str
+) -> tuple[str, ...]:
+    """A column with what is said of some rows, and of new items behind them; the same tuple where nothing differs."""
+    changed = {row: getattr(said, name) for row, said in known.items() if getattr(said, name) != values[row]}
+    here = tuple(changed.get(row, value) for row, value in enumerate(values)) if changed else values
+    return here + tuple(getattr(said, name) for said in new.values())

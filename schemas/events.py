@@ -18,6 +18,7 @@ Time = Annotated[int, Meta(ge=0, le=4_102_444_800_000)]  # until 2100
 Position = Annotated[int, Meta(ge=1, le=10_000)]
 Trace = Annotated[str, Meta(max_length=64)]
 Group = Annotated[str, Meta(max_length=64)]
+Fact = Annotated[str, Meta(max_length=1_000)]
 
 #: Chance of standing on a position from which a candidate counts in an impression's ``support``.
 SUPPORT_FLOOR = 0.05
@@ -90,8 +91,8 @@ class Return(msgspec.Struct, frozen=True, gc=False, tag_field="type", tag="retur
 
 
 class ItemAdded(msgspec.Struct, frozen=True, tag_field="type", tag="item_added"):
-    """An item is new, has another title, or is gone; its identifier is assigned under ``codebook_version`` by the topic's
-    one writer.
+    """An item is new, is described otherwise, or is gone; its identifier is assigned under ``codebook_version`` by the topic's
+    one writer. Category, brand and price hold until a later record says others.
     """
 
     ts: Time
@@ -100,6 +101,9 @@ class ItemAdded(msgspec.Struct, frozen=True, tag_field="type", tag="item_added")
     sid: tuple[int, ...]  #: empty: the item is removed
     codebook_version: str
     freed: tuple[int, ...] = ()  #: the identifier that the item gives up with this; empty: none
+    category: Fact = ""  #: empty: nothing is said of it
+    brand: Fact = ""  #: empty: nothing is said of it
+    price: Annotated[float, Meta(ge=0, le=1e9)] = 0.0  #: in the shop's currency; 0: nothing is said of it
     v: int = 1
 
 

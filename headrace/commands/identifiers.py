@@ -92,7 +92,7 @@ def assign(
     changes: Annotated[
         Path | None,
         typer.Argument(
-            help='JSON lines, {"item", "title"} or {"item", "removed": true}; or use the options below.',
+            help='JSON lines, {"item", "title"} with "category", "brand" and "price" where they are known, or {"item", "removed": true}; or use the options below.',
             exists=True,
             dir_okay=False,
             show_default=False,
@@ -100,6 +100,11 @@ def assign(
     ] = None,
     item: Annotated[str, typer.Option("--item", help="One item: with --title new or retitled, with --remove gone.")] = "",
     title: Annotated[str, typer.Option("--title", help="Its title.")] = "",
+    category: Annotated[str, typer.Option("--category", help="Its category; left out: as it is.")] = "",
+    brand: Annotated[str, typer.Option("--brand", help="Its brand; left out: as it is.")] = "",
+    price: Annotated[
+        float, typer.Option("--price", min=0, help="Its price; left out, or 0: as it is.", show_default=False)
+    ] = 0.0,
     remove: Annotated[bool, typer.Option("--remove", help="It is removed.")] = False,
     at: Annotated[
         int | None, typer.Option("--at", min=0, help="Event time of the change, ms; default: now.", show_default=False)
@@ -110,6 +115,7 @@ def assign(
     json: JsonOption = None,
 ) -> None:
     """Give new items an identifier, retitled ones another, and free those of removed ones; no other item's changes.
+    Category, brand and price are what filters, campaigns and relevance know of an item.
 
     With a run, which must be up, every change is published and served at once. With --store it is kept beside the version.
     One at a time: on one machine a second writer is refused, as two could give the same identifier twice.
@@ -127,8 +133,13 @@ def assign(
 
     if bool(changes) == bool(item):
         raise InvalidRequest("changes", "both or neither", "a file, or --item", "name one of them")
+    single = Change(item, title, category, brand, price, remove)
+    if changes and single != Change(""):
+        raise InvalidRequest(
+            "changes", "a file and options of an item", "one of them", "put it into the file, or name the item"
+        )
     try:
-        asked = msgspec.json.Decoder(Change).decode_lines(changes.read_bytes()) if changes else [Change(item, title, remove)]
+        asked = msgspec.json.Decoder(Change).decode_lines(changes.read_bytes()) if changes else [single]
     except UNREADABLE as error:
         raise InvalidRequest(
             f"changes in {changes}", str(error), "JSON lines of item and title or removed", "correct it"

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import lru_cache
-from itertools import pairwise
+from itertools import pairwise, repeat
 from pathlib import Path
 from typing import Any
 
@@ -88,7 +88,8 @@ def _events(path: Path, first: int, batch: pa.RecordBatch) -> list[bytes]:
             raise InvalidData(str(path), first + rows[0] + 1, "type", kind, f"one of {', '.join(FIELDS)}")
         names = tuple(name for name in FIELDS[kind] if name in columns)
         cells = ([columns[name][n] for n in rows] for name in names)
-        for n, event in zip(rows, map(_encode, map(_row(kind, names), *cells)), strict=True):
+        made = map(_row(kind, names), *cells) if names else repeat(_row(kind, ())(), len(rows))
+        for n, event in zip(rows, map(_encode, made), strict=True):
             events[n] = event
     return events
 

@@ -1,9 +1,9 @@
-"""Items that came, or got another title, after the run was prepared: as they were when a page was shown.
+"""Items that came, or were described otherwise, after the run was prepared: as they were when a page was shown.
 
 A view is scored by the catalogue as it was ``settle_ms`` before it was emitted. That is what the log says of the items up to
 then, by the event time of their records: the same whenever it is asked, as a record has come by the time that a page after it
 is emitted. With the click window as settling time it is the catalogue of the moment at which the page was shown.
-Whatever the page shows is in it, be the window ever so short. A removed item keeps its last title: pages have shown it.
+Whatever the page shows is in it, be the window ever so short. A removed item keeps its last description: pages have shown it.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from reward.relevance import RelevanceScorer
 from schemas.catalogue import Catalogue
+from schemas.descriptions import Description
 from schemas.events import ItemAdded
 
 log = structlog.get_logger()
@@ -32,7 +33,7 @@ class Reader(Protocol):
 
 
 class _Version(NamedTuple):
-    titles: dict[str, str]  #: by item, where they differ from the run's catalogue
+    told: dict[str, Description]  #: of items, where it differs from the run's catalogue
     catalogue: Catalogue
     scorer: RelevanceScorer
 
@@ -47,7 +48,7 @@ class Newcomers:
     ) -> None:  # fmt: skip
         self._first, self._scorer, self._encode, self._read = catalogue, scorer, encode, read
         self._settle_ms, self._asked = settle_ms, 0
-        self._records: list[ItemAdded] = []  # those with a title
+        self._records: list[ItemAdded] = []  # those with an identifier
         self._times: list[int] = []  # theirs, sorted
         self._came: dict[str, int] = {}  # new item -> event time of its first record
         self._seen = 0
@@ -81,10 +82,10 @@ class Newcomers:
             self._asked = max(self._asked, until)
             which = self._seen, bisect_right(self._times, until)
             if which != self._which:
-                self._which, titles = which, self._titles(until)
+                self._which, told = which, self._first.told(record for record in self._records if record.ts <= until)
                 # Partitions differ in how far they are: the version before may be wanted again.
-                if titles != self._now.titles:
-                    self._other, self._now = self._now, self._other if titles == self._other.titles else self._made(titles)
+                if told != self._now.told:
+                    self._other, self._now = self._now, self._other if told == self._other.told else self._made(told)
             return self._now.catalogue.row, self._now.scorer
 
     def _take(self, records: Sequence[ItemAdded]) -> None:
@@ -100,16 +101,6 @@ class Newcomers:
         if late > 0:
             log.warning("item records came late: views were scored without them", by_ms=late)
 
-    def _titles(self, until: int) -> dict[str, str]:
-        """Item -> its title by ``until``, where it differs from the run's catalogue; new items in the order of their records."""
-        known = self._first.row
-        titles = {record.item: record.title for record in self._records if record.ts <= until}
-        return {i: title for i, title in titles.items() if i not in known or title != self._first.titles[known[i]]}
-
-    def _made(self, titles: dict[str, str]) -> _Version:
-        fresh = {item: title for item, title in titles.items() if item not in self._first.row}
-        old = {self._first.row[item]: title for item, title in titles.items() if item in self._first.row}
-        catalogue = self._first.retitled(old)
-        if fresh:
-            catalogue = catalogue.extended(list(fresh), list(fresh.values()), [self._came[item] for item in fresh])
-        return _Version(titles, catalogue, self._scorer.over(catalogue, self._encode))
+    def _made(self, told: dict[str, Description]) -> _Version:
+        catalogue = self._first.described(told, self._came)
+        return _Version(told, catalogue, self._scorer.over(catalogue, self._encode))

@@ -54,6 +54,14 @@ def test_build_show_inspect_assign_drift_and_rebuild(shop: Path, tmp_path: Path)
         ("new", 77, True, False), ("i1", 77, False, True), ("i2", 77, True, True),
     ]  # fmt: skip
     assert given["unchanged"] == 1
+    facts = ("--category", "hand tools", "--brand", "kelda", "--price", 19.99)
+    said = result(tmp_path, "assign", "--item", "new", "--title", "purple hammer", *facts, *where)["records"]
+    assert [(r["category"], r["brand"], r["price"]) for r in said] == [("hand tools", "kelda", 19.99)]
+    assert said[0]["sid"] == list(records[0].sid) and said[0]["freed"] == []
+    (tmp_path / "facts.jsonl").write_text('{"item": "new", "title": "purple hammer", "price": 19.99}\n'
+                                          '{"item": "new", "title": "purple hammer", "price": 5}\n')  # fmt: skip
+    given = result(tmp_path, "assign", tmp_path / "facts.jsonl", *where)
+    assert given["unchanged"] == 1 and [(r["category"], r["price"]) for r in given["records"]] == [("", 5.0)]
     one = result(tmp_path, "assign", "--item", "new2", "--title", "purple hammer", *where)
     assert one["records"][0]["sid"] != list(records[0].sid)  # the first is remembered
     assert result(tmp_path, "inspect", "purple hammer", *where)["tree"]["items"] == 61
@@ -110,6 +118,9 @@ def test_a_catalogue_file_will_do_and_what_cannot_be_is_refused(tmp_path: Path) 
     refused(InvalidRequest, "at most 10000 characters", "assign", "--item", "x", "--title", "x" * 10_001, *where)
     refused(InvalidRequest, "valid UTF-8", "assign", "--item", "x", "--title", "lamp \udcff", *where)
     refused(InvalidRequest, "a day from now", "assign", "--item", "x", *title, "--at", big, *where)
+    refused(InvalidRequest, "at most 1000 characters", "assign", "--item", "x", *title, "--brand", "x" * 1_001, *where)
+    refused(InvalidRequest, r"price of change.*0 to 1e\+09", "assign", "--item", "x", *title, "--price", 1e300, *where)
+    refused(InvalidRequest, "a title, or removed", "assign", "--item", "x", "--remove", "--category", "lamps", *where)
     assert result(tmp_path, "drift", *where)["drift"]["new"] == 0  # nothing was kept that could not be read again
     (tmp_path / "wrong.jsonl").write_text('{"item": "a", "name": "b"}')
     refused(InvalidRequest, "name", "assign", tmp_path / "wrong.jsonl", *where)
@@ -182,6 +193,8 @@ def test_plain_bad_input_is_refused_by_name_before_any_work(tmp_path: Path) -> N
         refused(
             InvalidRequest, "--json .*can be written", "assign", "--item", "a", "--title", "hat", *where, "--json", wrong
         )
+    (tmp_path / "one.jsonl").write_text('{"item": "a", "title": "hat"}\n')
+    refused(InvalidRequest, "a file and options of an item", "assign", tmp_path / "one.jsonl", "--price", 5, *where)
     for command in ("build", "compare"):
         done = headrace(command, "--data", tmp_path / "none", *where, "--seed", 2**64)
         assert done.exit_code == 2 and "2,147,483,647" in done.output

@@ -22,6 +22,7 @@ from reward.relevance_metrics import quadratic_kappa
 from reward.relevance_report import RelevanceReport
 from reward.settings import RelevanceSettings
 from reward.text import tokens
+from schemas.descriptions import Description
 from schemas.errors import Corrupt, Incompatible, InvalidData, Unavailable
 from schemas.store import Store
 from tests.reward.growing import grown
@@ -254,6 +255,21 @@ def test_over_a_changed_catalogue_it_depends_on_where_the_catalogue_came_to_alon
     np.testing.assert_array_equal(before[1], after[1])
     assert at_once.tiers("red hammer", np.array([180]))[0][0] == 3 > at_once.tiers("red hammer", np.array([181]))[0][0]
     assert by_two.over(catalogue, encoder.encode) is trained and at_once.version == trained.version
+
+
+def test_brand_and_category_of_an_item_count_as_its_title_does(
+    trained: RelevanceScorer, toy: Toy, encoder: SentenceEncoder
+) -> None:
+    """Another brand and category under the same title: another confidence for this item, the same for every other."""
+    catalogue, every = toy.catalogue, np.arange(180)
+    item, title = catalogue.items[7], catalogue.titles[7]
+    brand = next(name for name in catalogue.brands if name != catalogue.brands[7])
+    category = next(name for name in catalogue.categories if name != catalogue.categories[7])
+    query = f"{brand} {title}"  # of words that are known: a new one would count for all items
+    before = trained.tiers(query, every)[1]
+    for said in (Description(title, catalogue.categories[7], brand), Description(title, category, catalogue.brands[7])):
+        after = trained.over(catalogue.described({item: said}, {}), encoder.encode).tiers(query, every)[1]
+        assert np.flatnonzero(before != after).tolist() == [7]
 
 
 def test_a_title_is_embedded_once_while_it_is_there(trained: RelevanceScorer, toy: Toy, encoder: SentenceEncoder) -> None:

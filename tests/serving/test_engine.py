@@ -186,6 +186,29 @@ def test_a_shared_identifier_shows_each_of_its_available_items(
     assert {item.title for item in both.items} == {catalogue.titles[0], "twin of the first"}
 
 
+def test_a_new_item_passes_filters_on_what_is_said_of_it(
+    shop: Shop, prior: PosteriorSnapshot, weights: RewardWeights
+) -> None:
+    """By category and price, both bounds included; a later record that says another price, and of the category nothing, changes the
+    price alone; an item of which nothing is said passes neither."""
+    end, (free, other) = shop.world.end_ms, (tuple(sid) for sid in shop.identifiers.sids_NL[:2].tolist())
+    version, engine = shop.identifiers.version, shop.engine(1, exploration=0)
+    new = ItemAdded(end, "new", "a new lamp", free, version, category="aquariums", price=19.99)
+    blank = ItemAdded(end, "blank", "a blank lamp", other, version)
+    dearer = ItemAdded(end, "new", "a new lamp", free, version, price=30.0)
+
+    def found(records: list[ItemAdded], asked: Filter) -> list[str]:
+        request = msgspec.structs.replace(shop.requests(1)[0], items=("new", "blank"), filter=asked, ts=end)
+        return names(engine.with_items(records, shop.truth).answer([request], weights, prior)[0])
+
+    cheap, dear = Filter(min_price=19.99, max_price=19.99), Filter(min_price=30.0, max_price=30.0)
+    assert found([new, blank], Filter(categories=("aquariums",))) == found([new, blank], cheap) == ["new"]
+    assert found([new, blank], dear) == found([new, blank], Filter(categories=("lamps",))) == []
+    assert found([new, dearer], Filter(categories=("aquariums",))) == found([new, dearer], dear) == ["new"]
+    assert found([new, dearer], cheap) == []
+    assert sorted(found([new, blank], Filter())) == ["blank", "new"]
+
+
 def test_known_items_change_nothing_and_arrays_are_shared(shop: Shop) -> None:
     """An announced item that the catalogue already has is no new engine; another checkpoint shares shelf and trie."""
     engine = shop.engine(1)

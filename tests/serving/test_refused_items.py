@@ -12,6 +12,7 @@ from structlog.testing import capture_logs
 
 from schemas.codec import encode
 from schemas.connections import Connections
+from schemas.descriptions import Description
 from schemas.events import ItemAdded
 from schemas.topics import ITEMS
 from serving.metrics import Metrics
@@ -36,7 +37,7 @@ def test_a_record_of_other_identifiers_is_refused_and_the_rest_of_the_topic_is_s
 ) -> None:
     """Beside one that cannot be read and one whose identifier the codebook does not have: all are counted by their reason and named in one line, and what came with them is found."""
     ts, life = shop.world.end_ms, Life(shop.identifiers, shop.world.catalogue)
-    good = life.put("good", "a purple aquarium", shop.encoder.encode(["a purple aquarium"])[0], ts)
+    good = life.put("good", Description("a purple aquarium"), shop.encoder.encode(["a purple aquarium"])[0], ts)
     foreign = ItemAdded(ts, "foreign", "a purple aquarium", (0,) * 5, "0ther")
     short = ItemAdded(ts, "short", "a purple aquarium", (1, 2), shop.identifiers.version)
     name = "headrace_refused_item_records_total"

@@ -24,6 +24,7 @@ from schemas.campaigns import Campaign, Scope
 from schemas.checkpoints import Manifest, Promotion
 from schemas.codec import encode
 from schemas.connections import Connections
+from schemas.descriptions import Description
 from schemas.events import Click, ItemAdded, Order, Return, Tick
 from schemas.posteriors import SnapshotPointer
 from schemas.topics import CLICKS, ITEMS, ORDERS, PROMOTED, SNAPSHOTS, WEIGHTS, Topic
@@ -271,7 +272,7 @@ def test_an_item_moves_and_goes_while_it_is_served(
     ts, item, encoder = shop.world.end_ms, shop.world.catalogue.items[0], shop.encoder
     life, title = Life(shop.identifiers, shop.world.catalogue), "a brand new title of a purple aquarium"
     before = life.sid_of(item)
-    moved = life.put(item, title, encoder.encode([title])[0], ts)
+    moved = life.put(item, Description(title), encoder.encode([title])[0], ts)
     gone = life.remove(shop.world.catalogue.items[1], ts)
     assert moved is not None and gone is not None and moved.freed == before
     with serve(fresh_topics) as server:

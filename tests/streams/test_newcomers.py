@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from pathlib import Path
 from threading import Event
 from typing import Any
@@ -48,6 +47,9 @@ CAME = [
     ItemAdded(50, "x", "oil lamp", (3,), "v"),
     ItemAdded(60, "b", "blue lamp", (4,), "v"),  # as it was at first
     ItemAdded(70, "y", "green hat", (5,), "v"),
+    ItemAdded(80, "c", "green rug", (6,), "v", brand="lamp"),  # what is known of it, nothing else
+    ItemAdded(90, "x", "oil lamp", (3,), "v", brand="blue"),
+    ItemAdded(95, "c", "green rug", (6,), "v", price=3.0),  # its brand stays
 ]
 
 
@@ -87,13 +89,17 @@ def slowly(
     scorer: RelevanceScorer, encoder: SentenceEncoder, until: int, items: Sequence[str]
 ) -> list[tuple[str, int, float]]:
     """The same by the sentences of the documentation: a catalogue made anew of the records up to a time."""
-    titles = dict(zip(SHOP.items, SHOP.titles, strict=True))
+    titles, categories, brands = dict(zip(SHOP.items, SHOP.titles, strict=True)), dict.fromkeys(SHOP.items, "x"), {}
     for record in CAME:
         if record.ts <= until and record.sid:
             titles[record.item] = record.title
-    fresh = [item for item in titles if item not in SHOP.row]
-    shop = replace(SHOP, titles=tuple(titles[item] for item in SHOP.items))
-    shop = shop.extended(fresh, [titles[item] for item in fresh], [0] * len(fresh))
+            categories[record.item] = record.category or categories.get(record.item, "")
+            brands[record.item] = record.brand or brands.get(record.item, "")
+    n = len(titles)
+    shop = Catalogue(
+        tuple(titles), tuple(titles.values()), tuple(categories[item] for item in titles),
+        tuple(brands.get(item, "") for item in titles), np.ones(n, np.float32), np.zeros(n, np.int64), ({},) * n,
+    )  # fmt: skip
     found = scorer.over(shop, encoder.encode).tiers("red blue lamp", np.array([shop.row[item] for item in items]))
     return [(item, int(tier), float(sure)) for item, tier, sure in zip(items, *found, strict=True)]
 
@@ -104,11 +110,14 @@ def test_a_view_is_scored_under_the_titles_that_its_page_was_shown_with(
     """Of each time the catalogue of that time, in whatever order views ask; two partitions may go back and forth."""
     newcomers = Newcomers(SHOP, scorer, encoder.encode, Log(CAME), SETTLE_MS)
     said = {}
-    for until in (5, 10, 9, 10, 19, 35, 45, 49, 50, 59, 60, 200, 0, 55):
+    for until in (5, 10, 9, 10, 19, 35, 45, 49, 50, 59, 60, 79, 80, 89, 90, 200, 0, 55):
         shown = ["a", "b", "c", *(["x"] if until >= 20 else [])]
         said[until] = scored(newcomers, until + SETTLE_MS, shown)
         assert said[until] == slowly(scorer, encoder, until, shown)
     assert said[9][1] != said[10][1] and said[49][3] != said[50][3]  # another title, another score
+    assert (
+        newcomers.at(80 + SETTLE_MS, ["c"])[1] is not newcomers.at(79 + SETTLE_MS, ["c"])[1]
+    )  # another brand is another catalogue
     assert newcomers.at(SETTLE_MS, ["a"])[1] is scorer  # nothing is made where nothing had changed
     # An item on a page was there, however short the settling time: what else had come by its record counts, too.
     assert scored(newcomers, 60, ["x"]) == slowly(scorer, encoder, 20, ["x"])

@@ -80,6 +80,14 @@ def test_typed_columns_make_the_events_that_json_lines_say(tmp_path: Path) -> No
     assert told[-1] == (7, 7)
 
 
+def test_a_row_of_which_no_column_says_anything_is_an_event_without_fields(tmp_path: Path) -> None:
+    """It goes its way and is refused there, among the others; it ends nothing."""
+    file = tmp_path / "typed.parquet"
+    pq.write_table(pa.table({"type": ["click", "item_added"], "price": [1.0, 2.0]}), file)
+    rows = [msgspec.json.decode(raw) for block in blocks_of_rows(file) for raw in block]
+    assert rows == [{"type": "click"}, {"type": "item_added", "price": 2.0}]
+
+
 def bomb(kind: str) -> bytes:
     """300 MB of something, packed."""
     packer, out = zstandard.ZstdCompressor().compressobj(), []
@@ -126,7 +134,7 @@ def parquet(**columns: list[object]) -> Callable[[Path], Path]:
         (not_parquet, "field 'file'"),
         (lambda tmp: tmp / "none.jsonl", "'missing'"),
         (parquet(type=["click", "parcel"], ts=[1, 2]), "row 2, field 'type' is 'parcel'"),
-        (parquet(type=["click"], price=[1]), "field 'price'"),
+        (parquet(type=["click"], colour=[1]), "field 'colour'"),
         (parquet(value=[1.5]), "field 'columns'"),
     ],
 )

@@ -20,6 +20,7 @@ from reward.settings import PosteriorSettings
 from reward.snapshot import PosteriorSnapshot
 from schemas.catalogue import Catalogue
 from schemas.codec import decode, encode
+from schemas.descriptions import Description
 from schemas.events import Tick
 from schemas.examples import TrainingExample
 from schemas.posteriors import CountDelta, SnapshotPointer
@@ -195,7 +196,7 @@ class Later:
 
     def __init__(self) -> None:
         self.looks = 0
-        self.shop = CATALOGUE.extended(["z"], ["Z"], [4_000])
+        self.shop = CATALOGUE.described({"z": Description("Z")}, {"z": 4_000})
 
     def look(self) -> None:
         self.looks += 1

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from schemas.codec import decode, encode
+from schemas.descriptions import Description
 from schemas.errors import Incompatible, InvalidValue, Unavailable
 from schemas.events import ItemAdded
 from schemas.store import Store
@@ -23,8 +24,8 @@ CATALOGUE = shop()
 MADE = build(CATALOGUE)
 
 
-def put(life: Life, item: str, title: str, ts: int = 7) -> ItemAdded | None:
-    return life.put(item, title, embed([title])[0], ts)
+def put(life: Life, item: str, title: str, category: str = "", price: float = 0.0) -> ItemAdded | None:
+    return life.put(item, Description(title, category, price=price), embed([title])[0], 7)
 
 
 def test_a_new_item_gets_the_nearest_free_identifier_and_is_one_record() -> None:
@@ -52,6 +53,20 @@ def test_a_changed_title_moves_the_item_and_frees_its_identifier() -> None:
     assert back is not None and back.sid == old
 
 
+def test_facts_are_a_record_that_moves_nothing_and_stay_until_others_are_said() -> None:
+    """A category and a price alone leave the identifier where it is; what is left out is as it was, across another title and a removal
+    too; the same again changes nothing."""
+    life = Life(MADE, CATALOGUE)
+    old = life.sid_of("i0")
+    record = put(life, "i0", CATALOGUE.titles[0], "lamps", 19.99)
+    assert record == ItemAdded(7, "i0", CATALOGUE.titles[0], old, MADE.version, category="lamps", price=19.99)
+    assert put(life, "i0", CATALOGUE.titles[0], "lamps", 19.99) is put(life, "i0", CATALOGUE.titles[0]) is None
+    life.remove("i0", 8)
+    moved = put(life, "i0", "green rug v77", price=5.0)
+    assert moved is not None and (moved.category, moved.price) == ("", 5.0)
+    assert life.description_of("i0") == Description("green rug v77", "lamps", CATALOGUE.brands[0], 5.0)
+
+
 def test_a_removed_item_frees_its_identifier() -> None:
     """It has none afterwards; removing what is not there is nothing; it can come back."""
     life = Life(MADE, CATALOGUE)
@@ -66,19 +81,22 @@ def test_a_removed_item_frees_its_identifier() -> None:
 
 
 ITEMS = st.sampled_from([*CATALOGUE.items[:6], "new1", "new2", "new3"])
-STEP = st.tuples(ITEMS, st.sampled_from(["", "red chair", "white lamp kelda", "green rug", "black sofa v2"]))
+STEP = st.tuples(
+    ITEMS, st.sampled_from(["", "red chair", "white lamp kelda", "green rug", "black sofa v2"]),
+    st.sampled_from(["", "lamps", "rugs"]), st.sampled_from([0.0, 19.99]),
+)  # fmt: skip
 
 
 @settings(deadline=None, max_examples=40)
 @given(st.lists(STEP, max_size=15), st.booleans())
-def test_no_two_items_share_and_a_replay_knows_the_same(steps: list[tuple[str, str]], share: bool) -> None:
+def test_no_two_items_share_and_a_replay_knows_the_same(steps: list[tuple[str, str, str, float]], share: bool) -> None:
     """After any changes: identifiers are distinct (or shared by equal titles alone where that is allowed), untouched items
     have what they had, and another writer who reads the records, even twice, goes on in the same way."""
     made = build(CATALOGUE, share=share) if share else MADE
     life = Life(made, CATALOGUE)
     records = []
-    for item, title in steps:
-        record = put(life, item, title) if title else life.remove(item, 7)
+    for item, title, category, price in steps:
+        record = put(life, item, title, category, price) if title else life.remove(item, 7)
         records += [record] if record else []
     title_of: dict[tuple[int, ...], str] = {}
     for sid, title in zip(*life.present(), strict=True):
@@ -86,13 +104,14 @@ def test_no_two_items_share_and_a_replay_knows_the_same(steps: list[tuple[str, s
         assert share or list(title_of.values()).count(title) >= 1
     sids_NL, _ = life.present()
     assert share or len(np.unique(sids_NL, axis=0)) == len(sids_NL)
-    touched = {item for item, _ in steps}
+    touched = {item for item, *_ in steps}
     for row, item in enumerate(CATALOGUE.items):
         assert item in touched or life.sid_of(item) == tuple(made.sids_NL[row].tolist())
     other = Life(made, CATALOGUE)
     other.replay(records)
     other.replay(records[-1:])
     assert other.changed() == life.changed()
+    assert all(other.description_of(item) == life.description_of(item) for item in touched)
     assert put(other, "last", "red chair v0") == put(life, "last", "red chair v0")
 
 
@@ -103,10 +122,10 @@ def test_after_a_replay_too_nobody_shares_by_a_title_that_is_no_longer_there() -
     near_D = embed([old])[0]
     for title, shares in ((old, False), (f"{old} zzz", True)):
         wrote, read = Life(made, CATALOGUE), Life(made, CATALOGUE)
-        record = wrote.put("i0", f"{old} zzz", near_D, 7)
+        record = wrote.put("i0", Description(f"{old} zzz"), near_D, 7)
         assert record is not None and record.sid == tuple(made.sids_NL[0].tolist())
         read.replay([record])
-        given = [life.put("copy", title, near_D, 8) for life in (wrote, read)]
+        given = [life.put("copy", Description(title), near_D, 8) for life in (wrote, read)]
         assert given[0] == given[1] and given[0] is not None
         assert (given[0].sid == record.sid) == shares
 

@@ -33,31 +33,23 @@ class Assortment:
         """What these records make of it, in their order; itself where they say nothing new.
 
         A new item is available from the time of its first record with an identifier. A known one takes the identifier of its last
-        record, and the title of the last that has one. So records in one go and one by one come to the same. That they are of
+        record, and is described by those that have one. So records in one go and one by one come to the same. That they are of
         this trie's codebook is for the caller to see to.
         """
-        known, fresh = self.catalogue.row, dict[str, ItemAdded]()
-        last, titles = dict[str, ItemAdded](), dict[str, str]()
-        for record in records:
+        known, last, since = self.catalogue.row, dict[str, ItemAdded](), dict[str, int]()
+        for record in (records := list(records)):
             last[record.item] = record
-            if record.sid:
-                titles[record.item] = record.title
-                if record.item not in known:
-                    fresh.setdefault(record.item, record)
-        number = {item: len(self.catalogue) + n for n, item in enumerate(fresh)}
+            if record.sid and record.item not in known:
+                since.setdefault(record.item, record.ts)
+        number = {item: len(self.catalogue) + n for n, item in enumerate(since)}
         sids = {known.get(item, number.get(item, -1)): tuple(record.sid) for item, record in last.items()}
         moved = {row: sid for row, sid in sids.items() if row >= len(self.catalogue) or (row >= 0 and sid != self._sid(row))}
-        retitled = {known[item]: title for item, title in titles.items() if item in known}
-        retitled = {row: title for row, title in retitled.items() if title != self.catalogue.titles[row]}
-        if not moved and not retitled:
+        told = self.catalogue.told(records)
+        if not moved and not told:
             return self
         gone = (ABSENT,) * self.trie.levels
         trie = self.trie.changed(list(moved), [sid or gone for sid in moved.values()]) if moved else self.trie
-        catalogue = self.catalogue.retitled(retitled)
-        if fresh:
-            since = [record.ts for record in fresh.values()]
-            catalogue = catalogue.extended(list(fresh), [titles[item] for item in fresh], since)
-        return Assortment(catalogue, trie)
+        return Assortment(self.catalogue.described(told, since), trie)
 
     def moves(self, before: Assortment) -> dict[Sid, Sid | None]:
         """Identifiers of ``before`` that no item of it has any more -> what its first owner has now, None: nothing."""

@@ -1,4 +1,4 @@
-"""The life of identifiers after the build: items come, get other titles, and go; every change is one record.
+"""The life of identifiers after the build: items come, are described otherwise, and go; every change is one record.
 
 Nobody else's identifier ever changes. The codebook stays as it is; `trainers.identifiers.drift` says when it no longer
 fits. There is one writer: it knows every identifier in use, because it has seen every record.
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from reward.text import normalise
 from schemas.catalogue import Catalogue
+from schemas.descriptions import Description
 from schemas.errors import Incompatible, InvalidValue
 from schemas.events import ItemAdded
 from trainers.identifiers.build import Identifiers
@@ -20,7 +21,7 @@ from trainers.identifiers.sids import Sid
 
 
 class Life:
-    """The present identifier and title of every item: those of the artefact, and what became of them since."""
+    """The present identifier and description of every item: those of the artefact, and what became of them since."""
 
     def __init__(self, identifiers: Identifiers, catalogue: Catalogue) -> None:
         """Raises Incompatible when the catalogue has another number of items than the identifiers."""
@@ -33,7 +34,7 @@ class Life:
             )
         self.identifiers, self._catalogue = identifiers, catalogue
         self._assigner = identifiers.assigner(catalogue)
-        self._now: dict[str, tuple[Sid, str]] = {}  # items that changed: identifier (empty: gone) and title
+        self._now: dict[str, tuple[Sid, Description]] = {}  # items that changed: identifier (empty: gone) and description
 
     def sid_of(self, item: str) -> Sid:
         """The item's identifier; empty if it has none."""
@@ -44,10 +45,12 @@ class Life:
 
     def title_of(self, item: str) -> str:
         """The item's title; empty if it is not known."""
-        if item in self._now:
-            return self._now[item][1]
-        row = self._catalogue.row.get(item)
-        return "" if row is None else self._catalogue.titles[row]
+        said = self.description_of(item)
+        return said.title if said else ""
+
+    def description_of(self, item: str) -> Description | None:
+        """What is known of the item; None: nothing."""
+        return self._now[item][1] if item in self._now else self._catalogue.description(item)
 
     def changed(self) -> dict[str, Sid]:
         """Items that came, moved or went since the build, with their present identifiers (empty: gone)."""
@@ -59,8 +62,10 @@ class Life:
         sids_NL = np.array([self.sid_of(item) for item in items], dtype=np.int32)
         return sids_NL.reshape(len(items), len(self.identifiers.level_sizes)), [self.title_of(item) for item in items]
 
-    def put(self, item: str, title: str, emb_D: NDArray[np.float32], ts: int) -> ItemAdded | None:
-        """A new item, or a known one under this title: the record to publish; None if nothing changes.
+    def put(self, item: str, said: Description, emb_D: NDArray[np.float32], ts: int) -> ItemAdded | None:
+        """A new item, or a known one that is described so: the record to publish; None if nothing changes.
+
+        The title decides the identifier: with the same one an item keeps what it has.
 
         Args:
             emb_D: the title's unit embedding.
@@ -69,28 +74,23 @@ class Life:
         Raises:
             InvalidValue: no identifier is free below the nearest first two codes.
         """
-        old = self.sid_of(item)
-        if old and self.title_of(item) == title:
+        old, before = self.sid_of(item), self.description_of(item)
+        now = before.then(said) if before else said
+        if old and before == now:
             return None
-        if old:
-            self._assigner.release(old)
-        try:
-            sid = self.identifiers.assign_new(self._assigner, title, emb_D)
-        except InvalidValue:
-            if old:
-                self._assigner.claim(old, normalise(self.title_of(item)))  # it keeps what it had
-            raise
-        self._now[item] = (sid, title)
-        return ItemAdded(ts, item, title, sid, self.identifiers.version, old if old != sid else ())
+        sid = old if old and self.title_of(item) == now.title else self._assigned(item, now.title, emb_D)
+        self._now[item] = (sid, now)
+        freed = old if old != sid else ()
+        return ItemAdded(ts, item, now.title, sid, self.identifiers.version, freed, said.category, said.brand, said.price)
 
     def remove(self, item: str, ts: int) -> ItemAdded | None:
         """The item is gone and its identifier free: the record to publish; None if it has none."""
-        old, title = self.sid_of(item), self.title_of(item)
-        if not old:
+        old, said = self.sid_of(item), self.description_of(item)
+        if not old or said is None:
             return None
         self._assigner.release(old)
-        self._now[item] = ((), title)
-        return ItemAdded(ts, item, title, (), self.identifiers.version, old)
+        self._now[item] = ((), said)
+        return ItemAdded(ts, item, said.title, (), self.identifiers.version, old)
 
     def replay(self, records: Iterable[ItemAdded]) -> None:
         """Take in what was published before, in its order. A record that repeats what is known changes nothing.
@@ -104,11 +104,30 @@ class Life:
                     f"codebook of item {record.item}", self.identifiers.version, record.codebook_version,
                     "assign it again under these identifiers",
                 )  # fmt: skip
-            old = self.sid_of(record.item)
-            if (old, self.title_of(record.item)) != (record.sid, record.title):
-                # Under another title too: it is the text that decides who may share the identifier.
-                if old:
-                    self._assigner.release(old)
-                if record.sid:
-                    self._assigner.claim(record.sid, normalise(record.title))
-                self._now[record.item] = (record.sid, record.title)
+            self._take(record)
+
+    def _take(self, record: ItemAdded) -> None:
+        old, before = self.sid_of(record.item), self.description_of(record.item)
+        said = Description.of(record)
+        now = said if before is None else before.then(said) if record.sid else before
+        if (old, before) == (record.sid, now):
+            return
+        if (old, self.title_of(record.item)) != (record.sid, now.title):
+            # Under another title too: it is the text that decides who may share the identifier.
+            if old:
+                self._assigner.release(old)
+            if record.sid:
+                self._assigner.claim(record.sid, normalise(now.title))
+        self._now[record.item] = (record.sid, now)
+
+    def _assigned(self, item: str, title: str, emb_D: NDArray[np.float32]) -> Sid:
+        """The identifier of an item under this title; what it had is free, unless there is none for it."""
+        old = self.sid_of(item)
+        if old:
+            self._assigner.release(old)
+        try:
+            return self.identifiers.assign_new(self._assigner, title, emb_D)
+        except InvalidValue:
+            if old:
+                self._assigner.claim(old, normalise(self.title_of(item)))  # it keeps what it had
+            raise

@@ -1,0 +1,34 @@
+"""What is said of an item beside its identifier, and what a later word makes of it."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from schemas.events import ItemAdded
+
+
+def rounded(price: float | np.float32) -> float:
+    """As a catalogue keeps it, in float32: the shortest number that comes to the same there."""
+    return float(str(np.float32(price)))
+
+
+class Description(NamedTuple):
+    """An item's title and facts. A fact that is empty, or a price of 0, says nothing."""
+
+    title: str
+    category: str = ""
+    brand: str = ""
+    price: float = 0.0  #: in the shop's currency, `rounded`
+
+    @classmethod
+    def of(cls, record: ItemAdded) -> Description:
+        """What a record says."""
+        return cls(record.title, record.category, record.brand, rounded(record.price))
+
+    def then(self, later: Description) -> Description:
+        """With the title of ``later``, and what else it says."""
+        return Description(
+            later.title, later.category or self.category, later.brand or self.brand, later.price or self.price
+        )
