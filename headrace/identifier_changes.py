@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 import msgspec
+import numpy as np
+from numpy.typing import NDArray
 
 from headrace.adapters.tables import ITEM_ID, is_item_id
 from headrace.identifier_place import Place, alone, in_force, record
@@ -15,17 +17,20 @@ from schemas.descriptions import Description, rounded
 from schemas.errors import InvalidRequest
 from schemas.events import ItemAdded
 from serving.requests import ID_LIMIT, TIME_LIMIT
+from trainers.identifiers.life import Life
 
 #: Longest title of a change, characters: a record has to fit into the topic.
 TITLE_LIMIT: Final = 10_000
-#: Longest category or brand, and highest price, of `schemas.events.ItemAdded`.
+#: Longest category or brand, and highest price, of `schemas.events.ItemAdded`; the lowest is far above the least float32.
 FACT_LIMIT: Final = 1_000
-PRICE_LIMIT: Final = 1e9
+LEAST_PRICE, PRICE_LIMIT = 1e-6, 1e9
+#: What a change may say.
+BOUND: Final = "an item with a title, category, brand or price, or removed"
 DAY_MS: Final = 86_400_000
 
 
 class Change(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A line of a file of changes: an item with its title, or one that is gone. Facts that are left out stay as they are."""
+    """A line of a file of changes: an item that is new or described otherwise, or one that is gone. What is left out stays as it is."""
 
     item: str
     title: str = ""
@@ -57,7 +62,7 @@ def assign(place: Place, version: str, changes: Sequence[Change], ts: int, now_m
         now_ms: the present, which ``ts`` may be a day ahead of.
 
     Raises:
-        InvalidRequest: a change names neither a title nor a removal, or both, or could not be published; the run uses another version.
+        InvalidRequest: a change says nothing of its item, or describes and removes it, or could not be published; the run uses another version.
         Conflict: another process of this machine gives identifiers here.
     """
     for number, change in enumerate(changes, start=1):
@@ -71,14 +76,25 @@ def assign(place: Place, version: str, changes: Sequence[Change], ts: int, now_m
         raise InvalidRequest("--version", version, bound, "leave it out" if used else "headrace prepare puts one in force")
     with alone(place):
         life = open_life(place, version)
-        titles = [change.title for change in changes if not change.removed]
-        emb = iter(embed(encoder_of(place.settings), titles, tell))
-        found = [
-            life.remove(change.item, ts) if change.removed else life.put(change.item, change.described, next(emb), ts)
-            for change in changes
-        ]
+        titles = list(dict.fromkeys(change.title for change in changes if change.title))
+        emb = dict(zip(titles, embed(encoder_of(place.settings), titles, tell), strict=True))
+        found = [_made(life, change, emb, ts) for change in changes]
         records = [one for one in found if one is not None]
         return Given(version, records, len(changes) - len(records), record(place, version, records))
+
+
+def _made(life: Life, change: Change, emb: Mapping[str, NDArray[np.float32]], ts: int) -> ItemAdded | None:
+    """The record of a change; ``emb``: of titles. None: nothing changes.
+
+    Raises:
+        InvalidRequest: an item that is not there has no title.
+    """
+    if change.removed:
+        return life.remove(change.item, ts)
+    if not change.title and not life.sid_of(change.item):
+        raise InvalidRequest("item", change.item, "one that has an identifier, or a title for it", "say its title")
+    title = change.title or life.title_of(change.item)
+    return life.put(change.item, change.described._replace(title=title), emb.get(title), ts)
 
 
 def check_text(what: str, text: str) -> None:
@@ -97,12 +113,12 @@ def _check(what: str, change: Change) -> None:
     """Hold a change against what a record may carry: one that readers refuse would keep every later change from being made."""
     item, title = change.item, change.title
     check_text(what, f"{item} {title} {change.category} {change.brand}")
-    facts = change.category or change.brand or change.price
-    if not item or bool(title) == change.removed or (change.removed and facts):
-        raise InvalidRequest(what, msgspec.json.encode(change).decode(), "an item with a title, or removed", "correct it")
+    says = bool(title or change.category or change.brand or change.price)
+    if not item or says == change.removed:
+        raise InvalidRequest(what, msgspec.json.encode(change).decode(), BOUND, "correct it")
     if len(item) > ID_LIMIT or not (change.removed or is_item_id(item)):
         raise InvalidRequest(f"item of {what}", item, ITEM_ID, "give it another id")
-    if not change.removed and not title.strip():
+    if title and not title.strip():
         raise InvalidRequest(f"title of {what}", title, "a text that is not only space", "give it a title")
     if len(title) > TITLE_LIMIT:
         value, bound = f"{len(title)} characters", f"at most {TITLE_LIMIT} characters"
@@ -111,5 +127,9 @@ def _check(what: str, change: Change) -> None:
         if len(fact) > FACT_LIMIT:
             bound = f"at most {FACT_LIMIT} characters"
             raise InvalidRequest(f"{name} of {what}", f"{len(fact)} characters", bound, "give it a shorter one")
-    if not 0 <= change.price <= PRICE_LIMIT:
-        raise InvalidRequest(f"price of {what}", change.price, f"0 to {PRICE_LIMIT:g}", "leave it out if it is not known")
+        if fact != fact.strip() or not fact.isprintable():
+            bound = "a name without space around it and without control characters"
+            raise InvalidRequest(f"{name} of {what}", fact, bound, "correct it: filters and campaigns go by the whole name")
+    if not (change.price == 0 or LEAST_PRICE <= change.price <= PRICE_LIMIT):
+        bound = f"{LEAST_PRICE:g} to {PRICE_LIMIT:g}"
+        raise InvalidRequest(f"price of {what}", change.price, bound, "leave it out if it is not known")

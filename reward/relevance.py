@@ -12,6 +12,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from reward.attributes import still_held
 from reward.encoder import SentenceEncoder
 from reward.judgments import Judgment
 from reward.relevance_calibration import Calibration
@@ -63,6 +64,9 @@ class RelevanceScorer:
     def __init__(self, header: Header, model: bytes, catalogue: Catalogue, features: Features, scorer: PairScorer) -> None:
         self._header, self._model = header, model
         self._first, self._later = self, dict[str, NDArray[np.float32]]()
+        self._last: tuple[list[tuple[int, str, str, str, str]], RelevanceScorer] | None = (
+            None  # what was made last, and of what
+        )
         self._catalogue, self._features, self._scorer = catalogue, features, scorer
         self.report = header.report
         self.version = _version(msgspec.json.encode(header), model)
@@ -127,15 +131,20 @@ class RelevanceScorer:
     def over(self, catalogue: Catalogue, encode: Callable[[list[str]], NDArray[np.float32]]) -> RelevanceScorer:
         """The same scorer over what its catalogue has become: some rows are described otherwise, those behind the last one are new.
 
-        What it was made of (how rare words are, how titles lie) stays, so an item that did not change keeps its features. The
+        What it was made of (how rare words are, how titles lie) stays, so an item that did not change keeps its features, and one
+        that did loses the attributes of which its old words spoke. The
         result depends on the two catalogues alone, not on the steps between them: each title is embedded by itself.
         """
         first = self._first
         known, now = (zip(c.titles, c.categories, c.brands, strict=True) for c in (first._catalogue, catalogue))
-        rows = [n for n, (old, new) in enumerate(zip(known, now, strict=False)) if old != new]
-        rows += range(len(first._catalogue), len(catalogue))
+        changed = [n for n, (old, new) in enumerate(zip(known, now, strict=False)) if old != new]
+        rows = [*changed, *range(len(first._catalogue), len(catalogue))]
         if not rows:
             return first
+        told = [(n, catalogue.items[n], catalogue.titles[n], catalogue.categories[n], catalogue.brands[n]) for n in rows]
+        if first._last and first._last[0] == told:
+            return first._last[1]  # another price is no other scorer
+        catalogue = still_held(first._catalogue, catalogue, changed)
         titles, known_emb = [catalogue.titles[row] for row in rows], first._later
         emb = {title: known_emb[title] if title in known_emb else encode([title])[0] for title in dict.fromkeys(titles)}
         first._later = emb  # of titles that are gone nothing is kept
@@ -143,6 +152,7 @@ class RelevanceScorer:
         scorer = first._scorer.over(catalogue, features)
         made = RelevanceScorer(self._header, self._model, catalogue, features, scorer)
         made._first = first
+        first._last = told, made
         return made
 
     def measure(self, judgments: Sequence[Judgment]) -> RelevanceReport:

@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 
 from schemas.descriptions import Description, rounded
 from schemas.errors import Corrupt
-from schemas.events import ItemAdded
 from schemas.store import Store
 
 #: Columns of ``items.parquet``. ``available_from`` is event time in ms, 0 for always.
@@ -57,17 +56,19 @@ class Catalogue:
             return None
         return Description(self.titles[row], self.categories[row], self.brands[row], rounded(self.prices_N[row]))
 
-    def told(self, records: Iterable[ItemAdded]) -> dict[str, Description]:
-        """The items that these records describe otherwise, and new ones in the order of their first record.
-
-        A record without an identifier describes nothing.
+    def told(self, said: Iterable[tuple[str, Description]]) -> dict[str, Description]:
+        """Of what is said of items, one after the other: those that are described otherwise than here, and new ones in the order
+        in which they came.
         """
+        known: dict[str, Description | None] = {}
         now: dict[str, Description] = {}
-        for record in records:
-            if record.sid:
-                said, before = Description.of(record), now.get(record.item) or self.description(record.item)
-                now[record.item] = before.then(said) if before else said
-        return {item: said for item, said in now.items() if said != self.description(item)}
+        for item, one in said:
+            if item not in known:
+                known[item] = before = self.description(item)
+            else:
+                before = now[item]
+            now[item] = before.then(one) if before else one
+        return {item: one for item, one in now.items() if one != known[item]}
 
     def described(self, items: Mapping[str, Description], since: Mapping[str, int]) -> Catalogue:
         """With these items as they are described here. New ones come behind, in their order: in stock, without attributes, and

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -11,7 +12,7 @@ from schemas.events import ItemAdded
 
 def rounded(price: float | np.float32) -> float:
     """As a catalogue keeps it, in float32: the shortest number that comes to the same there."""
-    return float(str(np.float32(price)))
+    return float(str(np.float32(price))) if price else 0.0
 
 
 class Description(NamedTuple):
@@ -29,6 +30,13 @@ class Description(NamedTuple):
 
     def then(self, later: Description) -> Description:
         """With the title of ``later``, and what else it says."""
+        if later.category and later.brand and later.price:
+            return later
         return Description(
             later.title, later.category or self.category, later.brand or self.brand, later.price or self.price
         )
+
+
+def said_by(records: Iterable[ItemAdded]) -> Iterator[tuple[str, Description]]:
+    """Item and description of each record that has an identifier: one without describes nothing."""
+    return ((record.item, Description.of(record)) for record in records if record.sid)

@@ -92,14 +92,14 @@ def assign(
     changes: Annotated[
         Path | None,
         typer.Argument(
-            help='JSON lines, {"item", "title"} with "category", "brand" and "price" where they are known, or {"item", "removed": true}; or use the options below.',
+            help='JSON lines: {"item"} with "title", "category", "brand" or "price", or with "removed": true; or use the options below.',
             exists=True,
             dir_okay=False,
             show_default=False,
         ),
     ] = None,
     item: Annotated[str, typer.Option("--item", help="One item: with --title new or retitled, with --remove gone.")] = "",
-    title: Annotated[str, typer.Option("--title", help="Its title.")] = "",
+    title: Annotated[str, typer.Option("--title", help="Its title; left out: as it is.")] = "",
     category: Annotated[str, typer.Option("--category", help="Its category; left out: as it is.")] = "",
     brand: Annotated[str, typer.Option("--brand", help="Its brand; left out: as it is.")] = "",
     price: Annotated[
@@ -125,7 +125,7 @@ def assign(
     import msgspec
 
     from headrace.commands.identifier_opening import open_place
-    from headrace.identifier_changes import Change
+    from headrace.identifier_changes import BOUND, Change
     from headrace.identifier_changes import assign as work
     from headrace.identifier_place import choose
     from schemas.codec import UNREADABLE
@@ -141,15 +141,15 @@ def assign(
     try:
         asked = msgspec.json.Decoder(Change).decode_lines(changes.read_bytes()) if changes else [single]
     except UNREADABLE as error:
-        raise InvalidRequest(
-            f"changes in {changes}", str(error), "JSON lines of item and title or removed", "correct it"
-        ) from error
+        raise InvalidRequest(f"changes in {changes}", str(error), f"JSON lines, each {BOUND}", "correct it") from error
     place, now = open_place(store, run, live=True), int(time.time() * 1000)
     with watched("Embedding") as tell:
         given = work(place, choose(place, version), asked, now if at is None else at, now, tell)
-    table = Table("item", "identifier", "freed", "title")
+    table = Table("item", "identifier", "freed", "title", "category", "brand", "price")
     for record in given.records:
-        table.add_row(record.item, sid_text(record.sid) or "removed", sid_text(record.freed), record.title)
+        cost = f"{record.price:.10g}" if record.price else ""
+        sid, freed = sid_text(record.sid) or "removed", sid_text(record.freed)
+        table.add_row(record.item, sid, freed, record.title, record.category, record.brand, cost)
     console.print(table)
     console.print(f"{len(given.records)} changes in {given.published}, {given.unchanged} without effect")
     emit(given, json)

@@ -48,7 +48,9 @@ class Newcomers:
     ) -> None:  # fmt: skip
         self._first, self._scorer, self._encode, self._read = catalogue, scorer, encode, read
         self._settle_ms, self._asked = settle_ms, 0
-        self._records: list[ItemAdded] = []  # those with an identifier
+        self._said: list[
+            tuple[int, tuple[str, Description]]
+        ] = []  # event time, item and description of each record with an identifier
         self._times: list[int] = []  # theirs, sorted
         self._came: dict[str, int] = {}  # new item -> event time of its first record
         self._seen = 0
@@ -82,7 +84,7 @@ class Newcomers:
             self._asked = max(self._asked, until)
             which = self._seen, bisect_right(self._times, until)
             if which != self._which:
-                self._which, told = which, self._first.told(record for record in self._records if record.ts <= until)
+                self._which, told = which, self._first.told(said for ts, said in self._said if ts <= until)
                 # Partitions differ in how far they are: the version before may be wanted again.
                 if told != self._now.told:
                     self._other, self._now = self._now, self._other if told == self._other.told else self._made(told)
@@ -94,10 +96,10 @@ class Newcomers:
             if record.sid:
                 if record.item not in self._first.row:
                     self._came.setdefault(record.item, record.ts)
-                self._records.append(record)
+                self._said.append((record.ts, (record.item, Description.of(record))))
                 late = max(late, self._asked - record.ts)
         if len(records) > self._seen:
-            self._seen, self._times = len(records), sorted(record.ts for record in self._records)
+            self._seen, self._times = len(records), sorted(ts for ts, _ in self._said)
         if late > 0:
             log.warning("item records came late: views were scored without them", by_ms=late)
 

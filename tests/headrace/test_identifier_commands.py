@@ -59,9 +59,10 @@ def test_build_show_inspect_assign_drift_and_rebuild(shop: Path, tmp_path: Path)
     assert [(r["category"], r["brand"], r["price"]) for r in said] == [("hand tools", "kelda", 19.99)]
     assert said[0]["sid"] == list(records[0].sid) and said[0]["freed"] == []
     (tmp_path / "facts.jsonl").write_text('{"item": "new", "title": "purple hammer", "price": 19.99}\n'
-                                          '{"item": "new", "title": "purple hammer", "price": 5}\n')  # fmt: skip
+                                          '{"item": "new", "price": 5}\n')  # fmt: skip
     given = result(tmp_path, "assign", tmp_path / "facts.jsonl", *where)
-    assert given["unchanged"] == 1 and [(r["category"], r["price"]) for r in given["records"]] == [("", 5.0)]
+    assert given["unchanged"] == 1
+    assert [(r["title"], r["category"], r["price"]) for r in given["records"]] == [("purple hammer", "", 5.0)]
     one = result(tmp_path, "assign", "--item", "new2", "--title", "purple hammer", *where)
     assert one["records"][0]["sid"] != list(records[0].sid)  # the first is remembered
     assert result(tmp_path, "inspect", "purple hammer", *where)["tree"]["items"] == 61
@@ -106,7 +107,7 @@ def test_a_catalogue_file_will_do_and_what_cannot_be_is_refused(tmp_path: Path) 
     refused(InvalidRequest, "name the data", "build", *where)
     refused(InvalidData, "clicks", "compare", "--data", tmp_path / "mine.parquet", *where)
     refused(InvalidRequest, "a file, or --item", "assign", *where)
-    refused(InvalidRequest, "a title, or removed", "assign", "--item", "x", *where)
+    refused(InvalidRequest, "a title, category, .* or removed", "assign", "--item", "x", *where)
     refused(InvalidRequest, "not empty", "inspect", "  ", *where)
     refused(Unavailable, "nowhere", "inspect", "lamp", "--version", "nowhere", *where)
     refused(Unavailable, "identifiers build", "show", "--store", tmp_path / "empty")
@@ -119,8 +120,22 @@ def test_a_catalogue_file_will_do_and_what_cannot_be_is_refused(tmp_path: Path) 
     refused(InvalidRequest, "valid UTF-8", "assign", "--item", "x", "--title", "lamp \udcff", *where)
     refused(InvalidRequest, "a day from now", "assign", "--item", "x", *title, "--at", big, *where)
     refused(InvalidRequest, "at most 1000 characters", "assign", "--item", "x", *title, "--brand", "x" * 1_001, *where)
-    refused(InvalidRequest, r"price of change.*0 to 1e\+09", "assign", "--item", "x", *title, "--price", 1e300, *where)
-    refused(InvalidRequest, "a title, or removed", "assign", "--item", "x", "--remove", "--category", "lamps", *where)
+    refused(InvalidRequest, r"price of change.*1e-06 to 1e\+09", "assign", "--item", "x", *title, "--price", 1e300, *where)
+    refused(
+        InvalidRequest,
+        "a title, category, .* or removed",
+        "assign",
+        "--item",
+        "x",
+        "--remove",
+        "--category",
+        "lamps",
+        *where,
+    )
+    refused(InvalidRequest, "without space around it", "assign", "--item", "x", *title, "--category", "lamps ", *where)
+    refused(InvalidRequest, "control characters", "assign", "--item", "x", *title, "--brand", "a\nb", *where)
+    refused(InvalidRequest, "price of change.*1e-06 to", "assign", "--item", "x", *title, "--price", 1e-50, *where)
+    refused(InvalidRequest, "one that has an identifier, or a title", "assign", "--item", "x", "--price", 5, *where)
     assert result(tmp_path, "drift", *where)["drift"]["new"] == 0  # nothing was kept that could not be read again
     (tmp_path / "wrong.jsonl").write_text('{"item": "a", "name": "b"}')
     refused(InvalidRequest, "name", "assign", tmp_path / "wrong.jsonl", *where)

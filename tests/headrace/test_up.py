@@ -25,7 +25,10 @@ from headrace.supervisor import Supervisor
 from headrace.up import stay_up
 from schemas.errors import InvalidSetting
 
-SMALL = {"HEADRACE_SHOP__HISTORY_IMPRESSIONS": "1200", "HEADRACE_SHOP__QUERIES": "80", "HEADRACE_SHOP__USERS": "200"}
+SMALL = {
+    "HEADRACE_SHOP__HISTORY_IMPRESSIONS": "1200", "HEADRACE_SHOP__QUERIES": "80", "HEADRACE_SHOP__USERS": "200",
+    "HEADRACE_SERVING__PORT": "0", "HEADRACE_CONSOLE__PORT": "0",
+}  # fmt: skip
 
 
 @contextmanager

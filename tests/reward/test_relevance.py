@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import cohen_kappa_score
 
+from reward.attributes import still_held
 from reward.encoder import SentenceEncoder
 from reward.judgments import Judgment
 from reward.relevance import RelevanceScorer
@@ -270,6 +271,39 @@ def test_brand_and_category_of_an_item_count_as_its_title_does(
     for said in (Description(title, catalogue.categories[7], brand), Description(title, category, catalogue.brands[7])):
         after = trained.over(catalogue.described({item: said}, {}), encoder.encode).tiers(query, every)[1]
         assert np.flatnonzero(before != after).tolist() == [7]
+
+
+def test_what_was_known_of_an_item_under_other_words_goes_with_them(
+    trained: RelevanceScorer, toy: Toy, encoder: SentenceEncoder
+) -> None:
+    """A known item gets the words of another: it answers as a new item with these words, not as the one that it was, and what its
+    words never spoke of stays."""
+    catalogue = toy.catalogue
+    was, values = 7, {value.lower() for value in catalogue.attributes[7].values()}
+    words = [
+        f"{t} {c} {b}".lower() for t, c, b in zip(catalogue.titles, catalogue.categories, catalogue.brands, strict=True)
+    ]
+    now = next(n for n in range(180) if not any(value in words[n] for value in values))
+    said = Description(catalogue.titles[now], catalogue.categories[now], catalogue.brands[now])
+    both = trained.over(catalogue.described({catalogue.items[was]: said, "new": said}, {"new": 0}), encoder.encode)
+    for query in (catalogue.titles[was], catalogue.titles[now]):
+        tiers, sure = both.tiers(query, np.array([was, 180]))
+        assert tiers[0] == tiers[1] and sure[0] == sure[1]
+    apart = replace(catalogue, attributes=tuple({**a, "care": "hand wash"} for a in catalogue.attributes))
+    held = still_held(apart, apart.described({apart.items[was]: said}, {}), [was])
+    assert held.attributes[was] == {"care": "hand wash"} and held.attributes[8] == apart.attributes[8]
+    assert still_held(apart, apart, [was]) is apart
+
+
+def test_another_price_is_no_other_scorer(trained: RelevanceScorer, toy: Toy, encoder: SentenceEncoder) -> None:
+    """Nothing is read anew for it, beside items that changed too."""
+    item = toy.catalogue.items[9]
+    changed = toy.catalogue.described({toy.catalogue.items[7]: Description("blue saw")}, {})
+    first = trained.over(changed, encoder.encode)
+    said = changed.description(item)
+    assert said is not None
+    assert trained.over(changed.described({item: said._replace(price=3.0)}, {}), encoder.encode) is first
+    assert trained.over(changed.described({item: said._replace(brand="orvo")}, {}), encoder.encode) is not first
 
 
 def test_a_title_is_embedded_once_while_it_is_there(trained: RelevanceScorer, toy: Toy, encoder: SentenceEncoder) -> None:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas.catalogue import Catalogue
-from schemas.descriptions import Description, rounded
+from schemas.descriptions import Description, rounded, said_by
 from schemas.events import ItemAdded
 
 SHOP = Catalogue(
@@ -58,7 +58,7 @@ def after(shop: Catalogue, records: list[ItemAdded]) -> Catalogue:
     for record in records:
         if record.sid:
             first.setdefault(record.item, record.ts)
-    return shop.described(shop.told(records), first)
+    return shop.described(shop.told(said_by(records)), first)
 
 
 @given(RECORDS, st.integers(0, 8))
@@ -76,11 +76,11 @@ def test_records_describe_items_in_one_go_and_in_two(records: list[ItemAdded], c
 @given(RECORDS)
 def test_who_is_told_of_is_who_differs(records: list[ItemAdded]) -> None:
     """A record that repeats what is known tells nothing, and a catalogue that is told nothing is the same object."""
-    told, before = SHOP.told(records), lines(SHOP)
+    told, before = SHOP.told(said_by(records)), lines(SHOP)
     assert set(told) == {item for item, line in slowly(records).items() if line[:4] != before.get(item, [])[:4]}
     now = after(SHOP, records)
     again = [ItemAdded(9, item, *said[:1], (1,), "v", (), *said[1:]) for item, said in told.items()]
-    assert now.told(again) == {} and now.described({}, {}) is now
+    assert now.told(said_by(again)) == {} and now.described({}, {}) is now
 
 
 def test_a_price_is_as_the_catalogue_keeps_it() -> None:

@@ -14,6 +14,7 @@ import pytest
 import zstandard
 from aiokafka.record.default_records import DefaultRecordBatch, DefaultRecordBatchBuilder
 from confluent_kafka import Producer
+from kafka import KafkaProducer
 
 from schemas.codec import MAX_RECORD_BYTES
 from schemas.connections import Connections
@@ -232,16 +233,15 @@ def test_a_batch_of_endless_records_is_one_record_in_quarantine_and_the_worker_g
 
 
 def _send_in_one_batch(connections: Connections, values: list[bytes]) -> None:
-    producer = Producer(
-        {
-            "bootstrap.servers": connections.kafka, "compression.type": "gzip", "message.max.bytes": BOMB, "batch.size": BOMB,
-            "batch.num.messages": 200_000, "queue.buffering.max.messages": 200_000, "queue.buffering.max.kbytes": BOMB // 1_000,
-            "linger.ms": 60_000, "log_level": 2,
-        }
+    """By kafka-python, which sends nothing before it is told to; librdkafka may send what it has when it finds the leader."""
+    producer = KafkaProducer(
+        bootstrap_servers=connections.kafka, compression_type="gzip", batch_size=BOMB, max_request_size=BOMB,
+        linger_ms=600_000, request_timeout_ms=120_000, delivery_timeout_ms=900_000,
     )  # fmt: skip
-    for value in values:
-        producer.produce(CLICKS.name, value, partition=0)
-    assert producer.flush(120) == 0
+    sent = [producer.send(CLICKS.name, value, partition=0) for value in values]
+    producer.flush(120)
+    assert all(one.succeeded() for one in sent)
+    producer.close()
 
 
 def _section(values: list[bytes]) -> bytes:

@@ -166,7 +166,7 @@ def test_partitions_that_recover_side_by_side_take_every_record_once(
         other = threads.submit(newcomers.at, 70 + SETTLE_MS, ["x"])
         other.add_done_callback(lambda _: second.set())
         first.result(), other.result()
-    assert newcomers._records == [record for record in CAME if record.sid]
+    assert [(ts, item) for ts, (item, _) in newcomers._said] == [(record.ts, record.item) for record in CAME if record.sid]
 
 
 def test_a_record_that_comes_after_views_of_its_time_were_scored_is_told(

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from schemas.catalogue import Catalogue
+from schemas.descriptions import said_by
 from schemas.events import ItemAdded
 from trainers.identifiers.sids import Sid
 from trainers.identifiers.trie import ABSENT, Trie
@@ -44,7 +45,7 @@ class Assortment:
         number = {item: len(self.catalogue) + n for n, item in enumerate(since)}
         sids = {known.get(item, number.get(item, -1)): tuple(record.sid) for item, record in last.items()}
         moved = {row: sid for row, sid in sids.items() if row >= len(self.catalogue) or (row >= 0 and sid != self._sid(row))}
-        told = self.catalogue.told(records)
+        told = self.catalogue.told(said_by(records))
         if not moved and not told:
             return self
         gone = (ABSENT,) * self.trie.levels

@@ -62,17 +62,17 @@ class Life:
         sids_NL = np.array([self.sid_of(item) for item in items], dtype=np.int32)
         return sids_NL.reshape(len(items), len(self.identifiers.level_sizes)), [self.title_of(item) for item in items]
 
-    def put(self, item: str, said: Description, emb_D: NDArray[np.float32], ts: int) -> ItemAdded | None:
+    def put(self, item: str, said: Description, emb_D: NDArray[np.float32] | None, ts: int) -> ItemAdded | None:
         """A new item, or a known one that is described so: the record to publish; None if nothing changes.
 
         The title decides the identifier: with the same one an item keeps what it has.
 
         Args:
-            emb_D: the title's unit embedding.
+            emb_D: the title's unit embedding; it may be missing where the item has this title already.
             ts: event time, ms.
 
         Raises:
-            InvalidValue: no identifier is free below the nearest first two codes.
+            InvalidValue: no identifier is free below the nearest first two codes, or the embedding is missing.
         """
         old, before = self.sid_of(item), self.description_of(item)
         now = before.then(said) if before else said
@@ -120,8 +120,10 @@ class Life:
                 self._assigner.claim(record.sid, normalise(now.title))
         self._now[record.item] = (record.sid, now)
 
-    def _assigned(self, item: str, title: str, emb_D: NDArray[np.float32]) -> Sid:
+    def _assigned(self, item: str, title: str, emb_D: NDArray[np.float32] | None) -> Sid:
         """The identifier of an item under this title; what it had is free, unless there is none for it."""
+        if emb_D is None:
+            raise InvalidValue("embedding", "none", f"that of the title {title}", "embed the title")
         old = self.sid_of(item)
         if old:
             self._assigner.release(old)
