@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from schemas.descriptions import Description, rounded
+from schemas.descriptions import Description
 from schemas.errors import Corrupt
 from schemas.store import Store
 
@@ -54,7 +54,7 @@ class Catalogue:
         row = self.row.get(item)
         if row is None:
             return None
-        return Description(self.titles[row], self.categories[row], self.brands[row], rounded(self.prices_N[row]))
+        return Description(self.titles[row], self.categories[row], self.brands[row], float(self.prices_N[row]))
 
     def told(self, said: Iterable[tuple[str, Description]]) -> dict[str, Description]:
         """Of what is said of items, one after the other: those that are described otherwise than here, and new ones in the order

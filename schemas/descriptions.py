@@ -10,9 +10,14 @@ import numpy as np
 from schemas.events import ItemAdded
 
 
-def rounded(price: float | np.float32) -> float:
-    """As a catalogue keeps it, in float32: the shortest number that comes to the same there."""
-    return float(str(np.float32(price))) if price else 0.0
+def rounded(price: float) -> float:
+    """As a catalogue keeps it, in float32."""
+    return float(np.float32(price))
+
+
+def shortest(price: float) -> float:
+    """The shortest number that `rounded` takes for the same: 19.99, where float32 has 19.98999977."""
+    return float(str(np.float32(price))) + 0.0  # never -0.0
 
 
 class Description(NamedTuple):

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from schemas.codec import decode, encode
-from schemas.descriptions import Description
+from schemas.descriptions import Description, rounded
 from schemas.errors import Incompatible, InvalidValue, Unavailable
 from schemas.events import ItemAdded
 from schemas.store import Store
@@ -25,7 +25,7 @@ MADE = build(CATALOGUE)
 
 
 def put(life: Life, item: str, title: str, category: str = "", price: float = 0.0) -> ItemAdded | None:
-    return life.put(item, Description(title, category, price=price), embed([title])[0], 7)
+    return life.put(item, Description(title, category, price=rounded(price)), embed([title])[0], 7)
 
 
 def test_a_new_item_gets_the_nearest_free_identifier_and_is_one_record() -> None:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from reward.text import normalise
 from schemas.catalogue import Catalogue
-from schemas.descriptions import Description
+from schemas.descriptions import Description, shortest
 from schemas.errors import Incompatible, InvalidValue
 from schemas.events import ItemAdded
 from trainers.identifiers.build import Identifiers
@@ -80,8 +80,8 @@ class Life:
             return None
         sid = old if old and self.title_of(item) == now.title else self._assigned(item, now.title, emb_D)
         self._now[item] = (sid, now)
-        freed = old if old != sid else ()
-        return ItemAdded(ts, item, now.title, sid, self.identifiers.version, freed, said.category, said.brand, said.price)
+        freed, price = old if old != sid else (), shortest(said.price)
+        return ItemAdded(ts, item, now.title, sid, self.identifiers.version, freed, said.category, said.brand, price)
 
     def remove(self, item: str, ts: int) -> ItemAdded | None:
         """The item is gone and its identifier free: the record to publish; None if it has none."""
