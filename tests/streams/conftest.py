@@ -43,9 +43,19 @@ class Worker:
     def ready(self) -> None:
         """Wait until it has recovered a partition, however slow the machine is."""
         deadline = time.monotonic() + 120
-        while b"recovered" not in self.log.read_bytes()[self._began :]:
+        while not self.recovered:
             assert time.monotonic() < deadline, self.log.read_text()[-3_000:]
             time.sleep(0.05)
+
+    @property
+    def said(self) -> str:
+        """What this process has written to its log, which those before it under the same name may have begun."""
+        return self.log.read_bytes()[self._began :].decode(errors="replace")
+
+    @property
+    def recovered(self) -> bool:
+        """Whether it has recovered a partition."""
+        return "recovered" in self.said
 
     def kill(self) -> None:
         self.process.kill()
@@ -54,7 +64,7 @@ class Worker:
     @property
     def fenced(self) -> bool:
         """Whether it ended because another had taken its partition over: at any rebalance on a slow machine, by design."""
-        return self.process.poll() == 1 and "transactional id" in self.log.read_text()
+        return self.process.poll() == 1 and "transactional id" in self.said
 
     def stop(self) -> int:
         """SIGTERM, and its exit code."""
