@@ -43,7 +43,7 @@ def lineage(
     name = checkpoint or _newest(store)
     line = Line.of(store, checkpoints.read(store, name))
     found = descent(store, read_journal(settings.connections, line=line), name)
-    console.print(_drawn(found))
+    console.print(lineage_table(found))
     emit(found, json)
 
 
@@ -123,19 +123,27 @@ def _newest(store: Store) -> str:
     raise Unavailable("a checkpoint", f"none is in {store.url}", "make a warm start with `headrace prepare`")
 
 
-def _drawn(line: list[Stretch]) -> Table:
-    table = Table("checkpoint", "steps", "examples read", "prompts", "weights", "snapshots", "gate", "settings changed")
+def lineage_table(line: list[Stretch]) -> Table:
+    """A row a checkpoint; on 80 columns each cell is whole, and what is rare stands below the id."""
+    table = Table(
+        box=None, padding=(0, 1, 0, 0), pad_edge=False, caption="read: examples by partition", caption_justify="left"
+    )
+    table.add_column("checkpoint", min_width=len(line[0].checkpoint))  # an id is there to be copied
+    for column in ("steps", "read", "prompts", "weights", "snapshots", "gate"):
+        table.add_column(column, no_wrap=column in ("steps", "read"))
     for one in line:
-        steps = "warm start" if not one.parent else f"{one.first_step}-{one.last_step}"
-        read = ", ".join(f"{p}: {low}-{high}" for p, (low, high) in one.offsets.items())
+        about = [
+            one.checkpoint,
+            *([] if one.whole else ["manifest alone"]),
+            *(f"{name} changed" for name in one.settings_changed),
+        ]
+        steps = "start" if not one.parent else f"{one.first_step}-{one.last_step}"
+        read = "\n".join(f"{p}: {low}-{high}" for p, (low, high) in one.offsets.items())
         gate = {None: "", True: "promoted", False: "kept back"}[one.promoted]
-        name = one.checkpoint if one.whole else f"{one.checkpoint} (manifest alone)"
         versions = [_span(one.weights_versions), _span(one.snapshot_versions)]
-        table.add_row(name, steps, read, str(one.prompts), *versions, gate, ", ".join(one.settings_changed))
+        table.add_row("\n".join(about), steps, read, str(one.prompts), *versions, gate)
     return table
 
 
 def _span(versions: tuple[int, ...]) -> str:
-    if len(versions) > 3:
-        return f"{versions[0]}-{versions[-1]}"
-    return ", ".join(map(str, versions))
+    return "-".join(map(str, versions[:1] + versions[1:][-1:]))
