@@ -13,6 +13,7 @@ from headrace.terminal import coloured
 
 if TYPE_CHECKING:
     from headrace.identifier_comparison import Comparison
+    from headrace.identifier_items import Item
     from trainers.identifiers.neighbourhood import Cell
     from trainers.identifiers.quality import Quality
 
@@ -56,6 +57,19 @@ def comparison_table(found: Comparison) -> None:
 
 def _between(interval: tuple[float, float], sign: str = "") -> str:
     return f"{interval[0]:{sign}.4f} to {interval[1]:{sign}.4f}"
+
+
+def items_table(items: Sequence[Item]) -> None:
+    """A row an item, as it is now."""
+    table = Table("item", "identifier", "title", "category", "brand", "price")
+    for one in items:
+        table.add_row(one.item, sid_text(one.sid) or "removed", one.title, one.category, one.brand, price_text(one.price))
+    console.print(table)
+
+
+def price_text(price: float) -> str:
+    """A price as short as it is exact; empty where it is not known."""
+    return f"{price:.10g}" if price else ""
 
 
 def grow(tree: Tree, cell: Cell) -> None:

@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.tree import Tree
 
 from headrace.commands.common import JsonOption, RunOption, console, emit
-from headrace.commands.identifier_tables import comparison_table, grow, quality_table, sid_text
+from headrace.commands.identifier_tables import comparison_table, grow, items_table, price_text, quality_table, sid_text
 from headrace.commands.watching import watched
 from headrace.terminal import coloured
 
@@ -147,9 +147,8 @@ def assign(
         given = work(place, choose(place, version), asked, now if at is None else at, now, tell)
     table = Table("item", "identifier", "freed", "title", "category", "brand", "price")
     for record in given.records:
-        cost = f"{record.price:.10g}" if record.price else ""
         sid, freed = sid_text(record.sid) or "removed", sid_text(record.freed)
-        table.add_row(record.item, sid, freed, record.title, record.category, record.brand, cost)
+        table.add_row(record.item, sid, freed, record.title, record.category, record.brand, price_text(record.price))
     console.print(table)
     console.print(f"{len(given.records)} changes in {given.published}, {given.unchanged} without effect")
     emit(given, json)
@@ -189,6 +188,35 @@ def inspect(
     console.print(tree)
     console.print("● on the query's own path")
     emit({"query": query, "sid": own, "keywords": keywords, "tree": root}, json)
+
+
+@app.command("items")
+def items_now(
+    names: Annotated[list[str] | None, typer.Argument(metavar="[ITEM]...", help="Ids of items.", show_default=False)] = None,
+    below: Annotated[str, typer.Option("--below", help="Also all whose identifier begins so: 3, or 3-17.")] = "",
+    version: VersionOption = "",
+    store: StoreOption = "",
+    run: RunOption = None,
+    json: JsonOption = None,
+) -> None:
+    """Show items as they are now: identifier, title, category, brand and price, with what `assign` has changed since the build."""
+    from headrace.commands.identifier_opening import open_place
+    from headrace.identifier_items import items_of, prefix
+    from headrace.identifier_place import choose
+    from headrace.identifier_work import open_life
+    from schemas.errors import InvalidRequest
+
+    if not (names or below):
+        raise InvalidRequest("items", "none", "ids of items, or --below", "name what is to be shown")
+    place = open_place(store, run, tell=True)
+    chosen = choose(place, version)
+    life = open_life(place, chosen)
+    found = items_of(life, names or [], prefix(below, life.identifiers.level_sizes) if below else None)
+    if found:
+        items_table(found)
+    else:
+        console.print(f"no item's identifier begins with {below} now")
+    emit({"version": chosen, "items": found}, json)
 
 
 @app.command()

@@ -63,6 +63,19 @@ def test_build_show_inspect_assign_drift_and_rebuild(shop: Path, tmp_path: Path)
     given = result(tmp_path, "assign", tmp_path / "facts.jsonl", *where)
     assert given["unchanged"] == 1
     assert [(r["title"], r["category"], r["price"]) for r in given["records"]] == [("purple hammer", "", 5.0)]
+    now = result(tmp_path, "items", "new", "i1", "i3", *where)
+    sid = tuple(made.sids_NL[3].tolist())
+    known = (
+        (said[0]["sid"], "purple hammer", "hand tools", "kelda", 5.0),
+        ([], "blue hammer v1", "", "", 0),
+        (list(sid), "black hammer v1", "", "", 0),
+    )
+    assert [(r["sid"], r["title"], r["category"], r["brand"], r["price"]) for r in now["items"]] == list(known)
+    assert now["version"] == version and "removed" in now["printed"]
+    cell = [f"i{n}" for n in range(60) if n not in (1, 2) and made.sids_NL[n, 0] == sid[0]]
+    beside = {r["item"]: r["sid"] for r in result(tmp_path, "items", "i3", "--below", sid[0], *where)["items"]}
+    assert set(beside) - {"new", "i2"} == set(cell) and len(beside) > 1 and next(iter(beside)) == "i3"
+    assert list(beside.values())[1:] == sorted(s for item, s in beside.items() if item != "i3")
     one = result(tmp_path, "assign", "--item", "new2", "--title", "purple hammer", *where)
     assert one["records"][0]["sid"] != list(records[0].sid)  # the first is remembered
     assert result(tmp_path, "inspect", "purple hammer", *where)["tree"]["items"] == 61
@@ -108,6 +121,10 @@ def test_a_catalogue_file_will_do_and_what_cannot_be_is_refused(tmp_path: Path) 
     refused(InvalidData, "clicks", "compare", "--data", tmp_path / "mine.parquet", *where)
     refused(InvalidRequest, "a file, or --item", "assign", *where)
     refused(InvalidRequest, "a title, category, .* or removed", "assign", "--item", "x", *where)
+    refused(InvalidRequest, "ids of items, or --below", "items", *where)
+    refused(InvalidRequest, "item is 'd'", "items", "a", "d", *where)
+    for wrong in ("x", "-1", "3-", "0-0-0-0-0-0", "99999999999999999999", "²"):
+        refused(InvalidRequest, "one to 5 codes", "items", f"--below={wrong}", *where)
     refused(InvalidRequest, "not empty", "inspect", "  ", *where)
     refused(Unavailable, "nowhere", "inspect", "lamp", "--version", "nowhere", *where)
     refused(Unavailable, "identifiers build", "show", "--store", tmp_path / "empty")

@@ -58,9 +58,14 @@ class Life:
 
     def present(self) -> tuple[NDArray[np.int32], list[str]]:
         """Identifiers [N, L] and titles of all items that have one now."""
-        items = [item for item in dict.fromkeys([*self._catalogue.items, *self._now]) if self.sid_of(item)]
+        items = self.below(())
         sids_NL = np.array([self.sid_of(item) for item in items], dtype=np.int32)
         return sids_NL.reshape(len(items), len(self.identifiers.level_sizes)), [self.title_of(item) for item in items]
+
+    def below(self, prefix: Sid) -> list[str]:
+        """Items whose present identifier begins so; for an empty prefix all that have one."""
+        items = dict.fromkeys([*self._catalogue.items, *self._now])
+        return [item for item in items if (sid := self.sid_of(item)) and sid[: len(prefix)] == prefix]
 
     def put(self, item: str, said: Description, emb_D: NDArray[np.float32] | None, ts: int) -> ItemAdded | None:
         """A new item, or a known one that is described so: the record to publish; None if nothing changes.
