@@ -64,9 +64,8 @@ class RelevanceScorer:
     def __init__(self, header: Header, model: bytes, catalogue: Catalogue, features: Features, scorer: PairScorer) -> None:
         self._header, self._model = header, model
         self._first, self._later = self, dict[str, NDArray[np.float32]]()
-        self._last: tuple[list[tuple[int, str, str, str, str]], RelevanceScorer] | None = (
-            None  # what was made last, and of what
-        )
+        #: What was made last: of these rows, their items and words, this scorer.
+        self._last: tuple[list[tuple[int, str, str, str, str]], RelevanceScorer] | None = None
         self._catalogue, self._features, self._scorer = catalogue, features, scorer
         self.report = header.report
         self.version = _version(msgspec.json.encode(header), model)

@@ -48,9 +48,8 @@ class Newcomers:
     ) -> None:  # fmt: skip
         self._first, self._scorer, self._encode, self._read = catalogue, scorer, encode, read
         self._settle_ms, self._asked = settle_ms, 0
-        self._said: list[
-            tuple[int, tuple[str, Description]]
-        ] = []  # event time, item and description of each record with an identifier
+        #: Event time, item and description of each record with an identifier.
+        self._said: list[tuple[int, tuple[str, Description]]] = []
         self._times: list[int] = []  # theirs, sorted
         self._came: dict[str, int] = {}  # new item -> event time of its first record
         self._seen = 0
