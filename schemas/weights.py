@@ -24,9 +24,8 @@ class RewardWeights(msgspec.Struct, frozen=True, tag_field="type", tag="weights"
     reason: str = "defaults"
     v: int = 1
     campaigns: tuple[Campaign, ...] = ()
-    before: RewardWeights | None = (
-        None  #: the version that this one replaced, for the control share; its own ``before`` is None
-    )
+    #: The version that this one replaced, for the control share; its own ``before`` is None.
+    before: RewardWeights | None = None
 
     @property
     def multiplier(self) -> float:

@@ -66,9 +66,8 @@ class Descent:
     def __init__(self, policy: Policy, state: DecodeState, tables: TrieTables | None) -> None:
         self._policy, self._state, self._tables = policy, state, tables
         self._row_BG: Tensor | None = None
-        self._seen: tuple[Below, Tensor, DecodeState] | None = (
-            None  # what is decoded ahead, with hidden_BXD and the state then
-        )
+        #: What is decoded ahead, with hidden_BXD and the state then.
+        self._seen: tuple[Below, Tensor, DecodeState] | None = None
 
     def hidden(
         self, level: int, now: Frontier, nodes_BG: Tensor, code_BG: Tensor | None, parent_BG: Tensor | None = None
