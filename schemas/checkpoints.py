@@ -45,6 +45,7 @@ class Manifest(msgspec.Struct, frozen=True, tag_field="type", tag="manifest"):
     metrics: dict[str, float] = {}
     absorbed: tuple[Absorbed, ...] = ()  #: by the policy that is served; empty: it was trained with the defaults
     clock_ms: int = 0  #: newest event time that the learner had read
+    idle: int = 0  #: steps in a row without a fresh view, up to the last one
     settings: dict[str, Any] = {}  #: the learner's, under which the last step was taken
     start: str = ""  #: the warm start of its line; empty: of a warm start, and of checkpoints before there was this field
     learned: tuple[Absorbed, ...] = ()  #: by the learner's own weights, where those are not what is served

@@ -109,7 +109,6 @@ class Learner:
         self._holding = Holding(self._breaker, self._journal, self._exposition)
         self._intent: StepIntent | None = None
         self._metrics: dict[str, float] = {}
-        self._idle = 0
         self._saved_step, self._saved_at = self.state.step, time.monotonic()
         self._stepped_at = time.monotonic()
 
@@ -156,7 +155,7 @@ class Learner:
             self._feed.poll(NEWS_S)  # the first look brought what was fetched a step ago; newer weights should count now
             return not self._holding.on(self.state.step)
         waited = time.monotonic() - self._stepped_at >= self._settings.wait_s
-        revisit = len(self.state.window) > 0 and self._idle < self._settings.idle_steps
+        revisit = len(self.state.window) > 0 and self.state.idle < self._settings.idle_steps
         return waited and (revisit or self._chosen()[0] != self._feed.taken)
 
     def intend(self) -> StepIntent:
@@ -165,8 +164,7 @@ class Learner:
         Raises:
             InvalidValue: the settings do not fit the catalogue: no such step is written, as every start would take it again.
         """
-        offsets, fresh = self._chosen()
-        self._idle = 0 if fresh else self._idle + 1
+        offsets, _ = self._chosen()
         apart = self._settings.sampling == "without_replacement" and self._settings.loss.learner != "sft"
         least = self._settings.group if apart else 1  # identifiers that a step takes
         number, catalogue_offset = self.state.step + 1, self._stock.next(least)

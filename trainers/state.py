@@ -49,6 +49,7 @@ class LearnerState:
     journal_offset: int = 0  #: where intents after `step` begin
     absorbed: tuple[Absorbed, ...] = ()  #: weights that the steps used, see `reward.campaigns.relative`
     clock_ms: int = 0  #: newest event time that was read: campaigns begin and end by it
+    idle: int = 0  #: steps in a row without a fresh view
 
 
 @dataclass(frozen=True)
@@ -99,6 +100,7 @@ def load_state(
         journal_offset=manifest.offsets.get(STEPS.name, {}).get(0, 0),
         absorbed=manifest.learned or manifest.absorbed,
         clock_ms=manifest.clock_ms,
+        idle=manifest.idle,
     )
     adopt(state, settings)
     return state
@@ -173,6 +175,7 @@ def save_state(
         metrics=metrics,
         absorbed=diluted(state.absorbed, share),
         clock_ms=state.clock_ms,
+        idle=state.idle,
         settings=settings.model_dump(mode="json"),
         start=state.start.checkpoint,
         learned=state.absorbed if share < 1 else (),

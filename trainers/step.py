@@ -51,7 +51,7 @@ def advance(
     except NotFinite as error:
         log.error("step left out", step=intent.step, error=str(error))
         metrics = {"not_finite": 1.0}
-    state.step = intent.step
+    state.step, state.idle = intent.step, 0 if batch.fresh else state.idle + 1
     return batch, metrics
 
 

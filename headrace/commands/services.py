@@ -81,7 +81,7 @@ def learn(
 ) -> None:
     """Run the learner: training examples in, checkpoints out. `headrace up` runs one already; two are refused.
 
-    Over several machines torchrun starts the ranks: `torchrun --nnodes 2 ... -m headrace.cli learn --run FOLDER`.
+    Over several machines torchrun starts the ranks: `torchrun --nnodes 2 ... -m headrace.cli -- learn --run FOLDER`.
     """
     from headrace.processes import run_learner
     from headrace.ranks import others

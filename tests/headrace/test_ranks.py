@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -10,6 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
+from torch.distributed.run import parse_args
 
 from headrace.ranks import VARIABLE, others
 from schemas.errors import InvalidRequest
@@ -79,3 +81,11 @@ def test_a_child_does_not_outlive_rank_0(tmp_path: Path) -> None:
     while Path(f"/proc/{child}").exists() and "Z" not in Path(f"/proc/{child}/stat").read_text().split()[2]:
         assert time.monotonic() < deadline
         time.sleep(0.05)
+
+
+def test_torchrun_takes_the_command_of_the_page() -> None:
+    """Its own parser leaves what is the learner's to the learner, where it would take `--run` for an option of its own."""
+    page = (Path(__file__).parents[2] / "docs" / "trainers.md").read_text()
+    (command,) = re.findall(r"`torchrun (.*?)`", page)
+    arguments = parse_args(command.split())
+    assert (arguments.training_script, arguments.training_script_args) == ("headrace.cli", ["learn", "--run", "FOLDER"])
