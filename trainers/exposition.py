@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from threading import Thread
 from wsgiref.simple_server import WSGIServer
@@ -75,9 +76,10 @@ class Exposition:
         """So many examples were put aside."""
         self._aside.inc(records)
 
-    def alarm(self, guard: str, seconds: float) -> None:
-        """A guard has been beyond its bound for so long; 0: it is within it."""
-        self._alarm.labels(guard).set(seconds)
+    def alarm(self, guard: str, since_ms: int | None) -> None:
+        """A guard has been beyond its bound since then (wall time); None: it is within it. Counts on where no step is taken."""
+        seconds = (lambda: 0.0) if since_ms is None else (lambda: max(0.0, time.time() - since_ms / 1000))
+        self._alarm.labels(guard).set_function(seconds)
 
     def rolled_back(self) -> None:
         """A guard has sent training back."""

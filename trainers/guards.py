@@ -51,6 +51,11 @@ class Guards:
         found = [Alarm(name, *measure(self)) for name, measure in _MEASURES.items()]
         return [alarm for alarm in found if alarm.value > alarm.bound]
 
+    def unsure(self) -> set[str]:
+        """Guards of the weights that have seen too few steps of the present ones to say anything of them."""
+        seen = {"entropy_collapse": self._nats(), "reward_jump": self._rewards()}
+        return {guard for guard, values in seen.items() if len(values) < self._settings.steps}
+
     def _recent(self, metric: str) -> list[float]:
         return [one[metric] for one in list(self._steps)[-self._settings.steps :] if metric in one]
 
@@ -60,24 +65,27 @@ class Guards:
 
     def _entropy_collapse(self) -> tuple[float, float]:
         """exp(-H) with H the nats of all levels: the probability of an identifier where all the mass lay on equal ones."""
-        nats = [
-            sum(value for name, value in one.items() if name.startswith("entropy."))
-            for one in self._steps
-            if "entropy.1" in one
-        ][-self._settings.steps :]
+        nats = self._nats()[-self._settings.steps :]
         full = len(nats) == self._settings.steps
         return math.exp(-statistics.fmean(nats)) if full else 0.0, self._settings.most_certain
 
     def _reward_jump(self) -> tuple[float, float]:
         """Distance of the recent steps' mean reward from that of the steps before, in their standard deviations."""
         steps = self._settings.steps
-        rewards = [one["reward"] for one in self._steps if "reward" in one][-steps * (1 + BEFORE) :]
+        rewards = self._rewards()[-steps * (1 + BEFORE) :]
         recent, before = rewards[-steps:], rewards[:-steps]
         if len(before) < steps * BEFORE:
             return 0.0, self._settings.reward_jump
         spread = statistics.pstdev(before)
         moved = abs(statistics.fmean(recent) - statistics.fmean(before))
         return moved / spread if spread > 0 else 0.0, self._settings.reward_jump
+
+    def _nats(self) -> list[float]:
+        levels = ([v for name, v in one.items() if name.startswith("entropy.")] for one in self._steps if "entropy.1" in one)
+        return [sum(nats) for nats in levels]
+
+    def _rewards(self) -> list[float]:
+        return [one["reward"] for one in self._steps if "reward" in one]
 
     def _lag(self) -> tuple[float, float]:
         """Examples that waited when the last step was taken."""

@@ -31,6 +31,9 @@ class Watch:
         self._ringing: dict[str, Alarm] = {}
         self._shown: set[str] = set()  #: guards that have rung
         self._left_out = 0  #: steps in a row that were not finite
+        self._waiting: set[str] = (
+            set()
+        )  #: guards that have sent training back, until they know the weights that it goes on from
         self._went_back = False  #: since the last step that was finite
         self._reported: dict[int, Mapping[str, float]] = {}
 
@@ -48,6 +51,7 @@ class Watch:
             if isinstance(seen, StepResult):
                 self._look(seen.metrics, seen.measure)
             else:
+                self._waiting.add(seen.guard)
                 self.gone_back()
         # As they were: the backlog is another one when a step is taken again.
         self._reported = {record.step: record.metrics for record in since if isinstance(record, StepResult)}
@@ -56,6 +60,7 @@ class Watch:
         for record in since:
             if isinstance(record, GuardAlarm) and record.on:
                 self._ring(Alarm(record.guard, record.value, record.bound, record.created_ms))
+                self._waiting |= {record.guard} if record.restored else set()
             elif isinstance(record, GuardAlarm):
                 self._ringing.pop(record.guard, None)
         self._show()
@@ -94,9 +99,12 @@ class Watch:
 
     def judge(self, step: int, fallback: Callable[[], str]) -> None:
         """Tell what has changed since the last step, and go back to the checkpoint ``fallback()`` where that is the setting: when a
-        guard of the weights begins to ring, and from the second step in a row that was left out, once."""
+        guard of the weights begins to ring, and from the second step in a row that was left out, once. A guard of the weights rings on
+        until it knows those that it went back to, and begins anew if they are no better."""
         found = {alarm.guard: alarm for alarm in self._guards.alarms()}
-        begun, ended = found.keys() - self._ringing.keys(), self._ringing.keys() - found.keys()
+        waiting, self._waiting = self._waiting & OF_WEIGHTS, self._waiting & self._guards.unsure()
+        begun = found.keys() - (self._ringing.keys() - waiting)
+        ended = self._ringing.keys() - found.keys() - self._waiting
         back = set[str]()
         if self._settings.on_alarm == "roll_back":
             back = set(begun & OF_WEIGHTS)
@@ -108,6 +116,7 @@ class Watch:
             restored = fallback()
             self._restore(restored)
             self._exposition.rolled_back()
+            self._waiting |= back
             self.gone_back()
         for guard in sorted(begun | ended | back):
             on = guard in found
@@ -134,7 +143,7 @@ class Watch:
         self._shown |= self._ringing.keys()
         for guard in self._shown:
             alarm = self._ringing.get(guard)
-            self._exposition.alarm(guard, max(0.0, time.time() - alarm.since_ms / 1000) if alarm else 0.0)
+            self._exposition.alarm(guard, alarm.since_ms if alarm else None)
 
     def _tell(self, alarm: Alarm, on: bool, step: int, restored: str) -> None:
         now_ms = int(time.time() * 1000)

@@ -67,6 +67,33 @@ def test_after_steps_that_nobody_judged_it_still_goes_back_once() -> None:
     assert back == ["good", "good"]
 
 
+@pytest.mark.parametrize("restarts", [False, True])
+def test_a_guard_rings_until_it_knows_the_weights_that_it_went_back_to(restarts: bool) -> None:
+    """A policy that has collapsed (0.01 nats), judged by three steps, goes back at the third. Nothing is published while fewer of the
+    weights gone back to are known: as certain as the others, they ring anew at the sixth; varied ones (2 nats) end it at the ninth.
+    A learner that starts after any step, from a checkpoint made then, goes the same way."""
+    watch, _, journal = watching(steps=3)
+    seen: list[StepResult | GuardAlarm] = []
+    told: list[GuardAlarm] = []
+    ringing = []
+    for step in range(1, 11):
+        if restarts:
+            alarms = watch.alarms
+            watch, _, journal = watching(steps=3)
+            watch.recall(alarms, seen, [])
+        one = result(step, **{"entropy.1": 0.01 if step <= 6 else 2.0})
+        watch.see(step, one.metrics, 1)
+        watch.judge(step, lambda: "good")
+        new = [record for record in journal[len(told) * (not restarts) :] if isinstance(record, GuardAlarm)]
+        told += new
+        seen += [one, *(record for record in new if record.restored)]
+        ringing.append(not watch.quiet)
+    assert ringing == [False] * 2 + [True] * 6 + [False] * 2
+    assert [(alarm.step, alarm.on, alarm.restored) for alarm in told] == [
+        (3, True, "good"), (6, True, "good"), (9, False, ""),
+    ]  # fmt: skip
+
+
 @pytest.mark.parametrize("every", [1, 2, 3])
 def test_what_lies_within_reach_is_all_that_the_guards_judge_by(every: int) -> None:
     """A learner that has taken 40 steps, and one that starts after each of them: one step in so many measures something."""
@@ -136,10 +163,13 @@ def test_how_long_a_guard_rings_is_counted_over_restarts(monkeypatch: pytest.Mon
     watch.see(4, BAD, 1)
     watch.judge(4, lambda: "good")
     assert value({"guard": "not_finite"}) == 60 and [one.since_ms for one in watch.alarms] == [40_000]
+    monkeypatch.setattr(time, "time", lambda: 105.0)
+    assert value({"guard": "not_finite"}) == 65  # no step has been taken since
     for step in (5, 6):
         watch.see(step, {"loss": 1.0}, 1)
         watch.judge(step, lambda: "good")
     assert value({"guard": "not_finite"}) == 0
+    monkeypatch.setattr(time, "time", lambda: 100.0)
     watch.recall([Alarm("lag", 9.0, 8.0)], [], [])
     assert value({"guard": "lag"}) == 0 and [one.since_ms for one in watch.alarms] == [100_000]
 
