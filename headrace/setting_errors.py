@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from typing import Any
 
@@ -21,12 +21,15 @@ _ADDRESSES = ("redis", "database", "store")
 _SECTIONS = ("kafka_security", "redis_security", "database_security")
 
 
-def invalid_setting(first: ErrorDetails, settings: type[BaseModel], prefix: str, file: str) -> InvalidSetting:
-    """The error about the first setting that is wrong. ``prefix`` begins the variables, ``file`` is the settings file or empty."""
+def invalid_setting(
+    first: ErrorDetails, settings: type[BaseModel], prefix: str, file: str, changes: Mapping[str, Any]
+) -> InvalidSetting:
+    """The error about the first setting that is wrong. ``prefix`` begins the variables, ``file`` is the settings file or empty,
+    ``changes`` come from neither: a command has them from its options."""
     if isinstance(own := first.get("ctx", {}).get("error"), InvalidSetting):
         return own
     section, field, path = _find(settings, first["loc"] or ("",))
-    what, remedy = f"setting {'.'.join(path)}", _remedy(path, prefix, file)
+    what, remedy = f"setting {'.'.join(path)}", _remedy(path, prefix, file, changes)
     if first["type"] == "extra_forbidden":
         near = get_close_matches(path[-1], section.model_fields, 1)
         bound = f"one of {', '.join(section.model_fields)}"
@@ -63,14 +66,21 @@ def _bound(field: FieldInfo | None, first: ErrorDetails) -> str:
     return f"{bound} ({field.description})" if field.description else bound
 
 
-def _remedy(path: Sequence[str], prefix: str, file: str) -> str:
-    """Where the value stands: the variable that is set, its own or one that holds a section, or else the file."""
+def _remedy(path: Sequence[str], prefix: str, file: str, changes: Mapping[str, Any]) -> str:
+    """Where the value stands: an option of the command, the variable that is set, its own or one that holds a section, or else the
+    file."""
+    if _holds(changes, path):
+        return "correct what the command was given"
     names = {name.upper(): name for name in os.environ}
     variables = [f"{prefix}{'__'.join(path[:n])}".upper() for n in range(len(path), 0, -1)]
     given = next((names[variable] for variable in variables if variable in names), "")
     if given:
         return f"correct {given}"
     return f"correct it in {file} (or set {variables[0]})" if file else f"set {variables[0]}"
+
+
+def _holds(changes: Any, path: Sequence[str]) -> bool:
+    return not path or (isinstance(changes, Mapping) and path[0] in changes and _holds(changes[path[0]], path[1:]))
 
 
 def _may_be_secret(path: Sequence[Any]) -> bool:

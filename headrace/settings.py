@@ -131,7 +131,7 @@ def load_settings(file: Path | None = None, /, **changes: Any) -> Settings:
     try:
         return Settings(**changes)
     except ValidationError as error:
-        raise invalid_setting(error.errors()[0], Settings, PREFIX, path) from error
+        raise invalid_setting(error.errors()[0], Settings, PREFIX, path, changes) from error
     except ValueError as error:  # not chained: it may carry the text that cannot be read
         what = path if path and not isinstance(error, SettingsError) else "the environment"
         raise InvalidSetting("the settings", what, "JSON or TOML of the documented form", f"correct it ({error})") from None

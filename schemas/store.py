@@ -45,13 +45,21 @@ class Store:
             raise InvalidSetting("the store", url, "a folder, or a path at which one can be made", "name another")
 
     def write(self, path: str, data: bytes | memoryview) -> str:
-        """Write atomically; returns the sha256. Writing the same content again is harmless."""
+        """Write atomically; returns the sha256. Writing the same content again is harmless.
+
+        Raises:
+            Unavailable: it cannot be written.
+        """
         target = f"{self._root}/{path}"
-        self._fs.makedirs(target.rsplit("/", 1)[0], exist_ok=True)
-        if self.local is None:
-            self._fs.pipe_file(target, bytes(data))
-        else:
-            _write_local(Path(target), data)
+        try:
+            self._fs.makedirs(target.rsplit("/", 1)[0], exist_ok=True)
+            if self.local is None:
+                self._fs.pipe_file(target, bytes(data))
+            else:
+                _write_local(Path(target), data)
+        except OSError as error:
+            remedy = "make it a place that this process may write to and that has room, or name another store"
+            raise Unavailable(f"{without_password(self.url)}/{path}", str(error), remedy) from error
         return sha256(data)
 
     def read(self, path: str, checksum: str = "") -> bytes:

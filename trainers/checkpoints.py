@@ -15,7 +15,7 @@ import msgspec
 import structlog
 
 from schemas.checkpoints import Manifest
-from schemas.errors import Corrupt, Unavailable
+from schemas.errors import Corrupt, Incompatible, Unavailable
 from schemas.store import Store, sha256
 from trainers.mapped import mapped
 
@@ -102,7 +102,12 @@ def read(store: Store, checkpoint: str) -> Manifest:
         Corrupt: the manifest is torn or altered.
     """
     path = f"{path_of(checkpoint)}/{MANIFEST}"
-    manifest = _decode(_unseal(store.read(path), path), path)
+    try:
+        sealed = store.read(path)
+    except Unavailable as error:
+        remedy = "`headrace lineage` lists those of the present line"
+        raise Unavailable(f"checkpoint {checkpoint}", f"{store.url} has no {MANIFEST} of it", remedy) from error
+    manifest = _decode(_unseal(sealed, path), path)
     if manifest.checkpoint != checkpoint:
         raise Corrupt(path, f"names checkpoint {manifest.checkpoint}", REMEDY)
     return manifest
@@ -150,15 +155,26 @@ def newest_of(store: Store, line: Line, codebook_version: str) -> Manifest:
 
     Raises:
         Unavailable: there is none.
+        Incompatible: there is none with these identifiers.
     """
+    others = list[Manifest]()
 
     def refuse(checkpoint: str, error: Corrupt | Unavailable) -> None:
         log.warning("checkpoint refused", checkpoint=checkpoint, error=str(error))
 
     def continues(manifest: Manifest) -> bool:
-        return manifest.codebook_version == codebook_version and line.has(manifest)
+        if not line.has(manifest):
+            return False
+        if manifest.codebook_version != codebook_version:
+            others.append(manifest)
+        return manifest.codebook_version == codebook_version
 
     manifest = newest(store, refuse, continues)
+    if manifest is None and others:
+        raise Incompatible(
+            f"identifiers of checkpoint {others[0].checkpoint}", codebook_version, others[0].codebook_version,
+            "use the checkpoint's own identifiers, or warm-start on the new ones",
+        )  # fmt: skip
     if manifest is None:
         raise Unavailable("a checkpoint to start from", f"none is good in {store.url}", "make a warm start first")
     return manifest

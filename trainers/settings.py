@@ -7,6 +7,7 @@ from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from schemas.errors import InvalidSetting
 from trainers.identifiers.settings import IdentifierSettings
 from trainers.policies.settings import PolicySettings, WarmStartSettings
 
@@ -213,10 +214,10 @@ class LearnerSettings(BaseModel):
     @model_validator(mode="after")
     def _one_chance_each(self) -> Self:
         if self.sampling == "without_replacement" and self.rollout_temperature != 1:
-            raise ValueError(
-                f"rollout_temperature is {self.rollout_temperature}, but sampling without_replacement has 1, as its rollouts count by "
-                "their own chances; set one of the two back"
-            )
+            raise InvalidSetting(
+                "setting trainers.learner.rollout_temperature", self.rollout_temperature,
+                "1 where sampling is without_replacement, whose rollouts count by their own chances", "set one of the two back",
+            )  # fmt: skip
         return self
 
 
@@ -248,20 +249,26 @@ class TrainerSettings(BaseModel):
     @model_validator(mode="after")
     def _the_backlog_can_be_reached(self) -> Self:
         if self.learner.max_backlog > QUEUE:
-            raise ValueError(
-                f"learner.max_backlog is {self.learner.max_backlog}, but reading pauses while {QUEUE} examples wait: it would never act; "
-                f"set at most {QUEUE}"
-            )
+            raise InvalidSetting(
+                "setting trainers.learner.max_backlog", self.learner.max_backlog,
+                f"at most {QUEUE}: reading pauses while so many examples wait, so more would never act", "lower it",
+            )  # fmt: skip
         return self
 
     @model_validator(mode="after")
     def _the_gate_can_open(self) -> Self:
         if self.learner.held_out_share == 0:
-            raise ValueError("learner.held_out_share is 0: without them nothing would be promoted; set it above 0")
+            raise InvalidSetting(
+                "setting trainers.learner.held_out_share",
+                0.0,
+                "above 0: the gate promotes nothing without such views",
+                "raise it",
+            )
         most = min(self.gate.views, self.learner.held_out_size)
         if self.gate.min_views > most:
-            raise ValueError(
-                f"gate.min_views is {self.gate.min_views}, but at most {most} held-out views are ever compared, the lesser of gate.views and "
-                "learner.held_out_size: nothing would be promoted; lower it, or raise these"
-            )
+            raise InvalidSetting(
+                "setting trainers.gate.min_views", self.gate.min_views,
+                f"at most {most}, the lesser of gate.views and learner.held_out_size: no more are ever compared, so nothing would be "
+                "promoted", "lower it, or raise these",
+            )  # fmt: skip
         return self

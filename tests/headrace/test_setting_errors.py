@@ -44,7 +44,7 @@ def test_a_variable_that_breaks_a_bound(
 
 
 def test_the_remedy_names_the_place_where_the_value_stands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """In the file; in a variable that holds the whole section."""
+    """In the file; in a variable that holds the whole section; in an option."""
     file = tmp_path / "settings.json"
     file.write_text(json.dumps({"streams": {"runtime": {"linger_ms": 10_001}}}))
     with pytest.raises(
@@ -53,6 +53,18 @@ def test_the_remedy_names_the_place_where_the_value_stands(tmp_path: Path, monke
         load_settings(file)
     monkeypatch.setenv("HEADRACE_STREAMS", '{"runtime": {"linger_ms": 10001}}')
     with pytest.raises(InvalidSetting, match=r"; correct HEADRACE_STREAMS$"):
+        load_settings()
+    monkeypatch.delenv("HEADRACE_STREAMS")
+    with pytest.raises(InvalidSetting, match=r"; correct what the command was given$"):
+        load_settings(streams={"runtime": {"linger_ms": 10_001}})
+
+
+def test_what_several_fields_say_together_names_the_one_to_change(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And not the whole section that holds them."""
+    monkeypatch.setenv("HEADRACE_TRAINERS__LEARNER__MAX_BACKLOG", "10000")
+    with pytest.raises(
+        InvalidSetting, match=r"^setting trainers\.learner\.max_backlog is 10000, but must be at most 8192: .*; lower it$"
+    ):
         load_settings()
 
 

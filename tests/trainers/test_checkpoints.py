@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 from schemas.checkpoints import Manifest
-from schemas.errors import Corrupt, Unavailable
+from schemas.errors import Corrupt, Incompatible, Unavailable
 from schemas.store import Store, sha256
 from trainers import checkpoints
 from trainers.lines import Line
@@ -102,7 +102,7 @@ def test_the_newest_good_one_is_taken_and_each_bad_one_named(store: Store, tmp_p
     assert found is not None
     assert found.step == 1
     assert list(refused) == [names[5], names[4], names[3], names[2]]
-    assert "no such file" in refused[names[5]]
+    assert "has no manifest.json" in refused[names[5]]
     assert "torn" in refused[names[4]]
     assert "model/model.safetensors" in refused[names[3]]
     assert "sha256" in refused[names[3]]
@@ -124,6 +124,22 @@ def test_no_checkpoint_at_all(store: Store) -> None:
     assert checkpoints.newest(store, lambda *_: None) is None
     with pytest.raises(Unavailable):
         checkpoints.read(store, "00000001-00000000")
+
+
+def test_other_identifiers_are_named_with_the_checkpoint_that_has_its_own(store: Store) -> None:
+    """Where one of the line is there, but made with others than those in force: not "there is none"."""
+    one = checkpoints.write(store, FILES, draft(1))
+    line = Line(store, "")
+    with pytest.raises(Incompatible, match=f"identifiers of checkpoint {one.checkpoint}: expected 'new', found 'c'"):
+        checkpoints.newest_of(store, line, "new")
+    with pytest.raises(Unavailable, match="none is good"):
+        checkpoints.newest_of(Store(f"{store.url}/empty"), line, "c")
+
+
+def test_a_place_that_cannot_be_written_is_told_by_its_name() -> None:
+    """Nobody makes folders in /proc; a full disk is the same to the store."""
+    with pytest.raises(Unavailable, match=r"/proc/nope/checkpoints/.*name another store"):
+        checkpoints.write(Store("/proc/nope"), FILES, draft(1))
 
 
 def test_old_checkpoints_are_reduced_to_their_manifests(store: Store, tmp_path: Path) -> None:

@@ -37,7 +37,9 @@ def test_a_rollout_counts_by_one_chance() -> None:
     """Either way of drawing has its own; both at once are refused, and the message says what to do."""
     LearnerSettings(sampling="without_replacement")
     LearnerSettings(rollout_temperature=2)
-    with pytest.raises(ValidationError, match=r"rollout_temperature is 2\.0, .* set one of the two back"):
+    with pytest.raises(
+        ValidationError, match=r"rollout_temperature is 2\.0, but must be 1 where .*; set one of the two back"
+    ):
         LearnerSettings(sampling="without_replacement", rollout_temperature=2)
 
 
@@ -46,12 +48,12 @@ def test_a_gate_that_could_never_open_is_refused(views: int, size: int) -> None:
     """It waits for more views than are ever compared: of those kept, and of the newest of them."""
     learner = LearnerSettings(held_out_size=size)
     TrainerSettings(learner=learner, gate=GateSettings(views=views, min_views=30))
-    with pytest.raises(ValidationError, match=r"gate\.min_views is 31, but at most 30 held-out views"):
+    with pytest.raises(ValidationError, match=r"gate\.min_views is 31, but must be at most 30, .*; lower it"):
         TrainerSettings(learner=learner, gate=GateSettings(views=views, min_views=31))
 
 
 def test_a_gate_without_views_to_compare_on_is_refused() -> None:
-    with pytest.raises(ValidationError, match=r"learner\.held_out_share is 0: .* set it above 0"):
+    with pytest.raises(ValidationError, match=r"learner\.held_out_share is 0\.0, but must be above 0: .*; raise it"):
         TrainerSettings(learner=LearnerSettings(held_out_share=0))
 
 
@@ -59,7 +61,5 @@ def test_a_backlog_that_never_waits_is_refused() -> None:
     """The learner that is started says so; a journal may still tell of one, as nothing hangs on it when a step is taken again."""
     TrainerSettings(learner=LearnerSettings(max_backlog=QUEUE))
     told = LearnerSettings(max_backlog=100_000)
-    with pytest.raises(
-        ValidationError, match=r"learner\.max_backlog is 100000, but reading pauses while 8192 .* set at most 8192"
-    ):
+    with pytest.raises(ValidationError, match=r"learner\.max_backlog is 100000, but must be at most 8192: .*; lower it"):
         TrainerSettings(learner=told)

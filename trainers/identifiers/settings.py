@@ -6,6 +6,8 @@ from typing import Final, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from schemas.errors import InvalidSetting
+
 #: L: three levels of residual k-means, then two sub-quantisers of OPQ.
 LEVELS: Final = 5
 #: The first of the OPQ levels.
@@ -41,7 +43,8 @@ class IdentifierSettings(BaseModel):
     def _five_levels(self) -> Self:
         sizes = self.level_sizes
         if sizes is not None and (len(sizes) != LEVELS or not all(1 <= size <= 65_536 for size in sizes)):
-            raise ValueError(f"level_sizes is {sizes}, but must be {LEVELS} sizes from 1 to 65536; leave it out to adapt")
+            bound = f"{LEVELS} sizes from 1 to 65536"
+            raise InvalidSetting("setting trainers.identifiers.level_sizes", sizes, bound, "leave it out to adapt")
         return self
 
     def sizes(self, items: int) -> tuple[int, ...]:
