@@ -28,6 +28,8 @@ log = structlog.get_logger(__name__)
 
 #: Reading what each process shares takes the kernel a few milliseconds (s).
 MEMORY_EVERY_S = 2.0
+#: Of a log, in which its last line is looked for.
+TAIL_BYTES = 2_000
 #: From when on a wait for an end is told (s).
 TELL_S = 1.0
 
@@ -107,7 +109,9 @@ class Supervisor:
             process.poll()
             status, name = process.status, process.child.name
         if status in (Status.FAILED, Status.ENDED, Status.STOPPED):
-            raise ServiceFailed(name, f"it is {status.value}, last exit code {process.last_exit}", str(process.log))
+            raise ServiceFailed(
+                name, f"it is {status.value}, last exit code {process.last_exit}{last_words(process.log)}", str(process.log)
+            )
         return process.check()
 
     def poll(self) -> list[str]:
@@ -188,7 +192,10 @@ class Supervisor:
         """Children given up on, because they ended too often; empty when all is well."""
         with self._lock:
             failed = [process for process in self._processes.values() if process.status is Status.FAILED]
-        return [ServiceFailed(p.child.name, f"ended {p.restarts + 1} times, given up", str(p.log)) for p in failed]
+        return [
+            ServiceFailed(p.child.name, f"ended {p.restarts + 1} times, given up{last_words(p.log)}", str(p.log))
+            for p in failed
+        ]
 
     def memory(self) -> Memory:
         """Bytes of this process and all below it, now; pages that they share (libraries) count once (PSS)."""
@@ -204,3 +211,14 @@ class Supervisor:
     def peak_bytes(self) -> int:
         """Largest total that `memory` has seen; `watch` looks every `MEMORY_EVERY_S`."""
         return self._peak
+
+
+def last_words(log: Path) -> str:
+    """The last line of a child's log, behind words that lead to it; nothing where it has said nothing."""
+    if not log.is_file():
+        return ""
+    with log.open("rb") as file:
+        file.seek(max(0, log.stat().st_size - TAIL_BYTES))
+        lines = file.read().decode(errors="replace").split("\n")
+    said = next((line.strip() for line in reversed(lines) if line.strip()), "")
+    return f"; it said last: {said}" if said else ""

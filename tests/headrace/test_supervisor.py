@@ -44,16 +44,18 @@ def test_a_killed_child_is_started_again(tmp_path: Path) -> None:
 
 
 def test_a_child_that_always_ends_is_given_up_and_reported(tmp_path: Path) -> None:
-    """One start and two restarts are tried, then `failures` names the child and its log."""
+    """One start and two restarts are tried, then `failures` names the child, what it said last, and its log."""
     end = Child(
-        "ender", (sys.executable, "-S", "-c", "raise SystemExit(3)"), restart=Restart(most=2, first_s=0.01, longest_s=0.01)
+        "ender",
+        (sys.executable, "-S", "-c", "print('no such thing\\n'); raise SystemExit(3)"),
+        restart=Restart(most=2, first_s=0.01, longest_s=0.01),
     )
     with Supervisor(tmp_path) as supervisor:
         supervisor.start(end, wait=False)
         supervisor.watch()
         until(lambda: bool(supervisor.failures()))
         (failure,) = supervisor.failures()
-        assert "ender is not available: ended 3 times, given up" in str(failure)
+        assert "ender is not available: ended 3 times, given up; it said last: no such thing; its log" in str(failure)
         assert failure.log == str(tmp_path / "logs" / "ender.log")
         assert supervisor.states()[0].last_exit == 3
 
