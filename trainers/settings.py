@@ -170,11 +170,11 @@ class LearnerSettings(BaseModel):
     held_out_share: float = Field(0.05, ge=0, lt=1, description="share of views never trained on, by hash of request_id")
     held_out_size: int = Field(512, ge=2, le=100_000, description="held-out views kept for the gate, the newest ones")
     whereabouts_every_steps: int = Field(
-        100,
+        10,
         ge=0,
         le=10_000_000,
         description="steps between two looks at the policy's distance from its warm start and its share of "
-        "identifiers among unconstrained decodes; 0: never",
+        "identifiers among unconstrained decodes, each some 0.3 of a step's time; 0: never",
     )
     checkpoint_every_steps: int = Field(200, ge=1, le=10_000_000, description="steps between checkpoints, at most")
     checkpoint_every_s: float = Field(15.0, gt=0, le=86_400, description="wall seconds between checkpoints, at most")
