@@ -205,7 +205,7 @@ class Learner:
             "held_out": float(batch.held_out), "aside": float(len(batch.broken)),
         }  # fmt: skip
         now_ms = int(time.time() * 1000)
-        if self._intent is not None and intent.weights.version != self._intent.weights.version and batch.views:
+        if batch.views and self._weights_before not in (None, intent.weights.version):
             metrics["weights_to_gradient_s"] = (now_ms - intent.weights.created_ms) / 1000
         self._intent, self._metrics, self._stepped_at = intent, metrics, time.monotonic()
         running = tuple(campaign.id for campaign in intent.weights.campaigns)
@@ -288,6 +288,13 @@ class Learner:
         """Go on from the weights of a checkpoint, on every rank."""
         self._lead.tell(GoBack(checkpoint))
         restore(self.state, self._store, checkpoint)
+
+    @property
+    def _weights_before(self) -> int | None:
+        """Version of the weights of the step before; None: there was none."""
+        if self._intent is not None:
+            return self._intent.weights.version
+        return self._manifest.weights_version if self._manifest.step else None
 
     def _enough(self) -> bool:
         return self._chosen()[1] >= fresh_quota(self._settings)
