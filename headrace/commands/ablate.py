@@ -10,6 +10,7 @@ import typer
 from headrace.commands.common import JsonOption, console, emit
 from headrace.commands.services import DataOption, ItemsOption
 from headrace.commands.watching import watched
+from headrace.terminal import terminal
 
 #: What `--quick` plays.
 QUICK_REQUESTS, QUICK_ARMS = 120, "frozen,tpma"
@@ -83,8 +84,12 @@ def ablate(
     picked = tuple(chosen([name.strip() for name in arms.split(",")], set_ or ()))
     data = data or "shop"
     plan = Plan(folder, data, tuple(map(_seed, seeds.split(","))), picked, loop, items, quick, runs)
-    with watched("Ablation") as tell:
-        found = run_study(plan, jobs, tell)
+    try:
+        with watched("Ablation") as tell:
+            found = run_study(plan, jobs, tell)
+    except KeyboardInterrupt:
+        terminal(stderr=True).print(f"arms that are done are kept in {folder}; the same call goes on from there")
+        raise
     title = "Does it learn? The built-in shop" if data == "shop" else f"Does it learn? {Path(data).name}"
     text = section(found, title, _command(data, seeds, runs, requests, arms, set_ or []), proof=not quick)
     (folder / "ablation.md").write_text(text)
