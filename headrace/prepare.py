@@ -151,6 +151,7 @@ def _warm_start(
         trainers.warm_start,
         settings.seed,
         lambda p: tell("warm_start", p.share, f"step {p.step}, {p.loss:.3f} nats a code"),
+        lambda query: [f"{one.type} {one.text}" for one in identifiers.enhancer.lexicon.keywords(query)],
     )
     asked = {pair.context.query for pairs in sources.values() for pair in pairs}
     cut = sum(map(builder.cuts, asked))

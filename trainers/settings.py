@@ -256,6 +256,13 @@ class TrainerSettings(BaseModel):
         return self
 
     @model_validator(mode="after")
+    def _two_passes_differ(self) -> Self:
+        if self.warm_start.r_drop and not self.policy.dropout:
+            bound = "0 where trainers.policy.dropout is 0: both passes would be one"
+            raise InvalidSetting("setting trainers.warm_start.r_drop", self.warm_start.r_drop, bound, "set one of the two")
+        return self
+
+    @model_validator(mode="after")
     def _the_gate_can_open(self) -> Self:
         if self.learner.held_out_share == 0:
             raise InvalidSetting(

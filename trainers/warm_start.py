@@ -1,4 +1,4 @@
-"""Warm start: supervised training on pairs before the stream begins, by cross-entropy over the whole vocabulary."""
+"""Warm start: supervised training on pairs before the stream begins, by cross-entropy over the whole vocabulary and what `trainers.lessons` adds to it."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from schemas.errors import LearningError
+from trainers.lessons import KeywordsOf, lesson
 from trainers.pairs import Pair, PairSampler
 from trainers.policies.base import Policy
 from trainers.policies.prompts import PromptBuilder
@@ -50,10 +51,14 @@ def warm_start(
     settings: WarmStartSettings,
     seed: int,
     progress: Callable[[WarmStartProgress], None] | None = None,
+    keywords_of: KeywordsOf = lambda query: (),
 ) -> WarmStartReport:
     """Train ``policy`` in place until the budget ends; leaves it in evaluation mode.
 
-    With ``settings.seconds = 0`` the result is a function of (policy, sampler, settings, seed) for one thread count.
+    With ``settings.seconds = 0`` the result is a function of (policy, sampler, settings, seed, keywords) for one thread count.
+
+    Args:
+        keywords_of: what the teacher sees of a query beside it, where ``settings.distillation`` is above 0.
 
     Raises:
         LearningError: the loss is not finite.
@@ -69,12 +74,10 @@ def warm_start(
         torch.manual_seed(seed)
         while share < 1:
             optimiser.param_groups[0]["lr"] = settings.learning_rate * rate_factor(share, settings.warm_up)
-            loss = supervised_loss(policy, sampler.batch(step, settings.batch), builder, settings.label_smoothing)
             optimiser.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
+            losses.append(lesson(policy, sampler.batch(step, settings.batch), builder, settings, keywords_of))
             torch.nn.utils.clip_grad_norm_(parameters, settings.clip)
             optimiser.step()
-            losses.append(float(loss.detach()))
             if not losses[-1] < float("inf"):
                 raise LearningError(f"warm start: loss is {losses[-1]} at step {step}", "lower learning_rate")
             step += 1
@@ -86,11 +89,6 @@ def warm_start(
                     progress(history[-1])
     policy.module.eval()
     return WarmStartReport(tuple(history))
-
-
-def supervised_loss(policy: Policy, pairs: Sequence[Pair], builder: PromptBuilder, label_smoothing: float = 0.0) -> Tensor:
-    """Mean cross-entropy in nats per code over the whole vocabulary, with gradient."""
-    return supervised_ce(policy, pairs, builder, label_smoothing).mean()
 
 
 def supervised_ce(policy: Policy, pairs: Sequence[Pair], builder: PromptBuilder, label_smoothing: float = 0.0) -> Tensor:

@@ -29,7 +29,8 @@ Cache = tuple[Tensor, Tensor]
 class PromptContext:
     """What a request knows about itself. Recent queries, clicked items and ordered items come newest first.
 
-    ``ts`` is its event time (ms); 0: it has none, and every item counts as available.
+    ``ts`` is its event time (ms); 0: it has none, and every item counts as available. ``keywords`` of the query are for a teacher
+    (`trainers.lessons`): no search has them.
     """
 
     query: str
@@ -37,6 +38,7 @@ class PromptContext:
     recent_items: tuple[str, ...] = ()
     recent_orders: tuple[str, ...] = ()
     ts: int = 0
+    keywords: tuple[str, ...] = ()
 
 
 class Asked(Protocol):
@@ -183,6 +185,9 @@ class Policy(Protocol):
     def codebook_version(self) -> str:
         """Identifiers it was trained with; it must not be used with others."""
 
+    def embeddings(self) -> Tensor:
+        """The parameter that holds the token embeddings [V, D]."""
+
     def encode(self, prompts: PromptBatch) -> EncoderState:
         """Read B prompts once; everything below works from the result."""
 
@@ -217,6 +222,9 @@ class Policy(Protocol):
         Raises:
             InvalidValue: an identifier that is not in the trie, or a temperature that is not positive.
         """
+
+    def full_logits(self, prompts: PromptBatch | EncoderState, sids_BL: Tensor) -> Tensor:
+        """logits_BLV over the whole vocabulary, with gradient: row l predicts code l, given the codes before it."""
 
     def full_ce(self, prompts: PromptBatch | EncoderState, sids_BL: Tensor, label_smoothing: float = 0.0) -> Tensor:
         """ce_BL in nats: cross-entropy of each code over the whole vocabulary, with gradient (the SFT term).

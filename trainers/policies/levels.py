@@ -221,15 +221,14 @@ class LevelPolicy(nn.Module, ABC):
             columns.append(logp_X.new_zeros(open_BG.shape).masked_scatter(open_BG, logp_X))
         return torch.stack(columns, dim=-1)
 
+    def full_logits(self, prompts: PromptBatch | EncoderState, sids_BL: Tensor) -> Tensor:
+        """logits_BLV over the whole vocabulary, with gradient: row l predicts code l, given the codes before it."""
+        state = prompts if isinstance(prompts, EncoderState) else self.encode(prompts)
+        return in_float32(self.vocabulary_logits(self.teacher_forced(state, sids_BL[:, None])[:, 0]))
+
     def full_ce(self, prompts: PromptBatch | EncoderState, sids_BL: Tensor, label_smoothing: float = 0.0) -> Tensor:
         """ce_BL in nats: cross-entropy of each code over the whole vocabulary, with gradient (the SFT term)."""
-        state = prompts if isinstance(prompts, EncoderState) else self.encode(prompts)
-        logits_BLV = in_float32(self.vocabulary_logits(self.teacher_forced(state, sids_BL[:, None])[:, 0]))
-        tokens_BL = sids_BL + torch.tensor(self.tokenizer.level_start, device=sids_BL.device)
-        ce = functional.cross_entropy(
-            logits_BLV.flatten(0, 1), tokens_BL.reshape(-1), reduction="none", label_smoothing=label_smoothing
-        )
-        return ce.view(sids_BL.shape)
+        return code_ce(self.full_logits(prompts, sids_BL), sids_BL, self.tokenizer.level_start, label_smoothing)
 
     def save(self, folder: Path) -> None:
         """Write ``model/`` (opens with ``from_pretrained``), ``extra.safetensors`` and ``policy.json``."""
@@ -239,6 +238,15 @@ class LevelPolicy(nn.Module, ABC):
         folders.save_weights(self.dense, folder / folders.EXTRA)
         about = folders.About(self.backbone, self.codebook_version, self.dense.in_features, self.settings)
         folders.save_about(folder, about)
+
+
+def code_ce(logits_BLV: Tensor, sids_BL: Tensor, level_start: Sequence[int], label_smoothing: float = 0.0) -> Tensor:
+    """ce_BL in nats of each code, from `Policy.full_logits`. ``label_smoothing``: share of the target spread over the vocabulary."""
+    tokens_BL = sids_BL + torch.tensor(level_start, device=sids_BL.device)
+    ce = functional.cross_entropy(
+        logits_BLV.flatten(0, 1), tokens_BL.reshape(-1), reduction="none", label_smoothing=label_smoothing
+    )
+    return ce.view(sids_BL.shape)
 
 
 def _chosen_logp(

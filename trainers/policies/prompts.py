@@ -1,6 +1,6 @@
 """From what a request knows to a `PromptBatch`; one builder serves the learner, the server and the evaluation.
 
-A prompt reads: slots of the vectors, the query's own identifier, the query's pieces, the lexical items as identifiers (with
+A prompt reads: slots of the vectors, the query's own identifier, the query's pieces (a teacher's: and its keywords'), the lexical items as identifiers (with
 a separator), the recent items as identifiers, the recent queries' pieces, each after a separator, end. Every part has a limit of its own, so the query is never pushed out.
 What a query alone decides is remembered, because queries come back. Letters as in `trainers.policies.base`.
 """
@@ -157,7 +157,7 @@ class PromptBuilder:
 
     def _tokens(self, context: PromptContext, piece: QueryPieces) -> list[int]:
         slots = 1 if self._history is None else 1 + len(KINDS)
-        tokens = [*[self.tokenizer.dense] * slots, *piece.sid, *piece.tokens]
+        tokens = [*[self.tokenizer.dense] * slots, *piece.sid, *piece.tokens, *self._keywords(context, piece)]
         if self.settings.lexical_items:
             there = [item for item, since in self._best(context.query) if context.ts == 0 or since <= context.ts]
             tokens += [*self._sids(there[: self.settings.lexical_items]), self.tokenizer.sep]
@@ -166,6 +166,13 @@ class PromptBuilder:
             tokens += [self.tokenizer.sep, *self._recent_pieces(query)]
         tokens.append(self.tokenizer.eos)
         return tokens
+
+    def _keywords(self, context: PromptContext, piece: QueryPieces) -> list[int]:
+        """In the room that the query leaves of its own, so a prompt is never longer for them."""
+        room = self.settings.query_tokens - len(piece.tokens) - 1
+        if not context.keywords or room < 1:
+            return []
+        return [self.tokenizer.sep, *self.tokenizer.text(" ".join(context.keywords), room)]
 
     def _sids(self, items: Sequence[str]) -> list[int]:
         known = [codes for item in items if (codes := self._sid_of(item)) is not None]

@@ -94,10 +94,31 @@ class WarmStartSettings(BaseModel):
     weight_decay: float = Field(default=0.01, ge=0, le=1, description="AdamW's decay, per unit of rate")
     clip: float = Field(default=1.0, gt=0, description="largest norm of the gradient")
     label_smoothing: float = Field(default=0.0, ge=0, lt=1, description="share of the target spread over the vocabulary")
+    loss: Literal["cross_entropy", "focal"] = Field(
+        default="cross_entropy", description="focal: Eq. 8 with alpha 2, gamma 3; what the model is sure of counts less"
+    )
+    distillation: float = Field(
+        default=0.0,
+        ge=0,
+        le=100,
+        description="a_KL of Eq. 8, from the prompt with keywords to that without; 0: none, paper 0.1",
+    )
+    distillation_tau: float = Field(default=1.0, gt=0, le=100, description="temperature of teacher and student")
+    r_drop: float = Field(
+        default=0.0, ge=0, le=100, description="a_R of Eq. 8, for two passes with other dropout; 0: none, paper 0.5"
+    )
+    adversarial: float = Field(
+        default=0.0, ge=0, le=100, description="epsilon of Eq. 7, the norm by which embeddings are moved; 0: none, paper 0.6"
+    )
     report_every: int = Field(default=20, ge=1, description="updates between calls of the progress function")
 
     @model_validator(mode="after")
     def _bounded(self) -> WarmStartSettings:
         if self.seconds == 0 and self.steps == 0:
             raise InvalidSetting("seconds and steps", (0, 0), "not both 0", "give the warm start an end")
+        if self.loss == "focal" and self.label_smoothing:
+            bound = "0 with the focal loss, which goes by the target's own probability"
+            raise InvalidSetting(
+                "setting trainers.warm_start.label_smoothing", self.label_smoothing, bound, "set one of the two back"
+            )
         return self

@@ -1,0 +1,69 @@
+"""The supervised objective of an update, self-distillation and what goes with it included (V2 Eq. 8).
+
+Teacher and student are one model: the teacher reads the prompt with the query's keywords, without dropout and without a gradient.
+Each part is off where its weight is 0, and then costs no pass.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from trainers.adversary import perturbed
+from trainers.losses.distillation import distillation_loss, r_drop_loss
+from trainers.losses.supervised import focal
+from trainers.pairs import Pair
+from trainers.policies.base import Policy, PromptBatch
+from trainers.policies.levels import code_ce
+from trainers.policies.prompts import PromptBuilder
+from trainers.policies.settings import WarmStartSettings
+
+#: Keywords of a query, which the teacher sees.
+KeywordsOf = Callable[[str], Sequence[str]]
+
+
+def lesson(
+    policy: Policy, pairs: Sequence[Pair], builder: PromptBuilder, settings: WarmStartSettings, keywords_of: KeywordsOf
+) -> float:
+    """Add the gradient of CE + a_KL KL + a_R R-Drop + (CE + a_KL KL of perturbed embeddings) to the policy's; the mean cross-entropy, nats
+    a code.
+
+    Raises:
+        NotFinite: a distillation or R-Drop loss.
+    """
+    contexts = [pair.context for pair in pairs]
+    prompts, sids_BL = builder.build(contexts), torch.tensor([pair.sid for pair in pairs], dtype=torch.int64)
+    teacher_BLV = None
+    if settings.distillation:
+        told = [replace(context, keywords=tuple(keywords_of(context.query))) for context in contexts]
+        teacher_BLV = _taught(policy, builder.build(told), sids_BL)
+
+    def objective(logits_BLV: Tensor) -> tuple[Tensor, Tensor]:
+        ce_BL = code_ce(logits_BLV, sids_BL, policy.tokenizer.level_start, settings.label_smoothing)
+        loss = (focal(ce_BL) if settings.loss == "focal" else ce_BL).mean()
+        if teacher_BLV is not None:
+            loss = loss + settings.distillation * distillation_loss(teacher_BLV, logits_BLV, settings.distillation_tau)[0]
+        return loss, ce_BL.detach().mean()
+
+    logits_BLV = policy.full_logits(prompts, sids_BL)
+    loss, ce = objective(logits_BLV)
+    if settings.r_drop:
+        loss = loss + settings.r_drop * r_drop_loss(logits_BLV, policy.full_logits(prompts, sids_BL))[0]
+    loss.backward()  # type: ignore[no-untyped-call]
+    if settings.adversarial:
+        with perturbed(policy.embeddings(), settings.adversarial):
+            objective(policy.full_logits(prompts, sids_BL))[0].backward()  # type: ignore[no-untyped-call]
+    return float(ce)
+
+
+@torch.no_grad()
+def _taught(policy: Policy, prompts: PromptBatch, sids_BL: Tensor) -> Tensor:
+    training = policy.module.training
+    policy.module.eval()
+    try:
+        return policy.full_logits(prompts, sids_BL)
+    finally:
+        policy.module.train(training)
