@@ -8,6 +8,7 @@ the arm `default` is paired by click and seed; its interval resamples whole quer
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import msgspec
 import numpy as np
@@ -17,7 +18,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.common import NOW_MS, Row, machine, parser
-from headrace.prepare import SHARES
+from headrace.prepare import SHARES, keywords_of
 from headrace.shop.settings import ShopSettings
 from headrace.shop.world import ShopWorld
 from reward.encoder import SentenceEncoder
@@ -87,17 +88,20 @@ class Study:
         row = self.world.catalogue.row.get(item)
         return None if row is None else tuple(self.identifiers.sids_NL[row].tolist())
 
-    def run(self, prompt: PromptSettings, steps: int, batch: int, seed: int) -> Values:
+    def keywords_of(self, query: str) -> list[str]:
+        """As `headrace prepare` tells them to a teacher."""
+        return keywords_of(self.identifiers, query)
+
+    def run(self, settings: PolicySettings, options: WarmStartSettings, seed: int) -> Values:
         """Metrics of every held-out click."""
-        settings = PolicySettings(prompt=prompt)
+        prompt = settings.prompt
         codebook, identifiers = self.identifiers.codebook, self.identifiers
         centroids = [codebook.centroids(level) for level in range(len(identifiers.level_sizes))]
         policy = BartPolicy.create(settings, self.tokenizer, identifiers.version, self.encoder.dim, seed, centroids)
         builder = PromptBuilder(
             self.tokenizer, identifiers.query_sids, self.encoder, self.sid_of, prompt, centroids, self.lexical
         )
-        sampler, options = PairSampler(self.sources, SHARES, seed), WarmStartSettings(seconds=0, steps=steps, batch=batch)
-        warm_start(policy, sampler, builder, options, seed)
+        warm_start(policy, PairSampler(self.sources, SHARES, seed), builder, options, seed, keywords_of=self.keywords_of)
         found: list[Values] = []
         for start in range(0, len(self.held_out), 32):
             found.append(_judge(policy, builder, identifiers, self.held_out[start : start + 32]))
@@ -120,28 +124,31 @@ def main(arguments: Sequence[str] | None = None) -> list[Line]:
     options.add_argument("--seeds", type=int, default=3, help="warm starts of each arm")
     options.add_argument("--steps", type=int, default=300, help="updates of a warm start, 48 pairs each")
     chosen = options.parse_args(arguments)
-    shop = ShopSettings(items=1_000, users=400, queries=200, history_impressions=6_000, live_requests=10)
-    if chosen.quick:
-        shop = shop.model_copy(update={"items": 300, "history_impressions": 1_000, "queries": 60})
-    study = Study(shop, 150 if chosen.quick else 600)
+    study = open_study(chosen.quick)
     seeds, steps = (1, 20) if chosen.quick else (chosen.seeds, chosen.steps)
     runs: dict[str, list[Values]] = {arm: [] for arm in ARMS}
     console = Console(width=None if Console().is_terminal else 150)
     for seed in range(seeds):
         for arm, changes in ARMS.items():
-            runs[arm].append(study.run(PromptSettings.model_validate(changes), steps, 48, seed))
+            policy = PolicySettings(prompt=PromptSettings.model_validate(changes))
+            runs[arm].append(study.run(policy, WarmStartSettings(seconds=0, steps=steps, batch=48), seed))
             means = {name: round(float(values.mean()), 4) for name, values in runs[arm][-1].items()}
             console.print(f"seed {seed}, {arm}: {means}", highlight=False)
-    lines = _compare(study, runs)
-    _show(console, lines)
-    if chosen.json is not None:
-        chosen.json.parent.mkdir(parents=True, exist_ok=True)
-        result = {"name": "prompts", "machine": machine(), "rows": lines}
-        chosen.json.write_bytes(msgspec.json.format(msgspec.json.encode(result), indent=1) + b"\n")
+    lines = compare(study, runs, "default prompt")
+    tell("prompts", console, lines, chosen.json)
     return lines
 
 
-def _compare(study: Study, runs: dict[str, list[Values]]) -> list[Line]:
+def open_study(quick: bool) -> Study:
+    """The shop of these benchmarks."""
+    shop = ShopSettings(items=1_000, users=400, queries=200, history_impressions=6_000, live_requests=10)
+    if quick:
+        shop = shop.model_copy(update={"items": 300, "history_impressions": 1_000, "queries": 60})
+    return Study(shop, 150 if quick else 600)
+
+
+def compare(study: Study, runs: dict[str, list[Values]], peer_name: str) -> list[Line]:
+    """Each arm but the first with the first, by each metric."""
     base, *others = runs.items()
     seeds = len(base[1])
     clusters = [normalise(pair.context.query) for pair in study.held_out] * seeds
@@ -152,19 +159,24 @@ def _compare(study: Study, runs: dict[str, list[Values]]) -> list[Line]:
             between, means = paired_bootstrap(ours, peer, clusters), (float(ours.mean()), float(peer.mean()))
             ratio = float(np.exp(between.diff)) if metric == "logp" else means[0] / means[1]
             interval = between.diff, between.low, between.high
-            lines.append(Line(arm, *means, f"{base[0]} prompt", ratio, unit, len(ours), *interval, seeds))
+            lines.append(Line(arm, *means, peer_name, ratio, unit, len(ours), *interval, seeds))
     return lines
 
 
-def _show(console: Console, lines: Sequence[Line]) -> None:
-    table = Table(title=f"prompts, on {machine()}", title_justify="left")
-    for column in ("prompt", "unit", "this", "default", "difference", "95 % interval", "clicks x seeds"):
-        table.add_column(column, justify="left" if column in ("prompt", "unit") else "right")
+def tell(name: str, console: Console, lines: Sequence[Line], file: Path | None) -> None:
+    """The table, and the JSON where it was asked for."""
+    table = Table(title=f"{name}, on {machine()}", title_justify="left")
+    for column in ("arm", "unit", "this", "default", "difference", "95 % interval", "clicks x seeds"):
+        table.add_column(column, justify="left" if column in ("arm", "unit") else "right")
     for line in lines:
         interval = f"{line.low:+.4f} to {line.high:+.4f}"
         values = (f"{line.ours:.4f}", f"{line.peer:.4f}", f"{line.diff:+.4f}", interval, str(line.repeats))
         table.add_row(line.case, line.unit, *values)
     console.print(table)
+    if file is not None:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        result = {"name": name, "machine": machine(), "rows": lines}
+        file.write_bytes(msgspec.json.format(msgspec.json.encode(result), indent=1) + b"\n")
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ from __future__ import annotations
 import io
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -115,6 +116,11 @@ def supervised_pairs(world: World, identifiers: Identifiers) -> dict[str, list[P
     }
 
 
+def keywords_of(identifiers: Identifiers, query: str) -> list[str]:
+    """What a teacher is told of a query beside it: each of the lexicon's phrases in it behind its type ("brand kelda")."""
+    return [f"{one.type} {one.text}" for one in identifiers.enhancer.lexicon.keywords(query)]
+
+
 def _warm_start(
     world: World,
     settings: Settings,
@@ -151,7 +157,7 @@ def _warm_start(
         trainers.warm_start,
         settings.seed,
         lambda p: tell("warm_start", p.share, f"step {p.step}, {p.loss:.3f} nats a code"),
-        lambda query: [f"{one.type} {one.text}" for one in identifiers.enhancer.lexicon.keywords(query)],
+        partial(keywords_of, identifiers),
     )
     asked = {pair.context.query for pairs in sources.values() for pair in pairs}
     cut = sum(map(builder.cuts, asked))
