@@ -1,7 +1,7 @@
 """What self-distillation and its companions are worth (V2 Eq. 4 to 8): the same warm start with each and without.
 
 Shop, clicks, metrics and intervals are those of `benchmarks.prompts`; all arms take the same number of updates, though an update
-with all of them takes four passes. Keywords come from the lexicon, as in `headrace prepare`: they say of a query's own words what they are.
+with all of them takes four passes. Keywords are those of the catalogue's own writer, as in `headrace prepare`.
 """
 
 from __future__ import annotations

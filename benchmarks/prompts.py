@@ -18,12 +18,13 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.common import NOW_MS, Row, machine, parser
-from headrace.prepare import SHARES, keywords_of
+from headrace.prepare import SHARES, teacher_keywords
 from headrace.shop.settings import ShopSettings
 from headrace.shop.world import ShopWorld
 from reward.encoder import SentenceEncoder
 from reward.text import normalise
 from schemas.events import Impression
+from streams.keywords.settings import WriterSettings
 from trainers.beam import beam_search
 from trainers.evaluation import hit_rate, paired_bootstrap, reciprocal_rank
 from trainers.identifiers.build import Identifiers, build_identifiers
@@ -83,14 +84,11 @@ class Study:
         texts = [*world.catalogue.titles, *(pair.context.query for pair in self.sources["clicks"])]
         self.tokenizer = PromptTokenizer.train(texts, self.identifiers.level_sizes, PolicySettings().text_vocabulary)
         self.lexical = LexicalIndex.of(world.catalogue)
+        self.keywords_of = teacher_keywords(world.catalogue, self.identifiers, WriterSettings())
 
     def sid_of(self, item: str) -> tuple[int, ...] | None:
         row = self.world.catalogue.row.get(item)
         return None if row is None else tuple(self.identifiers.sids_NL[row].tolist())
-
-    def keywords_of(self, query: str) -> list[str]:
-        """As `headrace prepare` tells them to a teacher."""
-        return keywords_of(self.identifiers, query)
 
     def run(self, settings: PolicySettings, options: WarmStartSettings, seed: int) -> Values:
         """Metrics of every held-out click."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 import io
 import time
 from collections.abc import Callable
-from functools import partial
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +24,13 @@ from headrace.worlds import open_run_world
 from reward.encoder import SentenceEncoder
 from reward.relevance import RelevanceScorer
 from schemas.artefacts import Artefacts
+from schemas.catalogue import Catalogue
 from schemas.events import Impression
 from schemas.store import Store
+from streams.keywords.settings import WriterSettings
+from streams.keywords.writer import CatalogueWriter
 from trainers.identifiers.build import Identifiers, build_identifiers
+from trainers.lessons import KeywordsOf
 from trainers.pair_file import save_pairs
 from trainers.pairs import Pair, PairSampler, click_pairs, judgment_pairs, title_pairs
 
@@ -116,9 +120,11 @@ def supervised_pairs(world: World, identifiers: Identifiers) -> dict[str, list[P
     }
 
 
-def keywords_of(identifiers: Identifiers, query: str) -> list[str]:
-    """What a teacher is told of a query beside it: each of the lexicon's phrases in it behind its type ("brand kelda")."""
-    return [f"{one.type} {one.text}" for one in identifiers.enhancer.lexicon.keywords(query)]
+def teacher_keywords(catalogue: Catalogue, identifiers: Identifiers, settings: WriterSettings) -> KeywordsOf:
+    """What a teacher is told of a query: the keywords that the catalogue's own writer has for it, as the worker `keywords` keeps them
+    before anybody has clicked."""
+    writer = CatalogueWriter(catalogue, identifiers.enhancer.lexicon, settings)
+    return lru_cache(maxsize=None)(lambda query: writer.compose(query, 0).keywords)
 
 
 def _warm_start(
@@ -157,7 +163,9 @@ def _warm_start(
         trainers.warm_start,
         settings.seed,
         lambda p: tell("warm_start", p.share, f"step {p.step}, {p.loss:.3f} nats a code"),
-        partial(keywords_of, identifiers),
+        teacher_keywords(world.catalogue, identifiers, settings.streams.keywords.writer)
+        if trainers.warm_start.distillation
+        else lambda _: (),
     )
     asked = {pair.context.query for pairs in sources.values() for pair in pairs}
     cut = sum(map(builder.cuts, asked))
