@@ -164,7 +164,7 @@ def _warm_start(
         settings.seed,
         lambda p: tell("warm_start", p.share, f"step {p.step}, {p.loss:.3f} nats a code"),
         teacher_keywords(world.catalogue, identifiers, settings.streams.keywords.writer)
-        if trainers.warm_start.distillation
+        if trainers.warm_start.distillation or trainers.warm_start.told
         else lambda _: (),
     )
     asked = {pair.context.query for pairs in sources.values() for pair in pairs}

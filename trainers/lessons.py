@@ -2,6 +2,9 @@
 
 Teacher and student are one model: the teacher reads the prompt with the query's keywords, without dropout and without a gradient.
 Each part is off where its weight is 0, and then costs no pass.
+
+Beside the paper, whose model has met prompts with keywords in the stages before: a model from scratch can learn from them in the same
+update (``told``), as nobody teaches well from words that he has never read.
 """
 
 from __future__ import annotations
@@ -28,8 +31,8 @@ KeywordsOf = Callable[[str], Sequence[str]]
 def lesson(
     policy: Policy, pairs: Sequence[Pair], builder: PromptBuilder, settings: WarmStartSettings, keywords_of: KeywordsOf
 ) -> float:
-    """Add the gradient of CE + a_KL KL + a_R R-Drop + (CE + a_KL KL of perturbed embeddings) to the policy's; the mean cross-entropy, nats
-    a code.
+    """Add the gradient of CE + a_KL KL + a_R R-Drop + (CE + a_KL KL of perturbed embeddings) to the policy's, and of the CE that is
+    ``told``; returns the mean cross-entropy under the prompts as they are, nats a code.
 
     Raises:
         NotFinite: a distillation or R-Drop loss.
@@ -37,19 +40,25 @@ def lesson(
     contexts = [pair.context for pair in pairs]
     prompts, sids_BL = builder.build(contexts), torch.tensor([pair.sid for pair in pairs], dtype=torch.int64)
     teacher_BLV = None
+    if settings.distillation or settings.told:
+        told = builder.build([replace(context, keywords=tuple(keywords_of(context.query))) for context in contexts])
     if settings.distillation:
-        told = [replace(context, keywords=tuple(keywords_of(context.query))) for context in contexts]
-        teacher_BLV = _taught(policy, builder.build(told), sids_BL)
+        teacher_BLV = _taught(policy, told, sids_BL)
+
+    def supervised(logits_BLV: Tensor) -> tuple[Tensor, Tensor]:
+        ce_BL = code_ce(logits_BLV, sids_BL, policy.tokenizer.level_start, settings.label_smoothing)
+        return (focal(ce_BL) if settings.loss == "focal" else ce_BL).mean(), ce_BL.detach().mean()
 
     def objective(logits_BLV: Tensor) -> tuple[Tensor, Tensor]:
-        ce_BL = code_ce(logits_BLV, sids_BL, policy.tokenizer.level_start, settings.label_smoothing)
-        loss = (focal(ce_BL) if settings.loss == "focal" else ce_BL).mean()
+        loss, ce = supervised(logits_BLV)
         if teacher_BLV is not None:
             loss = loss + settings.distillation * distillation_loss(teacher_BLV, logits_BLV, settings.distillation_tau)[0]
-        return loss, ce_BL.detach().mean()
+        return loss, ce
 
     logits_BLV = policy.full_logits(prompts, sids_BL)
     loss, ce = objective(logits_BLV)
+    if settings.told:
+        loss = loss + settings.told * supervised(policy.full_logits(told, sids_BL))[0]
     if settings.r_drop:
         loss = loss + settings.r_drop * r_drop_loss(logits_BLV, policy.full_logits(prompts, sids_BL))[0]
     loss.backward()  # type: ignore[no-untyped-call]

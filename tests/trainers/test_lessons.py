@@ -105,6 +105,19 @@ def test_all_of_equation_8_without_dropout(name: str) -> None:
     assert not torch.allclose(moved[at], plain[at], rtol=1e-2)
 
 
+def test_what_is_told_counts_with_its_own_weight() -> None:
+    """Beside the plain one, 3 times the cross-entropy under the prompts with keywords; without a teacher."""
+    policy = toys.toy_policy()
+    got = learned(policy, told=3.0)
+    policy.module.zero_grad()
+    plain = [pair.context for pair in PAIRS]
+    told = [PromptContext(context.query, keywords=tuple(keywords_of(context.query))) for context in plain]
+    losses = [cross_entropy(logits_of(policy, each).movedim(-1, 1), tokens_of(policy)) for each in (plain, told)]
+    (losses[0] + 3 * losses[1]).backward()
+    for one, expected in zip(got, gradients(policy), strict=True):
+        torch.testing.assert_close(one, expected, rtol=1e-4, atol=1e-6)
+
+
 def test_r_drop_compares_two_passes_with_other_dropout() -> None:
     """By the same random numbers the gradient is that of CE + 3 R-Drop of the two passes; the teacher's pass drops nothing and draws
     none."""

@@ -104,6 +104,12 @@ class WarmStartSettings(BaseModel):
         description="a_KL of Eq. 8, from the prompt with keywords to that without; 0: none, paper 0.1",
     )
     distillation_tau: float = Field(default=1.0, gt=0, le=100, description="temperature of teacher and student")
+    told: float = Field(
+        default=0.0,
+        ge=0,
+        le=100,
+        description="weight of the cross-entropy under the prompt with keywords, beside Eq. 8; 0: none",
+    )
     r_drop: float = Field(
         default=0.0, ge=0, le=100, description="a_R of Eq. 8, for two passes with other dropout; 0: none, paper 0.5"
     )
