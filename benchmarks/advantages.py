@@ -16,9 +16,15 @@ import torch
 from torch import Tensor
 
 from benchmarks.common import Result, finish, paired_times, parser, row, scaled
-from trainers.advantages import item_advantages, position_advantages
-from trainers.prefix_gates import prefix_gates
-from trainers.prefix_rewards import WEIGHTS_L, marginal_rewards, prefix_rewards, token_matches
+from trainers.credit import (
+    WEIGHTS_L,
+    item_advantages,
+    marginal_rewards,
+    position_advantages,
+    prefix_gates,
+    prefix_rewards,
+    token_matches,
+)
 
 GROUP, LENGTH, CODES, MOST_TARGETS = 16, 5, 16, 3
 DELTA = 1e-6

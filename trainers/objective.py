@@ -5,10 +5,16 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from trainers.advantages import item_advantages, position_advantages
+from trainers.credit import (
+    WEIGHTS_L,
+    item_advantages,
+    marginal_rewards,
+    position_advantages,
+    prefix_gates,
+    prefix_rewards,
+    token_matches,
+)
 from trainers.losses import Metrics, dpo_loss, grpo_loss, tpma_loss
-from trainers.prefix_gates import prefix_gates
-from trainers.prefix_rewards import WEIGHTS_L, marginal_rewards, prefix_rewards, token_matches
 from trainers.settings import LossSettings
 from trainers.targets import Targets
 

@@ -14,10 +14,10 @@ from torch import Tensor
 
 from tests.trainers import oracle_baselines, oracle_tpma
 from tests.trainers.group_toys import Batch, batches, counts, gradient, pad, shares
+from trainers.credit import WEIGHTS_L
 from trainers.losses import sft_loss
 from trainers.objective import group_loss
 from trainers.passes import Groups, Seen, loss_of
-from trainers.prefix_rewards import WEIGHTS_L
 from trainers.rewards import GroupRewards
 from trainers.rollout import ReweightedRollouts
 from trainers.settings import LossSettings

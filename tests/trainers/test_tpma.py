@@ -10,10 +10,17 @@ from hypothesis import strategies as st
 from schemas.errors import LearningError
 from tests.trainers import oracle_tpma as oracle
 from tests.trainers.group_toys import Batch, Sids, batches, gradient, normal, pad
-from trainers.advantages import item_advantages, position_advantages, standardise
+from trainers.credit import (
+    WEIGHTS_L,
+    item_advantages,
+    marginal_rewards,
+    position_advantages,
+    prefix_gates,
+    prefix_rewards,
+    standardise,
+    token_matches,
+)
 from trainers.losses import tpma_loss
-from trainers.prefix_gates import prefix_gates
-from trainers.prefix_rewards import WEIGHTS_L, marginal_rewards, prefix_rewards, token_matches
 
 W = torch.tensor(WEIGHTS_L, dtype=torch.float64)
 DELTA = 1e-6

@@ -1,11 +1,6 @@
-"""Advantages within a group of rollouts: of the whole item, and of every position (Eq. 11, 15).
-
-The standard deviation is that of the group itself (divided by G, not G - 1).
-"""
+"""Standard scores within a group of rollouts, by the group's own standard deviation (divided by G, not G - 1)."""
 
 from __future__ import annotations
-
-from typing import Literal
 
 from torch import Tensor
 
@@ -30,26 +25,6 @@ def standardise(values_BG: Tensor, delta: float, weight_BG: Tensor | None = None
     centred = shifted - _group_mean(shifted, weight_BG)
     std = _group_mean(centred.square(), weight_BG).sqrt()
     return centred / (std + delta)
-
-
-def item_advantages(reward_BG: Tensor, delta: float, weight_BG: Tensor | None = None) -> Tensor:
-    """Eq. 11: A_i = (R_i - mean_j R_j) / (std_j R_j + delta). [B, G] -> [B, G]."""
-    return standardise(reward_BG, delta, weight_BG)
-
-
-def position_advantages(
-    marginal_BGL: Tensor, weights_L: Tensor, delta: float, weighting: Literal["paper", "after_norm"],
-    weight_BG: Tensor | None = None,
-) -> Tensor:  # fmt: skip
-    """Eq. 15: the marginals standardised over the group, each position on its own. [B, G, L] -> [B, G, L].
-
-    [trap] The z-score of a position cancels its w, so as printed w has no effect (``paper``); ``after_norm`` multiplies
-    by w_l / mean(w) afterwards, which keeps the total scale and gives the levels their intended weights.
-    """
-    advantage_BGL = standardise(marginal_BGL, delta, weight_BG)
-    if weighting == "after_norm":
-        advantage_BGL = advantage_BGL * (weights_L / weights_L.mean())
-    return advantage_BGL
 
 
 def _group_mean(values_BG: Tensor, weight_BG: Tensor | None) -> Tensor:

@@ -1,4 +1,4 @@
-"""Prefix rewards of TPMA: how much of a target each rollout has reproduced after every token (Eq. 13-14).
+"""Which tokens of a rollout agree with which target, and the best running sum of it: what prefix rewards and gates are made of.
 
 Letters: B prompts, G rollouts, T targets of a prompt (padded, see the mask), L identifier length.
 """
@@ -7,10 +7,6 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-
-#: w of Eq. 13: three shared residual levels weigh 2, the two OPQ levels 1. [trap] indexed from the first token: the
-#: authors' release shifts it by one, under-weights level 3 and never rewards the last token.
-WEIGHTS_L: tuple[float, ...] = (2.0, 2.0, 2.0, 1.0, 1.0)
 
 
 def token_matches(sids_BGL: Tensor, targets_BTL: Tensor, has_target_BT: Tensor) -> Tensor:
@@ -37,13 +33,3 @@ def best_prefix(match_BGTL: Tensor, weights_L: Tensor) -> Tensor:
         score_TBG += match_TBG * weight
         best_LBG.append(score_TBG.amax(dim=0))
     return torch.stack(best_LBG).movedim(0, -1)  # in memory L comes first still
-
-
-def prefix_rewards(match_BGTL: Tensor, weights_L: Tensor) -> Tensor:
-    """Eq. 13: R_{i,l} = max_t sum_{k<=l} w_k m_{i,k,t}. Returns R_BGL in the dtype of the weights."""
-    return best_prefix(match_BGTL, weights_L)
-
-
-def marginal_rewards(reward_BGL: Tensor) -> Tensor:
-    """Eq. 14: dR_{i,l} = R_{i,l} - R_{i,l-1}, with R_{i,0} = 0. [B, G, L] -> [B, G, L]."""
-    return torch.diff(reward_BGL, dim=-1, prepend=torch.zeros_like(reward_BGL[..., :1]))

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from trainers.prefix_rewards import best_prefix
+from trainers.credit.matches import best_prefix
 
 
 def prefix_gates(match_BGTL: Tensor, kind: Literal["paper", "strict_prefix"], dtype: torch.dtype) -> Tensor:
