@@ -84,7 +84,7 @@ class Study:
         texts = [*world.catalogue.titles, *(pair.context.query for pair in self.sources["clicks"])]
         self.tokenizer = PromptTokenizer.train(texts, self.identifiers.level_sizes, PolicySettings().text_vocabulary)
         self.lexical = LexicalIndex.of(world.catalogue)
-        self.keywords_of = teacher_keywords(world.catalogue, self.identifiers, WriterSettings())
+        self.keywords_of = teacher_keywords(world.catalogue, world.live_ms, self.identifiers, WriterSettings())
 
     def sid_of(self, item: str) -> tuple[int, ...] | None:
         row = self.world.catalogue.row.get(item)

@@ -120,10 +120,10 @@ def supervised_pairs(world: World, identifiers: Identifiers) -> dict[str, list[P
     }
 
 
-def teacher_keywords(catalogue: Catalogue, identifiers: Identifiers, settings: WriterSettings) -> KeywordsOf:
+def teacher_keywords(catalogue: Catalogue, live_ms: int, identifiers: Identifiers, settings: WriterSettings) -> KeywordsOf:
     """What a teacher is told of a query: the keywords that the catalogue's own writer has for it, as the worker `keywords` keeps them
-    before anybody has clicked."""
-    writer = CatalogueWriter(catalogue, identifiers.enhancer.lexicon, settings)
+    before anybody has clicked; without the items that come after ``live_ms``."""
+    writer = CatalogueWriter(catalogue.known_by(live_ms), identifiers.enhancer.lexicon, settings)
     return lru_cache(maxsize=None)(lambda query: writer.compose(query, 0).keywords)
 
 
@@ -163,9 +163,9 @@ def _warm_start(
         trainers.warm_start,
         settings.seed,
         lambda p: tell("warm_start", p.share, f"step {p.step}, {p.loss:.3f} nats a code"),
-        teacher_keywords(world.catalogue, identifiers, settings.streams.keywords.writer)
-        if trainers.warm_start.distillation or trainers.warm_start.told
-        else lambda _: (),
+        teacher_keywords(world.catalogue, world.live_ms, identifiers, settings.streams.keywords.writer)
+        if trainers.warm_start.teaches
+        else None,
     )
     asked = {pair.context.query for pairs in sources.values() for pair in pairs}
     cut = sum(map(builder.cuts, asked))

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -20,6 +20,7 @@ from schemas.store import Store
 #: Columns of ``items.parquet``. ``available_from`` is event time in ms, 0 for always.
 #: Columns ``margin`` and ``in_stock`` may come on top.
 COLUMNS = ("item_id", "title", "category", "brand", "price", "available_from")
+T = TypeVar("T")
 _REMEDY = "restore the file, or build anew what it belongs to"
 
 
@@ -92,6 +93,23 @@ class Catalogue:
             in_stock_N=None if self.in_stock_N is None else np.append(self.in_stock_N, np.ones(len(new), np.bool_)),
         )
 
+    def known_by(self, ts: int) -> Catalogue:
+        """With the items that are available at an event time (ms), in their order."""
+        rows = np.flatnonzero(self.available_from_N <= ts)
+        if len(rows) == len(self):
+            return self
+        return Catalogue(
+            items=_picked(self.items, rows),
+            titles=_picked(self.titles, rows),
+            categories=_picked(self.categories, rows),
+            brands=_picked(self.brands, rows),
+            prices_N=self.prices_N[rows],
+            available_from_N=self.available_from_N[rows],
+            attributes=_picked(self.attributes, rows),
+            margins_N=None if self.margins_N is None else self.margins_N[rows],
+            in_stock_N=None if self.in_stock_N is None else self.in_stock_N[rows],
+        )
+
     def save(self, store: Store, path: str = "catalogue/items.parquet") -> str:
         """Write as parquet; returns the sha256."""
         columns: dict[str, Any] = {
@@ -142,6 +160,10 @@ class Catalogue:
             margins_N=table.column("margin").to_numpy().astype(np.float32) if "margin" in table.column_names else None,
             in_stock_N=table.column("in_stock").to_numpy().astype(np.bool_) if "in_stock" in table.column_names else None,
         )
+
+
+def _picked(values: Sequence[T], rows: NDArray[np.int64]) -> tuple[T, ...]:
+    return tuple(values[row] for row in rows.tolist())
 
 
 def _column(

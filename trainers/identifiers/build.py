@@ -182,7 +182,7 @@ def build_identifiers(
     if not known_N.any():
         raise InvalidValue("known_ms", known_ms, "at or after some item's available_from", "start after the first item")
     tell("keywords", 0.0)
-    lexicon = build_lexicon(catalogue if known_N.all() else _subset(catalogue, np.flatnonzero(known_N)))
+    lexicon = build_lexicon(catalogue.known_by(known_ms))
     tell("keywords", 0.1)
     holds_NK, rows = phrase_matrix(lexicon, catalogue.titles), np.flatnonzero(known_N)
     phrases = phrase_embeddings(lexicon, holds_NK[rows], Picked(item_emb_ND, rows), encode)
@@ -230,18 +230,3 @@ def _fit(
     later = np.setdiff1d(np.arange(len(codes_NL)), known, assume_unique=True)
     codes_NL[later] = codebook.encode(Picked(items, later))
     return codebook, codes_NL, known[reserve]
-
-
-def _subset(catalogue: Catalogue, rows: NDArray[np.int64]) -> Catalogue:
-    def pick(column: Sequence[str]) -> tuple[str, ...]:
-        return tuple(column[row] for row in rows)
-
-    return Catalogue(
-        items=pick(catalogue.items),
-        titles=pick(catalogue.titles),
-        categories=pick(catalogue.categories),
-        brands=pick(catalogue.brands),
-        prices_N=catalogue.prices_N[rows],
-        available_from_N=catalogue.available_from_N[rows],
-        attributes=tuple(catalogue.attributes[row] for row in rows),
-    )
