@@ -53,6 +53,8 @@ class Guards:
 
     def unsure(self) -> set[str]:
         """Guards of the weights that have seen too few steps of the present ones to say anything of them."""
+        if len(self._steps) == self._steps.maxlen:  # a metric that is never there must not keep anyone waiting
+            return set()
         seen = {"entropy_collapse": self._nats(), "reward_jump": self._rewards()}
         return {guard for guard, values in seen.items() if len(values) < self._settings.steps}
 

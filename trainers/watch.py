@@ -31,9 +31,8 @@ class Watch:
         self._ringing: dict[str, Alarm] = {}
         self._shown: set[str] = set()  #: guards that have rung
         self._left_out = 0  #: steps in a row that were not finite
-        self._waiting: set[str] = (
-            set()
-        )  #: guards that have sent training back, until they know the weights that it goes on from
+        #: Guards that have sent training back, until they know the weights that it goes on from.
+        self._waiting: set[str] = set()
         self._went_back = False  #: since the last step that was finite
         self._reported: dict[int, Mapping[str, float]] = {}
 
@@ -98,16 +97,16 @@ class Watch:
             )
 
     def judge(self, step: int, fallback: Callable[[], str]) -> None:
-        """Tell what has changed since the last step, and go back to the checkpoint ``fallback()`` where that is the setting: when a
-        guard of the weights begins to ring, and from the second step in a row that was left out, once. A guard of the weights rings on
-        until it knows those that it went back to, and begins anew if they are no better."""
+        """Tell what has changed since the last step, and go back to the checkpoint ``fallback()`` where that is the setting: at every alarm
+        of a guard of the weights, and from the second step in a row that was left out, once. A guard of the weights rings on until it
+        has seen enough of those gone back to; of an alarm that then is still there training goes back again."""
         found = {alarm.guard: alarm for alarm in self._guards.alarms()}
-        waiting, self._waiting = self._waiting & OF_WEIGHTS, self._waiting & self._guards.unsure()
-        begun = found.keys() - (self._ringing.keys() - waiting)
+        self._waiting &= self._guards.unsure()
+        begun = found.keys() - self._ringing.keys()
         ended = self._ringing.keys() - found.keys() - self._waiting
         back = set[str]()
         if self._settings.on_alarm == "roll_back":
-            back = set(begun & OF_WEIGHTS)
+            back = found.keys() & OF_WEIGHTS  # those that have sent it back are silent until they know the weights
             if self._left_out >= 2 and not self._went_back:
                 back.add(NOT_FINITE)
         restored = ""

@@ -20,6 +20,7 @@ from schemas.topics import STEPS
 from schemas.weights import RewardWeights
 from trainers import recollection
 from trainers.exposition import Exposition
+from trainers.guards import reach
 from trainers.journal import Journal
 from trainers.lines import Line
 from trainers.recollection import seen_until, unbroken
@@ -92,6 +93,54 @@ def test_a_guard_rings_until_it_knows_the_weights_that_it_went_back_to(restarts:
     assert [(alarm.step, alarm.on, alarm.restored) for alarm in told] == [
         (3, True, "good"), (6, True, "good"), (9, False, ""),
     ]  # fmt: skip
+
+
+def test_a_learner_that_was_told_to_hold_goes_back_once_it_is_told_to() -> None:
+    """A policy that collapsed rings under `hold`. Started again with `roll_back`, training goes back at the next step, once."""
+    watch, back, _ = watching(steps=3, on_alarm="hold")
+    seen = [result(step, **{"entropy.1": 0.01}) for step in (1, 2, 3)]
+    for one in seen:
+        watch.see(one.step, one.metrics, 1)
+        watch.judge(one.step, lambda: "good")
+    assert not watch.quiet and back == []
+    again, back, told = watching(steps=3)
+    again.recall(watch.alarms, seen, [])
+    for step in (4, 5):
+        again.see(step, {"entropy.1": 0.01}, 1)
+        again.judge(step, lambda: "good")
+    assert back == ["good"] and not again.quiet
+    assert [(one.step, one.restored) for one in told if isinstance(one, GuardAlarm)] == [(4, "good")]
+
+
+def test_nobody_waits_for_what_is_measured_no_more() -> None:
+    """The learner went back, and continues with supervised learning alone, which has no entropy: as long as steps are remembered."""
+    watch, _, _ = watching(steps=3)
+    for step in (1, 2, 3):
+        watch.see(step, {"entropy.1": 0.01}, 1)
+        watch.judge(step, lambda: "good")
+    ringing = []
+    for step in range(4, 5 + reach(GuardSettings(steps=3))):
+        watch.see(step, {"loss": 1.0}, 1)
+        watch.judge(step, lambda: "good")
+        ringing.append(not watch.quiet)
+    assert ringing == [True] * (len(ringing) - 2) + [False] * 2
+
+
+def test_after_a_jump_there_is_nothing_to_compare_with() -> None:
+    """Rewards of about 1 jump to 9: training goes back at the fifteenth, the first of which twelve before and three recent ones are
+    known. Three steps later rewards of 9 are what there is. A further jump, of which one step moves the mean of three by 8 / 3, or
+    27 deviations of 0.1, rings at once."""
+    watch, back, told = watching(steps=3)
+    wobble = [0.9, 1.1]
+    for step in range(1, 16):
+        watch.see(step, {"reward": wobble[step % 2] + 8 * (step > 12)}, 1)
+        watch.judge(step, lambda: "good")
+    assert [(one.step, one.on) for one in told if isinstance(one, GuardAlarm)] == [(15, True)]
+    for step in range(16, 33):
+        watch.see(step, {"reward": wobble[step % 2] + 8 + 8 * (step > 30)}, 1)
+        watch.judge(step, lambda: "good")
+    assert [(one.step, one.on) for one in told if isinstance(one, GuardAlarm)][1:] == [(18, False), (31, True)]
+    assert back == ["good"] * 2
 
 
 @pytest.mark.parametrize("every", [1, 2, 3])
