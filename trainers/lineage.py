@@ -14,7 +14,7 @@ import msgspec
 
 from schemas.checkpoints import Manifest
 from schemas.errors import Unavailable
-from schemas.journal import JournalRecord, StepIntent, StepResult, TrainingSettings
+from schemas.journal import GuardAlarm, JournalRecord, StepIntent, StepResult, TrainingSettings
 from schemas.store import Store
 from schemas.topics import EXAMPLES
 from trainers import checkpoints
@@ -38,6 +38,7 @@ class Stretch(msgspec.Struct, frozen=True):
     relevance_version: str
     codebook_version: str
     settings_changed: tuple[str, ...]  #: fields of the learner's settings that differ from the parent's last step
+    gone_back: tuple[tuple[int, str], ...]  #: (step, checkpoint): after the step a guard sent training back to its weights
     promoted: bool | None  #: the gate's decision; None: it was never put to the gate
     reason: str
     whole: bool  #: the weights are still in the store
@@ -70,6 +71,7 @@ class _Told:
     def __init__(self, records: Sequence[JournalRecord]) -> None:
         self.intents = {r.step: r for r in records if isinstance(r, StepIntent)}
         self.results = {r.step: r for r in records if isinstance(r, StepResult)}
+        self.restored = {r.step: r.restored for r in records if isinstance(r, GuardAlarm) and r.restored}
         self.decisions = decisions_of(records)
         self._settings = [r for r in records if isinstance(r, TrainingSettings)]
         by_step = sorted((r.step, at) for at, r in enumerate(self._settings))
@@ -106,6 +108,7 @@ def _stretch(store: Store, told: _Told, one: Manifest, parent: Manifest | None) 
         relevance_version=one.relevance_version,
         codebook_version=one.codebook_version,
         settings_changed=changed_fields(under, one.settings) if under else (),
+        gone_back=tuple((step, told.restored[step]) for step in steps if step in told.restored),
         promoted=None if decision is None else decision.promoted,
         reason="" if decision is None else decision.reason,
         whole=all(store.exists(f"{checkpoints.path_of(one.checkpoint)}/{name}") for name in one.files),

@@ -136,6 +136,7 @@ def lineage_table(line: list[Stretch]) -> Table:
             one.checkpoint,
             *([] if one.whole else ["manifest alone"]),
             *(f"{name} changed" for name in one.settings_changed),
+            *(f"from step {step + 1} on {back}" for step, back in one.gone_back),
         ]
         steps = "start" if not one.parent else f"{one.first_step}-{one.last_step}"
         read = "\n".join(f"{p}: {low}-{high}" for p, (low, high) in one.offsets.items())

@@ -13,7 +13,7 @@ from trainers.lineage import Stretch
 PLAIN = Stretch(
     checkpoint="00012347-632734f7", parent="00012311-5a0e4a3c", first_step=12312, last_step=12347, created_ms=0, learner="tpma",
     offsets={0: (14230, 15121), 1: (14231, 15122)}, prompts=576, examples=40, weights_versions=(1, 2), snapshot_versions=(142, 143, 144),
-    relevance_version="r", codebook_version="c", settings_changed=(), promoted=False, reason="", whole=True,
+    relevance_version="r", codebook_version="c", settings_changed=(), gone_back=(), promoted=False, reason="", whole=True,
 )  # fmt: skip
 
 
@@ -31,5 +31,6 @@ def test_each_cell_is_whole_on_80_columns() -> None:
 
 
 def test_what_is_rare_stands_below_the_id() -> None:
-    rows = printed(replace(PLAIN, whole=False, settings_changed=("group",)))
+    rows = printed(replace(PLAIN, whole=False, settings_changed=("group",), gone_back=((12330, "00012311-5a0e4a3c"),)))
     assert [row[:2] for row in rows[2:4]] == [["manifest", "alone"], ["group", "changed"]]
+    assert [row[0] for row in rows[4:]][:1] == ["from"]

@@ -12,13 +12,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas.checkpoints import Manifest
-from schemas.journal import GateDecision, JournalRecord, StepIntent, StepResult, TrainingSettings
+from schemas.journal import GateDecision, GuardAlarm, JournalRecord, StepIntent, StepResult, TrainingSettings
 from schemas.posteriors import SnapshotPointer
 from schemas.store import Store
 from schemas.weights import RewardWeights
 from tests.trainers.test_checkpoints import draft
 from trainers import checkpoints
-from trainers.journalled import decisions_of, settings_before
+from trainers.journalled import decisions_of, restored_after, settings_before
 from trainers.lineage import changed_fields, lineage
 
 STEPS, SMALL = st.integers(0, 12), st.integers(0, 4)
@@ -28,7 +28,7 @@ STEPS, SMALL = st.integers(0, 12), st.integers(0, 4)
 def journals(draw: st.DrawFn) -> list[JournalRecord]:
     """Records in any order; a step may be told twice, never, or after a later one."""
     found = list[JournalRecord]()
-    for kind in draw(st.lists(st.sampled_from(["intent", "result", "settings", "gate"]), max_size=30)):
+    for kind in draw(st.lists(st.sampled_from(["intent", "result", "settings", "gate", "alarm"]), max_size=30)):
         step, number = draw(STEPS), draw(SMALL)
         if kind == "intent":
             pointer = SnapshotPointer(number, 1, "snapshots", "", 0, 0) if draw(st.booleans()) else None
@@ -37,6 +37,9 @@ def journals(draw: st.DrawFn) -> list[JournalRecord]:
             found.append(StepResult(step, number, draw(SMALL), number, {}, 0))
         elif kind == "settings":
             found.append(TrainingSettings(step, {"seed": number, "loss": {"kl": draw(SMALL)}}, 0))
+        elif kind == "alarm":
+            restored = name_of(number) if draw(st.booleans()) else ""
+            found.append(GuardAlarm(step, "not_finite", True, 1.0, 0.0, 0, restored))
         else:
             found.append(GateDecision(name_of(step), "", draw(st.booleans()), "", 0, 0, 0, 0, f"reason {number}", 0))
     return found
@@ -67,6 +70,7 @@ def plain(records: Sequence[JournalRecord], one: Manifest, parent: Manifest | No
         "weights_versions": tuple(sorted({i.weights.version for i in intents.values()})),
         "snapshot_versions": tuple(sorted({i.snapshot.version for i in intents.values() if i.snapshot})),
         "settings_changed": changed_fields(under, one.settings) if under else (),
+        "gone_back": tuple((step, back) for step in range(first, one.step + 1) if (back := restored_after(records, step))),
         "promoted": None if decision is None else decision.promoted,
         "reason": "" if decision is None else decision.reason,
     }
