@@ -108,6 +108,8 @@ class Learner:
         self._watch = Watch(settings.learner.guards, self._restore, self._journal, self._exposition)
         self._holding = Holding(self._breaker, self._journal, self._exposition)
         self._intent: StepIntent | None = None
+        #: Version of the weights that the last gradient is of; None: there was none.
+        self._learned_under = self._manifest.weights_version if self._manifest.step else None
         self._metrics: dict[str, float] = {}
         self._saved_step, self._saved_at = self.state.step, time.monotonic()
         self._stepped_at = time.monotonic()
@@ -199,14 +201,18 @@ class Learner:
         tools, records = self._stock.at(intent.catalogue_offset), self._feed.take(intent.offsets)
         batch, metrics = advance(tools, self.state, records, intent, self._lead.ranks, left_out)
         self.state.offsets = dict(self._feed.taken)
-        metrics |= whereabouts(self.state, batch.views, tools)
+        learned = "loss" in metrics  # else the step was left out, or had no views
+        if learned:
+            metrics |= whereabouts(self.state, batch.views, tools, metrics)
         metrics |= {
             "lag": float(self._feed.lag()), "window": float(len(self.state.window)), "revised": float(batch.revised),
             "held_out": float(batch.held_out), "aside": float(len(batch.broken)),
         }  # fmt: skip
         now_ms = int(time.time() * 1000)
-        if batch.views and self._weights_before not in (None, intent.weights.version):
-            metrics["weights_to_gradient_s"] = (now_ms - intent.weights.created_ms) / 1000
+        if learned:
+            if self._learned_under not in (None, intent.weights.version):
+                metrics["weights_to_gradient_s"] = (now_ms - intent.weights.created_ms) / 1000
+            self._learned_under = intent.weights.version
         self._intent, self._metrics, self._stepped_at = intent, metrics, time.monotonic()
         running = tuple(campaign.id for campaign in intent.weights.campaigns)
         result = StepResult(intent.step, len(batch.views), batch.fresh, intent.weights.version, metrics, now_ms, running)
@@ -288,13 +294,6 @@ class Learner:
         """Go on from the weights of a checkpoint, on every rank."""
         self._lead.tell(GoBack(checkpoint))
         restore(self.state, self._store, checkpoint)
-
-    @property
-    def _weights_before(self) -> int | None:
-        """Version of the weights of the step before; None: there was none."""
-        if self._intent is not None:
-            return self._intent.weights.version
-        return self._manifest.weights_version if self._manifest.step else None
 
     def _enough(self) -> bool:
         return self._chosen()[1] >= fresh_quota(self._settings)

@@ -16,9 +16,8 @@ import torch
 from torch import Tensor
 
 from trainers.adversary import perturbed
-from trainers.losses.distillation import distillation_loss, r_drop_loss
-from trainers.losses.supervised import focal
-from trainers.pairs import Pair
+from trainers.losses import distillation_loss, focal, r_drop_loss
+from trainers.pairs import Pair, sids_of
 from trainers.policies.base import Policy, PromptBatch
 from trainers.policies.levels import code_ce
 from trainers.policies.prompts import PromptBuilder
@@ -29,21 +28,27 @@ KeywordsOf = Callable[[str], Sequence[str]]
 
 
 def lesson(
-    policy: Policy, pairs: Sequence[Pair], builder: PromptBuilder, settings: WarmStartSettings, keywords_of: KeywordsOf
+    policy: Policy,
+    pairs: Sequence[Pair],
+    builder: PromptBuilder,
+    settings: WarmStartSettings,
+    keywords_of: KeywordsOf | None,
 ) -> float:
     """Add the gradient of CE + a_KL KL + a_R R-Drop + (CE + a_KL KL of perturbed embeddings) to the policy's, and of the CE that is
-    ``told``; returns the mean cross-entropy under the prompts as they are, nats a code.
+    ``told``, which has its part in the direction of the perturbation; returns the mean cross-entropy under the prompts as they are,
+    nats a code.
 
     Raises:
         NotFinite: a distillation or R-Drop loss.
+        ValueError: there are no keywords and the settings ask for them.
     """
     contexts = [pair.context for pair in pairs]
-    prompts, sids_BL = builder.build(contexts), torch.tensor([pair.sid for pair in pairs], dtype=torch.int64)
-    teacher_BLV = None
-    if settings.distillation or settings.told:
-        told = builder.build([replace(context, keywords=tuple(keywords_of(context.query))) for context in contexts])
-    if settings.distillation:
-        teacher_BLV = _taught(policy, told, sids_BL)
+    prompts, sids_BL, with_keywords, teacher_BLV = builder.build(contexts), sids_of(pairs), None, None
+    if settings.teaches:
+        if keywords_of is None:
+            raise ValueError("distillation and told need keywords")
+        with_keywords = builder.build([replace(one, keywords=tuple(keywords_of(one.query))) for one in contexts])
+        teacher_BLV = _taught(policy, with_keywords, sids_BL) if settings.distillation else None
 
     def supervised(logits_BLV: Tensor) -> tuple[Tensor, Tensor]:
         ce_BL = code_ce(logits_BLV, sids_BL, policy.tokenizer.level_start, settings.label_smoothing)
@@ -57,8 +62,8 @@ def lesson(
 
     logits_BLV = policy.full_logits(prompts, sids_BL)
     loss, ce = objective(logits_BLV)
-    if settings.told:
-        loss = loss + settings.told * supervised(policy.full_logits(told, sids_BL))[0]
+    if settings.told and with_keywords is not None:
+        loss = loss + settings.told * supervised(policy.full_logits(with_keywords, sids_BL))[0]
     if settings.r_drop:
         loss = loss + settings.r_drop * r_drop_loss(logits_BLV, policy.full_logits(prompts, sids_BL))[0]
     loss.backward()  # type: ignore[no-untyped-call]

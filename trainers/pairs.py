@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from schemas.catalogue import Catalogue
 from schemas.errors import InvalidValue
@@ -27,6 +29,11 @@ class Pair:
 
     context: PromptContext
     sid: tuple[int, ...]
+
+
+def sids_of(pairs: Sequence[Pair]) -> Tensor:
+    """sids_NL of N pairs, int64."""
+    return torch.tensor([pair.sid for pair in pairs], dtype=torch.int64)
 
 
 class Judged(Protocol):

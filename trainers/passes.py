@@ -21,7 +21,7 @@ from trainers.distinct import sample_distinct
 from trainers.losses import Metrics, sft_loss
 from trainers.noise import Noise
 from trainers.objective import group_loss
-from trainers.pairs import Pair
+from trainers.pairs import Pair, sids_of
 from trainers.policies.base import EncoderState, Policy, PromptBatch, context_of
 from trainers.policies.prompts import PromptBuilder
 from trainers.rewards import GroupRewards
@@ -29,7 +29,6 @@ from trainers.rollout import Rollouts, sample
 from trainers.settings import LossSettings
 from trainers.targets import Targets
 from trainers.tools import Tools
-from trainers.warm_start import supervised_ce
 
 T = TypeVar("T")
 Rows = Sequence[int]  #: places in the whole batch, or among the whole step's pairs
@@ -87,8 +86,9 @@ class Work:
         for rows in self._parts(len(self.pairs), first, every):
             pairs = [self.pairs[row] for row in rows]
             look_up(self.tools.builder, [pair.context.query for pair in pairs])
+            prompts, sids_NL = self.tools.builder.build([pair.context for pair in pairs]), sids_of(pairs)
             with self._computing():
-                ce_NL = supervised_ce(self.policy, pairs, self.tools.builder)
+                ce_NL = self.policy.full_ce(prompts, sids_NL)
             (ce_NL.mean() * (settings.warm_start_weight * len(rows) / len(self.pairs))).backward()  # type: ignore[no-untyped-call]
             share.pairs.append((rows, ce_NL.detach()))
         return share

@@ -57,7 +57,7 @@ class LossSettings(BaseModel):
     @property
     def needs_reference(self) -> bool:
         """Whether the rollouts are scored by the warm start too."""
-        return self.kl > 0 or self.learner == "dpo"
+        return self.learner == "dpo" or (self.kl > 0 and self.learner != "sft")
 
 
 class BreakerSettings(BaseModel):

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
 
 from schemas.errors import LearningError
 from trainers.lessons import KeywordsOf, lesson
-from trainers.pairs import Pair, PairSampler
+from trainers.pairs import PairSampler
 from trainers.policies.base import Policy
 from trainers.policies.prompts import PromptBuilder
 from trainers.policies.settings import WarmStartSettings
@@ -51,17 +51,18 @@ def warm_start(
     settings: WarmStartSettings,
     seed: int,
     progress: Callable[[WarmStartProgress], None] | None = None,
-    keywords_of: KeywordsOf = lambda query: (),
+    keywords_of: KeywordsOf | None = None,
 ) -> WarmStartReport:
     """Train ``policy`` in place until the budget ends; leaves it in evaluation mode.
 
     With ``settings.seconds = 0`` the result is a function of (policy, sampler, settings, seed, keywords) for one thread count.
 
     Args:
-        keywords_of: what the teacher sees of a query beside it, where ``settings.distillation`` is above 0.
+        keywords_of: what the teacher sees of a query beside it; needed where ``settings.teaches``.
 
     Raises:
-        LearningError: the loss is not finite.
+        LearningError: a loss or the gradient is not finite; the weights are those of the update before.
+        ValueError: there are no keywords and the settings ask for them.
     """
     torch.set_num_threads(policy.settings.threads)
     parameters = list(policy.module.parameters())
@@ -76,10 +77,11 @@ def warm_start(
             optimiser.param_groups[0]["lr"] = settings.learning_rate * rate_factor(share, settings.warm_up)
             optimiser.zero_grad()
             losses.append(lesson(policy, sampler.batch(step, settings.batch), builder, settings, keywords_of))
-            torch.nn.utils.clip_grad_norm_(parameters, settings.clip)
+            norm = float(torch.nn.utils.clip_grad_norm_(parameters, settings.clip))
+            if not (math.isfinite(losses[-1]) and math.isfinite(norm)):
+                what = f"warm start: loss {losses[-1]}, norm of the gradient {norm} at step {step}"
+                raise LearningError(what, "lower trainers.warm_start.learning_rate")
             optimiser.step()
-            if not losses[-1] < float("inf"):
-                raise LearningError(f"warm start: loss is {losses[-1]} at step {step}", "lower learning_rate")
             step += 1
             share = _share(settings, step, time.monotonic() - started)
             if step % settings.report_every == 0 or share >= 1:
@@ -89,12 +91,6 @@ def warm_start(
                     progress(history[-1])
     policy.module.eval()
     return WarmStartReport(tuple(history))
-
-
-def supervised_ce(policy: Policy, pairs: Sequence[Pair], builder: PromptBuilder, label_smoothing: float = 0.0) -> Tensor:
-    """ce_NL of N pairs. Also the learner's mixed-in batches."""
-    sids_NL = torch.tensor([pair.sid for pair in pairs], dtype=torch.int64)
-    return policy.full_ce(builder.build([pair.context for pair in pairs]), sids_NL, label_smoothing)
 
 
 def rate_factor(share: float, warm_up: float) -> float:

@@ -6,7 +6,7 @@ Neither shapes a gradient, and each costs passes of its own, so they are measure
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 import structlog
@@ -32,22 +32,30 @@ KL, VALID = "kl_warm_start", "valid_sids"
 NAMES: Final = (KL, VALID)
 
 
-def whereabouts(state: LearnerState, views: Sequence[TrainingExample], tools: Tools) -> dict[str, float]:
-    """After a step of these page views, where the settings ask for it at this step; else nothing."""
+def whereabouts(
+    state: LearnerState, views: Sequence[TrainingExample], tools: Tools, told: Mapping[str, float]
+) -> dict[str, float]:
+    """After a step of these page views, where the settings ask for it at this step; else nothing. Nor what the step has ``told``
+    itself: with a reference policy it knows its distance, and does so at every step.
+    """
     every = tools.settings.whereabouts_every_steps
     if not every or state.step % every or not views or state.start is None:
         return {}
     try:
-        return measured(state.policy, state.start, views[:VIEWS], tools, state.step)
+        start = None if KL in told else state.start
+        return measured(state.policy, start, views[:VIEWS], tools, state.step)
     except NotFinite as error:
         log.error("no whereabouts", step=state.step, error=str(error))
         return {}
 
 
 @torch.no_grad()
-def measured(policy: Policy, start: Start, views: Sequence[TrainingExample], tools: Tools, counter: int) -> dict[str, float]:
+def measured(
+    policy: Policy, start: Start | None, views: Sequence[TrainingExample], tools: Tools, counter: int
+) -> dict[str, float]:
     """Of some page views' prompts: `kl_warm_start`, nats an identifier, the mean of log (policy / warm start) over rollouts of the
-    policy; and `valid_sids`, the share of greedy decodes over the whole vocabulary that are identifiers of the catalogue.
+    policy (without ``start`` not); and `valid_sids`, the share of greedy decodes over the whole vocabulary that are identifiers of the
+    catalogue.
 
     ``counter``: of the rollouts' random numbers. The policy is as before afterwards, to the last bit.
 
@@ -55,10 +63,13 @@ def measured(policy: Policy, start: Start, views: Sequence[TrainingExample], too
         NotFinite: a probability.
     """
     settings, prompts = tools.settings, prompts_of(tools.builder, views)
+    valid = {VALID: valid_sid_rate(policy, prompts, tools.trie)}
+    if start is None:
+        return valid
     noise = Noise(settings.seed, counter, range(len(prompts)))
     encoder = policy.encode(prompts)
     sids_BGL = sample(policy, encoder, tools.trie, settings.group, settings.temperature, noise).sids_BGL
     now_BG = policy.logprobs(encoder, sids_BGL, tools.trie, settings.temperature).sum(dim=-1)
     with as_served(policy, start, 0.0):
         then_BG = policy.logprobs(prompts, sids_BGL, tools.trie, settings.temperature).sum(dim=-1)
-    return {KL: float((now_BG - then_BG).mean()), VALID: valid_sid_rate(policy, prompts, tools.trie)}
+    return valid | {KL: float((now_BG - then_BG).mean())}

@@ -15,12 +15,11 @@ from trainers.adversary import perturbed
 from trainers.lessons import lesson
 from trainers.losses.distillation import distillation_loss, r_drop_loss
 from trainers.losses.supervised import focal
-from trainers.pairs import Pair
+from trainers.pairs import Pair, sids_of
 from trainers.policies.base import DecodeState, PromptContext
 from trainers.policies.levels import LevelPolicy
 from trainers.policies.settings import PolicySettings, WarmStartSettings
 from trainers.settings import TrainerSettings
-from trainers.warm_start import supervised_ce
 
 torch.set_num_threads(1)
 
@@ -72,7 +71,8 @@ def test_without_weights_it_is_the_cross_entropy_to_the_last_bit(name: str) -> N
     policy = toys.toy_policy(name=name)
     got = learned(policy)
     policy.module.zero_grad()
-    supervised_ce(policy, PAIRS, toys.toy_builder(policy)).mean().backward()  # type: ignore[no-untyped-call]
+    prompts = toys.toy_builder(policy).build([pair.context for pair in PAIRS])
+    policy.full_ce(prompts, sids_of(PAIRS)).mean().backward()  # type: ignore[no-untyped-call]
     assert all(torch.equal(one, other) for one, other in zip(got, gradients(policy), strict=True))
 
 

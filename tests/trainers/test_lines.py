@@ -7,14 +7,17 @@ from threading import Event
 
 import pytest
 import torch
+from kafka import KafkaProducer
 
 from schemas.artefacts import Artefacts
 from schemas.checkpoints import Promotion
+from schemas.codec import encode
 from schemas.connections import Connections
 from schemas.errors import InvalidValue, NotFound
 from schemas.journal import StepIntent, StepResult
 from schemas.store import Store
-from schemas.topics import CANDIDATES, PROMOTED
+from schemas.topics import CANDIDATES, PROMOTED, WEIGHTS
+from schemas.weights import RewardWeights
 from tests.trainers import policy_toys
 from tests.trainers.learner_toys import tools
 from tests.trainers.learner_worker import SETTINGS, open_learner
@@ -113,12 +116,14 @@ def test_a_new_warm_start_is_not_the_old_lines(fresh_topics: Connections, tmp_pa
 @pytest.mark.slow
 def test_a_step_that_cannot_be_taken_is_left_out(fresh_topics: Connections, tmp_path: Path) -> None:
     """Decided, and never taken: after `leave_out` it changes no weight, reads what it was to read, and is so for everybody who takes
-    the steps again."""
+    the steps again. Nobody looks at its views, which may be what cannot be done, and the weights that are new then reach a gradient at
+    the step behind it."""
     store, produced = Store(fresh_topics.store), 60
     produce(fresh_topics, produced)
     frozen = warm(fresh_topics, 1)
     artefacts = Artefacts(identifiers="cb1", relevance="rel", frozen=frozen)
-    one = open_learner(fresh_topics, frozen)
+    looking = SETTINGS.model_copy(update={"learner": SETTINGS.learner.model_copy(update={"whereabouts_every_steps": 1})})
+    one = open_learner(fresh_topics, frozen, looking)
     try:
         one.resume()
         walk(one, 1)
@@ -126,6 +131,10 @@ def test_a_step_that_cannot_be_taken_is_left_out(fresh_topics: Connections, tmp_
             leave_out(fresh_topics, store, artefacts, "why not")
         walk(one, 1)  # a healthy learner is not taken over from
         before = {name: value.clone() for name, value in one.state.policy.module.state_dict().items()}
+        producer = KafkaProducer(bootstrap_servers=fresh_topics.kafka, acks="all")
+        producer.send(WEIGHTS.name, key=b"global", value=encode(RewardWeights(version=5, created_ms=1)), partition=0)
+        producer.close()
+        assert any(one.wait_for_step() for _ in range(10))
         waiting = one.intend()
     finally:
         one.close()
@@ -133,22 +142,24 @@ def test_a_step_that_cannot_be_taken_is_left_out(fresh_topics: Connections, tmp_
     with pytest.raises(NotFound):
         leave_out(fresh_topics, store, artefacts, "again")
     for _ in range(2):  # and whoever takes it again leaves it out again
-        two = open_learner(fresh_topics, frozen)
+        two = open_learner(fresh_topics, frozen, looking)
         try:
             two.resume()
             assert two.state.step == 3 and two.state.offsets == {**one.state.offsets, **waiting.offsets}
             assert all(torch.equal(before[name], value) for name, value in two.state.policy.module.state_dict().items())
         finally:
             two.close()
-    three = open_learner(fresh_topics, frozen)
+    three = open_learner(fresh_topics, frozen, looking)
     try:
         three.resume()
         walk(three, 2)
         made = three.checkpoint()
     finally:
         three.close()
-    (told,) = (r.metrics for r in read_journal(fresh_topics) if isinstance(r, StepResult) and r.step == 3)
-    assert told["left_out"] == 1 and "loss" not in told
+    told = {r.step: r.metrics for r in read_journal(fresh_topics) if isinstance(r, StepResult)}
+    assert told[3]["left_out"] == 1 and "loss" not in told[3]
+    assert [step for step, one in told.items() if "valid_sids" in one] == [1, 2, 4, 5]
+    assert waiting.weights.version == 5 and [step for step, one in told.items() if "weights_to_gradient_s" in one] == [4]
     remade = remake(fresh_topics, store, Store(str(tmp_path / "remade")), artefacts, frozen, made.checkpoint, tools)
     assert remade.differing == () and remade.steps == 5
 

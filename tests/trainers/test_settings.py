@@ -30,7 +30,9 @@ def test_ones_own_word_goes_before_the_preset() -> None:
 
 
 def test_a_reference_is_held_only_where_it_is_used() -> None:
-    assert [LossSettings(**given).needs_reference for given in ({}, {"kl": 1.0}, {"learner": "dpo"})] == [False, True, True]
+    used = ({"kl": 1.0}, {"learner": "grpo", "kl": 1.0}, {"learner": "dpo"})
+    assert all(LossSettings.model_validate(given).needs_reference for given in used)
+    assert not any(LossSettings.model_validate(given).needs_reference for given in ({}, {"learner": "sft", "kl": 1.0}))
 
 
 def test_a_rollout_counts_by_one_chance() -> None:

@@ -17,9 +17,9 @@ from trainers.credit import (
     position_advantages,
     prefix_gates,
     prefix_rewards,
-    standardise,
     token_matches,
 )
+from trainers.credit.standard import standardise
 from trainers.losses import tpma_loss
 
 W = torch.tensor(WEIGHTS_L, dtype=torch.float64)

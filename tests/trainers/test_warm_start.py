@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import itertools
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
 from schemas.catalogue import Catalogue
-from schemas.errors import InvalidValue
+from schemas.errors import InvalidValue, LearningError
 from schemas.events import Click, Impression, Order, ShownItem
 from tests.trainers import policy_toys as toys
 from trainers.beam import beam_search
 from trainers.identifiers.trie import Trie
+from trainers.lessons import lesson
 from trainers.pairs import Pair, PairSampler, click_pairs, judgment_pairs, title_pairs
 from trainers.policies.bart import BartPolicy
 from trainers.policies.base import PromptContext
@@ -71,6 +73,29 @@ def test_the_same_seed_gives_the_same_weights_bit_by_bit() -> None:
     assert torch.equal(torch.random.get_rng_state(), before)
     assert all(torch.equal(one[name], two[name]) for name in one)
     assert any(not torch.equal(one[name], other[name]) for name in one)
+
+
+def test_a_gradient_that_is_not_finite_ends_it_before_the_weights_have_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The loss of the last update is finite, one number of its gradient is not."""
+    policy, steps = toys.toy_policy(seed=1), itertools.count(1)
+
+    def broken(policy: BartPolicy, *given: Any) -> float:
+        ce = lesson(policy, *given)
+        if next(steps) == 3:
+            policy.embeddings().grad[0, 0] = float("nan")  # type: ignore[index]
+        return ce
+
+    monkeypatch.setattr("trainers.warm_start.lesson", broken)
+    options = WarmStartSettings(seconds=0, steps=3, batch=4)
+    with pytest.raises(LearningError, match="norm of the gradient nan at step 2"):
+        warm_start(policy, PairSampler({"clicks": PAIRS}, {"clicks": 1}, 0), toys.toy_builder(policy), options, 0)
+    assert all(bool(value.isfinite().all()) for value in policy.state_dict().values())
+
+
+@pytest.mark.parametrize("field", ["distillation", "told"])
+def test_a_teacher_without_keywords_is_refused(field: str) -> None:
+    with pytest.raises(ValueError, match="need keywords"):
+        trained(1, **{field: 1.0})
 
 
 def test_a_time_budget_ends_it(monkeypatch: pytest.MonkeyPatch) -> None:

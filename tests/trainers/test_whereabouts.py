@@ -43,13 +43,17 @@ def test_the_distance_is_that_over_all_identifiers_and_the_policy_stays(tmp_path
     )
     walk(state, 1, 5)
     before = weights_of(state)
-    found = whereabouts(state, VIEWS, tools(state.policy, many))
+    found = whereabouts(state, VIEWS, tools(state.policy, many), {})
     assert all(torch.equal(value, before[name]) for name, value in weights_of(state).items())
     expected = exact_kl(state.policy, policy_toys.toy_policy())
     assert expected > 1e-3 and found["kl_warm_start"] == pytest.approx(expected, rel=0.2)
     assert 0 <= found["valid_sids"] <= 1
     other = tools(state.policy, SETTINGS.model_copy(update={"whereabouts_every_steps": 3}))
-    assert whereabouts(state, VIEWS, other) == whereabouts(state, [], tools(state.policy, many)) == {}
+    assert whereabouts(state, VIEWS, other, {}) == whereabouts(state, [], tools(state.policy, many), {}) == {}
+    # A step with a reference policy has told its distance: one name is one measure.
+    assert whereabouts(state, VIEWS, tools(state.policy, many), {"kl_warm_start": 1.0}) == {
+        "valid_sids": found["valid_sids"]
+    }
 
 
 def test_metrics_keep_what_few_steps_tell_and_nothing_else() -> None:

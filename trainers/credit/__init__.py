@@ -8,7 +8,6 @@ from trainers.credit.marginals import marginal_rewards
 from trainers.credit.matches import token_matches
 from trainers.credit.position_advantages import position_advantages
 from trainers.credit.prefix_rewards import WEIGHTS_L, prefix_rewards
-from trainers.credit.standard import standardise
 
 __all__ = [
     "WEIGHTS_L",
@@ -17,6 +16,5 @@ __all__ = [
     "position_advantages",
     "prefix_gates",
     "prefix_rewards",
-    "standardise",
     "token_matches",
 ]

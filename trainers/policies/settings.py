@@ -118,6 +118,11 @@ class WarmStartSettings(BaseModel):
     )
     report_every: int = Field(default=20, ge=1, description="updates between calls of the progress function")
 
+    @property
+    def teaches(self) -> bool:
+        """Whether prompts with keywords take part."""
+        return self.distillation > 0 or self.told > 0
+
     @model_validator(mode="after")
     def _bounded(self) -> WarmStartSettings:
         if self.seconds == 0 and self.steps == 0:
