@@ -1,7 +1,8 @@
 """What self-distillation and its companions are worth (V2 Eq. 4 to 8): the same warm start with each and without.
 
-Shop, clicks, metrics and intervals are those of `benchmarks.prompts`; all arms take the same number of updates, though an update
-with all of them takes four passes. Keywords are those of the catalogue's own writer, as in `headrace prepare`.
+Shop, clicks, metrics and intervals are those of `benchmarks.prompts`. All arms take the same number of updates, though an update with
+all of them takes four passes; one arm takes twice as many, which is what an update with a second pass costs. Keywords are those of the
+catalogue's own writer, as in `headrace prepare`.
 """
 
 from __future__ import annotations
@@ -15,9 +16,12 @@ from benchmarks.common import parser
 from benchmarks.prompts import Line, Values, compare, open_study, tell
 from trainers.policies.settings import PolicySettings, WarmStartSettings
 
+#: How many times as many updates, by arm; 1 where nothing stands here.
+LONGER = {"twice the updates": 2}
 #: Dropout and changes of the warm start's settings, by arm. The first one is compared with.
 ARMS: dict[str, tuple[float, dict[str, Any]]] = {
     "cross-entropy": (0.0, {}),
+    "twice the updates": (0.0, {}),
     "distillation 0.1": (0.0, {"distillation": 0.1}),
     "distillation 1": (0.0, {"distillation": 1.0}),
     "told 1": (0.0, {"told": 1.0}),
@@ -43,7 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> list[Line]:
     console = Console(width=None if Console().is_terminal else 150)
     for seed in range(seeds):
         for arm, (dropout, changes) in ARMS.items():
-            warm = WarmStartSettings(seconds=0, steps=steps, batch=48, **changes)
+            warm = WarmStartSettings(seconds=0, steps=steps * LONGER.get(arm, 1), batch=48, **changes)
             runs[arm].append(study.run(PolicySettings(dropout=dropout), warm, seed))
             means = {name: round(float(values.mean()), 4) for name, values in runs[arm][-1].items()}
             console.print(f"seed {seed}, {arm}: {means}", highlight=False)
