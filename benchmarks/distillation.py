@@ -39,7 +39,9 @@ def main(arguments: Sequence[str] | None = None) -> list[Line]:
     """Measure, print, write."""
     options = parser("distillation", __doc__)
     options.add_argument("--seeds", type=int, default=3, help="warm starts of each arm")
-    options.add_argument("--steps", type=int, default=300, help="updates of a warm start, 48 pairs each")
+    options.add_argument(
+        "--steps", type=int, default=900, help="updates of a warm start, 48 pairs each; of the demo's, some 60 s"
+    )
     chosen = options.parse_args(arguments)
     study = open_study(chosen.quick)
     seeds, steps = (1, 20) if chosen.quick else (chosen.seeds, chosen.steps)
