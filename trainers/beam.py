@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 import torch
@@ -57,11 +57,13 @@ def beam_search(
     """The best ``width`` identifiers per request. Exact where no level has more than ``width`` available prefixes.
 
     Raises:
-        InvalidValue: ``width`` below 1, one filter too few or too many, or a trie of other level sizes.
+        InvalidValue: ``width`` below 1, one filter too few or too many, a trie of other level sizes, or another ``scoring``.
         NotFinite: the policy's probabilities.
     """
     if width < 1:
         raise InvalidValue("beam width", width, "at least 1", "set it higher")
+    if scoring not in get_args(Scoring):
+        raise InvalidValue("scoring", scoring, " or ".join(get_args(Scoring)), "name one of them")
     check_temperature(temperature)
     check_levels(policy.tokenizer.level_sizes, trie)
     encoder = prompts if isinstance(prompts, EncoderState) else policy.encode(prompts)

@@ -148,6 +148,8 @@ def test_the_decoder_sees_nothing_that_is_certain() -> None:
 def test_what_cannot_be_searched_raises() -> None:
     with pytest.raises(InvalidValue, match="beam width is 0"):
         beam_search(POLICY, PROMPTS, toys.toy_trie(), 0)
+    with pytest.raises(InvalidValue, match="scoring is 'vocab', but must be trie or level or vocabulary"):
+        beam_search(POLICY, PROMPTS, toys.toy_trie(), 4, scoring="vocab")  # type: ignore[arg-type]
     with pytest.raises(InvalidValue, match="number of filters is 1"):
         beam_search(POLICY, PROMPTS, toys.toy_trie(), 4, [None])
     with pytest.raises(InvalidValue, match="identifiers in the trie is 0"):

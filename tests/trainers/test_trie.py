@@ -216,3 +216,37 @@ def test_bad_codes_and_missing_children_are_errors() -> None:
         trie.changed([2], [[0, 0, 0]])
     with pytest.raises(InvalidValue, match="each row once"):
         trie.changed([0, 0], [[0, 0, 0], [1, 0, 0]])
+
+
+@pytest.mark.parametrize("wrong", [[[0, 0]], [[0, 0, 0, 0]], [0, 0, 0, 0, 0, 0], [[0.0, 0.0, 1.0]], [[[0, 0, 1]]]])
+def test_identifiers_of_another_shape_are_refused(wrong: object) -> None:
+    """Six codes in a row would pass for two identifiers of three."""
+    trie = Trie.build([[0, 0, 1]], SIZES)
+    for call in (
+        lambda: Trie.build(wrong, SIZES),
+        lambda: trie.extended(wrong),
+        lambda: trie.path(wrong),
+        lambda: trie.contains(wrong),
+    ):
+        with pytest.raises(InvalidValue, match=r"identifiers is .*shape \(N, 3\)"):
+            call()
+    assert Trie.build([], SIZES).empty and trie.contains([0, 0, 1]).tolist() == [True]
+
+
+@pytest.mark.parametrize("changes", [False, True])
+def test_numbers_that_are_not_there_are_refused_with_changes_and_without(changes: bool) -> None:
+    """One item on a path of its own; with changes another that came and went: 2 rows, 2 nodes a depth."""
+    trie = Trie.build([[0, 0, 1]], SIZES)
+    if changes:
+        trie = trie.extended([[1, 1, 0]]).without([1])
+    rows = len(trie)
+    for number in (-1, 99):
+        for rowwise in (trie.leaf_of, trie.sids_of, trie.node_mask_of):
+            with pytest.raises(InvalidValue, match=f"row is {number}, but must be 0 to {rows - 1}"):
+                rowwise([number])
+        for nodewise in (trie.children, trie.allowed_mask, trie.packed_mask):
+            with pytest.raises(InvalidValue, match=f"node at depth 1 is {number}"):
+                nodewise(1, [number])
+        with pytest.raises(InvalidValue, match=f"node at depth 3 is {number}"):
+            trie.items_of([number])
+        assert not trie.find_child(1, [number], [0])[1].any()

@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 from schemas.errors import InvalidValue
 from trainers.identifiers import trie_bits
 from trainers.identifiers.trie_changes import Changes, sorted_place
-from trainers.identifiers.trie_flat import ABSENT, BoolArray, Flat, IntArray, ranges, spans
+from trainers.identifiers.trie_flat import ABSENT, BoolArray, Flat, IntArray, identifiers, ranges, spans, within
 
 __all__ = ["ABSENT", "Trie"]
 
@@ -31,7 +31,7 @@ _FEW = 1 / 16
 
 @dataclass(frozen=True, eq=False)
 class Trie:
-    """Immutable. Rows are the catalogue's; several items may share a leaf."""
+    """Immutable. Rows are the catalogue's; several items may share a leaf. A number of a row or node that is not there is an `InvalidValue`."""
 
     flat: Flat
     changes: Changes
@@ -61,7 +61,9 @@ class Trie:
             InvalidValue: a row twice, a gap behind the last row, or a code outside its level.
         """
         rows = np.asarray(rows_M, dtype=np.int64).reshape(-1)
-        sids = np.asarray(sids_ML, dtype=np.int64).reshape(len(rows), self.levels)
+        sids = identifiers(sids_ML, self.levels).astype(np.int64, copy=False)
+        if len(sids) != len(rows):
+            raise InvalidValue("number of identifiers", len(sids), f"{len(rows)}, one a row", "pass as many of both")
         fresh = np.sort(rows[rows >= len(self)])
         if len(rows) and (rows.min() < 0 or not np.array_equal(fresh, len(self) + np.arange(len(fresh)))):
             bound = f"0 to {len(self) - 1}, or {len(self)} and on without a gap"
@@ -70,7 +72,7 @@ class Trie:
 
     def extended(self, sids_ML: ArrayLike) -> Trie:
         """A new trie with M items appended (rows N..N+M-1)."""
-        sids = np.asarray(sids_ML, dtype=np.int64).reshape(-1, self.levels)
+        sids = identifiers(sids_ML, self.levels)
         return self.changed(np.arange(len(self), len(self) + len(sids)), sids)
 
     def without(self, rows_M: ArrayLike) -> Trie:
@@ -110,15 +112,14 @@ class Trie:
 
     def packed_mask(self, level: int, nodes_P: ArrayLike) -> NDArray[np.uint8]:
         """Which tokens of ``level`` may follow, as bits: uint8 [P, ceil(K / 8)], the first code in the lowest bit."""
-        return trie_bits.packed_mask(self.flat, self.changes, level, np.asarray(nodes_P, dtype=np.int64))
+        return trie_bits.packed_mask(self.flat, self.changes, level, self._nodes(level, nodes_P))
 
     def allowed_mask(self, level: int, nodes_P: ArrayLike, available: Sequence[BoolArray] | None = None) -> BoolArray:
         """Which tokens of ``level`` may follow: bool [P, K_level] for nodes at depth ``level``.
 
         ``available`` (from `node_mask`) further keeps only children with an available item below.
         """
-        nodes = np.asarray(nodes_P, dtype=np.int64)
-        size = self.level_sizes[level]
+        nodes, size = self._nodes(level, nodes_P), self.level_sizes[level]
         if available is None:
             return np.unpackbits(self.packed_mask(level, nodes), axis=1, count=size, bitorder="little").view(np.bool_)
         owner, child = self.children(level, nodes)
@@ -129,7 +130,7 @@ class Trie:
 
     def children(self, level: int, nodes_P: ArrayLike) -> tuple[IntArray, IntArray]:
         """All children of P nodes at depth ``level``, flat: (index into ``nodes_P``, child at depth ``level`` + 1)."""
-        nodes, base = np.asarray(nodes_P, dtype=np.int64), self.flat.nodes(level)
+        nodes, base = self._nodes(level, nodes_P), self.flat.nodes(level)
         if not len(self.changes):
             return ranges(self.flat.starts[level], nodes)
         inside = np.flatnonzero(nodes < base)
@@ -179,7 +180,7 @@ class Trie:
         nodes, codes = np.asarray(nodes_P, dtype=np.int64), np.asarray(codes_P, dtype=np.int64)
         base, size = self.flat.nodes(level), self.level_sizes[level]
         at, found = self.flat.find(level, np.minimum(nodes, max(base - 1, 0)), codes)
-        found &= nodes < base
+        found &= (nodes >= 0) & (nodes < base)
         if len(self.changes):
             found &= ~sorted_place(self.changes.dead[level], at)[1]
             further, more = sorted_place(self.changes.keys[level], nodes * size + codes)
@@ -193,7 +194,7 @@ class Trie:
         Raises:
             InvalidValue: an identifier that is not in the trie.
         """
-        sids = np.asarray(sids_PL, dtype=np.int64).reshape(-1, self.levels)
+        sids = identifiers(sids_PL, self.levels)
         nodes = np.zeros((len(sids), self.levels + 1), dtype=np.int64)
         for level in range(self.levels):
             nodes[:, level + 1] = self.child(level, nodes[:, level], sids[:, level])
@@ -201,7 +202,7 @@ class Trie:
 
     def contains(self, sids_PL: ArrayLike) -> BoolArray:
         """Whether each of P identifiers belongs to an item."""
-        sids = np.asarray(sids_PL, dtype=np.int64).reshape(-1, self.levels)
+        sids = identifiers(sids_PL, self.levels)
         node, inside = np.zeros(len(sids), dtype=np.int64), np.ones(len(sids), dtype=np.bool_)
         for level in range(self.levels):
             node, found = self.find_child(level, node, sids[:, level])
@@ -214,7 +215,7 @@ class Trie:
 
     def items_of(self, leaves_P: ArrayLike) -> tuple[IntArray, IntArray]:
         """Items of P leaves, flat: (index into ``leaves_P``, row)."""
-        leaves, base, changes = np.asarray(leaves_P, dtype=np.int64), self.flat.nodes(self.levels), self.changes
+        leaves, base, changes = self._nodes(self.levels, leaves_P), self.flat.nodes(self.levels), self.changes
         inside = np.flatnonzero(leaves < base)
         owner, at = ranges(self.flat.item_start, leaves[inside])
         owner, rows = inside[owner], self.flat.item_rows[at].astype(np.int64)
@@ -231,7 +232,7 @@ class Trie:
 
     def leaf_of(self, rows_P: ArrayLike) -> IntArray:
         """The leaf of each of P rows, -1 where the row is absent."""
-        rows = np.asarray(rows_P, dtype=np.int64)
+        rows = within("row", rows_P, len(self))
         if not len(self.changes):
             return self.flat.leaf_N[rows].astype(np.int64)
         place, changed = self.changes.place(rows)
@@ -250,7 +251,7 @@ class Trie:
 
     def sids_of(self, rows_P: ArrayLike) -> NDArray[np.int32]:
         """Identifiers [P, L] of P rows, int32; `ABSENT` in every level of a row that is not in the trie."""
-        rows, known = np.asarray(rows_P, dtype=np.int64), self.flat.sids_NL
+        rows, known = within("row", rows_P, len(self)), self.flat.sids_NL
         if not len(self.changes):
             return known[rows]
         place, changed = self.changes.place(rows)
@@ -274,6 +275,9 @@ class Trie:
         for level in reversed(range(self.levels)):
             on = self._climb(level, on, masks[level + 1], masks[level])
         return masks
+
+    def _nodes(self, depth: int, nodes_P: ArrayLike) -> IntArray:
+        return within(f"node at depth {depth}", nodes_P, self.nodes(depth))
 
     def _climb(self, level: int, on: IntArray, below: BoolArray, above: BoolArray) -> IntArray:
         """Mark in ``above`` the parents of the nodes that are ``on`` in ``below``; returns them."""

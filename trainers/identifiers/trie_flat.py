@@ -45,10 +45,10 @@ class Flat:
         """Of N identifiers; a row that is `ABSENT` in every level is left out.
 
         Raises:
-            InvalidValue: a code outside its level, or sizes whose product does not fit 63 bits.
+            InvalidValue: as `identifiers`, a code outside its level, or sizes whose product does not fit 63 bits.
         """
         sizes = tuple(int(size) for size in level_sizes)
-        sids = np.asarray(sids_NL).reshape(-1, len(sizes))
+        sids = identifiers(sids_NL, len(sizes))
         rows = np.flatnonzero(_check(sids, sizes)).astype(np.int32)
         keys = pack(sids, sizes)[rows]
         order = np.argsort(keys, kind="stable")  # stable: items of a leaf stay in row order
@@ -151,6 +151,36 @@ class Flat:
         """Bytes of all arrays."""
         parts = (self.leaf_N, self.item_start, self.item_rows, *self.starts, *self.codes, *self.crowded, *self.bitmaps)
         return sum(part.nbytes for part in parts)
+
+
+def identifiers(sids_NL: ArrayLike, levels: int) -> NDArray[Any]:
+    """N identifiers as whole numbers [N, L]; one alone may be flat, and of none the shape does not matter.
+
+    Raises:
+        InvalidValue: codes that are no whole numbers, or another number of them.
+    """
+    sids = np.asarray(sids_NL)
+    if not sids.size:
+        return np.zeros((0, levels), dtype=np.int64)
+    if sids.shape == (levels,):
+        sids = sids[None]
+    if sids.ndim != 2 or sids.shape[1] != levels or sids.dtype.kind not in "iu":
+        bound = f"whole numbers of shape (N, {levels}), a code for each level"
+        raise InvalidValue("identifiers", f"{sids.dtype} of shape {sids.shape}", bound, "pass one row an identifier")
+    return sids
+
+
+def within(what: str, numbers_P: ArrayLike, count: int) -> IntArray:
+    """Numbers of nodes, leaves or rows, int64 [P].
+
+    Raises:
+        InvalidValue: one that is negative, or not below ``count``: numpy would count it from the end, or find others' children.
+    """
+    numbers = np.asarray(numbers_P, dtype=np.int64)
+    if len(numbers) and not (numbers.min() >= 0 and numbers.max() < count):
+        wrong = numbers[(numbers < 0) | (numbers >= count)][0]
+        raise InvalidValue(what, int(wrong), f"0 to {count - 1}", "use numbers of this very trie")
+    return numbers
 
 
 def ranges(start: NDArray[Any], nodes: IntArray) -> tuple[IntArray, IntArray]:
