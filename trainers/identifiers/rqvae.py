@@ -73,14 +73,15 @@ def rq_vae(
     items: Points, queries: Points, sizes: tuple[int, ...], settings: IdentifierSettings, seed: int,
     how: RqVaeSettings | None = None, progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Coded:  # fmt: skip
-    """Train on items and queries together, then give both their codes. Same seed and threads, same codes.
+    """Train on items and queries together, then give both their codes. Same seed, same codes: it takes one thread,
+    as more of them wait for each other at every small product, and sum in another order.
 
     ``progress`` is told (updates done, updates).
     """
     how = how or RqVaeSettings()
     points_ND = np.concatenate([rows_of(items, slice(None)), rows_of(queries, slice(None))])
     train = torch.from_numpy(points_ND[sample_rows(len(points_ND), settings, seed)])
-    with torch.random.fork_rng(devices=[]):
+    with torch.random.fork_rng(devices=[]), one_thread():
         torch.manual_seed(seed)
         model = RqVae(train.shape[1], sizes, how)
         _start(model, train, settings, seed)
@@ -100,7 +101,7 @@ def rq_vae(
 def _start(model: RqVae, train: Tensor, settings: IdentifierSettings, seed: int) -> None:
     """Codebooks from residual k-means of what the untrained encoder gives."""
     some = torch.randperm(len(train))[: 64 * max(len(entries) for entries in model.codebooks)]
-    with torch.no_grad(), one_thread():
+    with torch.no_grad():
         left: FloatArray = model.encoder(train[some]).numpy()
         for level, entries_KH in enumerate(model.codebooks):
             found_KH = fit_kmeans(left, len(entries_KH), settings.iterations, seed + level)
