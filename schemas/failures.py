@@ -75,11 +75,12 @@ async def _invalid(request: Request, error: InvalidValue) -> JSONResponse:
 
 async def _unreadable(request: Request, error: RequestValidationError) -> JSONResponse:
     first = error.errors()[0]
-    name, bound = str(first["loc"][-1]), str(first["msg"])
+    # "Input should be a valid integer, unable to parse string as an integer": what it should be is the bound.
+    name, bound = str(first["loc"][-1]), str(first["msg"]).removeprefix("Input should be ").split(", unable to")[0]
     _tell(request, 422, f"{name}: {bound}")
     value, remedy = _short(first.get("input")), "correct the parameter"
-    about = f"{name} is {value!r}: {bound}; {remedy}"
-    return _answer(422, about, kind=InvalidValue.__name__, what=name, value=value, bound=bound, remedy=remedy)
+    about = f"{name} is {value!r}, but must be {bound}; {remedy}"
+    return _answer(422, about, kind=InvalidRequest.__name__, what=name, value=value, bound=bound, remedy=remedy)
 
 
 async def _elsewhere(request: Request, error: HTTPException) -> JSONResponse:

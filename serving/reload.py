@@ -147,7 +147,8 @@ class Reloader:
         for promotion in self._promotions(records):
             if promotion.checkpoint == served.engine.checkpoint:
                 break
-            served = self._attempt("checkpoint", served, partial(self._with_checkpoint, promotion))
+            swap = partial(self._with_checkpoint, promotion)
+            served = self._attempt("checkpoint", served, swap, checkpoint=promotion.checkpoint)
             if served is not before:
                 break  # the newest that can be used
         return served
@@ -178,12 +179,12 @@ class Reloader:
         engine = served.engine.with_items(added, self._parts.relevance_over)
         return served if engine is served.engine else self._over(served, engine)
 
-    def _attempt(self, what: str, served: Served, change: Callable[[Served], Served]) -> Served:
-        """The changed state, swapped in; the old one when the change is refused or changes nothing."""
+    def _attempt(self, what: str, served: Served, change: Callable[[Served], Served], **about: str) -> Served:
+        """The changed state, swapped in; the old one when the change, which is ``about`` this, is refused or changes nothing."""
         try:
             changed = change(served)
         except HeadraceError as error:
-            self._refuse(what, error)
+            self._refuse(what, error, **about)
             return served
         return served if changed is served else self._swap(what, changed)
 
