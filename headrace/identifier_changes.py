@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Final
 
 import msgspec
@@ -13,8 +14,9 @@ from headrace.adapters.tables import ITEM_ID, is_item_id
 from headrace.identifier_place import Place, alone, in_force, record
 from headrace.identifier_work import embed, encoder_of, open_life
 from headrace.relevance_work import Tell
+from schemas.codec import UNREADABLE
 from schemas.descriptions import Description, rounded
-from schemas.errors import InvalidRequest
+from schemas.errors import InvalidRequest, InvalidValue
 from schemas.events import ItemAdded
 from serving.requests import ID_LIMIT, TIME_LIMIT
 from trainers.identifiers.life import Life
@@ -43,6 +45,22 @@ class Change(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def described(self) -> Description:
         """What it says of the item."""
         return Description(self.title, self.category, self.brand, rounded(self.price))
+
+
+def read_changes(path: Path) -> list[Change]:
+    """The changes in a file of JSON lines; empty lines say nothing.
+
+    Raises:
+        InvalidRequest: names the first line that is no change.
+    """
+    decoder, found = msgspec.json.Decoder(Change), []
+    for number, line in enumerate(path.read_bytes().splitlines(), start=1):
+        if line.strip():
+            try:
+                found.append(decoder.decode(line))
+            except UNREADABLE as error:
+                raise InvalidRequest(f"line {number} of {path}", str(error), f"JSON, {BOUND}", "correct it") from error
+    return found
 
 
 class Given(msgspec.Struct, frozen=True):
@@ -87,14 +105,19 @@ def _made(life: Life, change: Change, emb: Mapping[str, NDArray[np.float32]], ts
     """The record of a change; ``emb``: of titles. None: nothing changes.
 
     Raises:
-        InvalidRequest: an item that is not there has no title.
+        InvalidRequest: an item that is not there has no title, or no identifier is free for it.
     """
     if change.removed:
         return life.remove(change.item, ts)
     if not change.title and not life.sid_of(change.item):
         raise InvalidRequest("item", change.item, "one that has an identifier, or a title for it", "say its title")
     title = change.title or life.title_of(change.item)
-    return life.put(change.item, change.described._replace(title=title), emb.get(title), ts)
+    try:
+        return life.put(change.item, change.described._replace(title=title), emb.get(title), ts)
+    except InvalidValue as error:
+        raise InvalidRequest(
+            f"item {change.item}", title, f"one with a free identifier: {error}", "rebuild, or give it another title"
+        ) from error
 
 
 def check_text(what: str, text: str) -> None:
@@ -114,8 +137,12 @@ def _check(what: str, change: Change) -> None:
     item, title = change.item, change.title
     check_text(what, f"{item} {title} {change.category} {change.brand}")
     says = bool(title or change.category or change.brand or change.price)
-    if not item or says == change.removed:
-        raise InvalidRequest(what, msgspec.json.encode(change).decode(), BOUND, "correct it")
+    if not item:
+        raise InvalidRequest(f"item of {what}", item, ITEM_ID, "name the item")
+    if says and change.removed:
+        raise InvalidRequest(what, f"item {item} removed and described", BOUND, "say one of the two")
+    if not says and not change.removed:
+        raise InvalidRequest(what, f"item {item} alone", BOUND, "say what has changed of it")
     if len(item) > ID_LIMIT or not (change.removed or is_item_id(item)):
         raise InvalidRequest(f"item of {what}", item, ITEM_ID, "give it another id")
     if title and not title.strip():

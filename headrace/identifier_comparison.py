@@ -70,6 +70,22 @@ class _Trial(NamedTuple):
     seconds: float
 
 
+def check_clicks(source: Source) -> None:
+    """Recall is of what was clicked.
+
+    Raises:
+        InvalidData: fewer than two queries have a click.
+    """
+    if len(source.clicks) < 2:
+        raise InvalidData(
+            source.name,
+            None,
+            "clicks",
+            f"of {len(source.clicks)} queries",
+            "clicks for at least 2 queries: a folder with a log",
+        )
+
+
 def compare(
     source: Source,
     emb: Embedded,
@@ -82,11 +98,10 @@ def compare(
     """Fit every method with every seed and measure it.
 
     Raises:
-        InvalidData: no query has a click.
+        InvalidData: as `check_clicks`.
     """
+    check_clicks(source)
     asked_Q, wanted_Q = rows_of_clicks(source)
-    if len(asked_Q) < 2:
-        raise InvalidData(source.name, None, "clicks", f"of {len(asked_Q)} queries", "clicks for at least 2 queries")
     sizes = settings.sizes(len(source.catalogue))
     trials: dict[str, list[_Trial]] = {}
     methods = _methods(source, emb, settings, vae, sizes)

@@ -36,6 +36,13 @@ class Built(msgspec.Struct, frozen=True):
     summary: dict[str, object]
     mapping: str = ""  #: path of the mapping from the version it replaces
     moved: float = 0.0  #: share of the items known to both whose identifier differs
+    lost: int = 0  #: items that have an identifier under the replaced version and none under this one
+
+    @property
+    def level_sizes(self) -> tuple[int, ...]:
+        """Codes of each level, fewer than asked for where there were fewer points to fit."""
+        sizes: tuple[int, ...] = self.summary["level_sizes"]  # type: ignore[assignment]
+        return sizes
 
 
 def encoder_of(settings: Settings) -> SentenceEncoder:
@@ -61,7 +68,7 @@ def build(source: Source, place: Place, settings: IdentifierSettings, seed: int,
     Raises:
         Incompatible: the store belongs to a run with another catalogue, or has the same identifiers for other items.
     """
-    old = open_life(place, replaces) if replaces else None
+    old = open_life(place, replaces, "--replaces") if replaces else None
     old_items = catalogue_of(place.store, replaces).items if old else ()
     encoder = encoder_of(place.settings)
     emb_ND = embedded(source.catalogue, encoder, place.store, tell)
@@ -81,19 +88,19 @@ def build(source: Source, place: Place, settings: IdentifierSettings, seed: int,
     if old is None:
         return Built(version, place.store.url, summary)
     mapping = Mapping.of(replaces, [*old_items, *old.changed()], old.sid_of, made, source.catalogue)
-    return Built(version, place.store.url, summary, mapping.save(place.store), mapping.moved())
+    return Built(version, place.store.url, summary, mapping.save(place.store), mapping.moved(), mapping.lost())
 
 
-def open_life(place: Place, version: str) -> Life:
+def open_life(place: Place, version: str, option: str = "--version") -> Life:
     """The identifiers as they are now: the version's, and every change since, from the run's topic or the store's file.
 
     Raises:
-        Unavailable, Corrupt, Incompatible: the version is not there, altered, or of another catalogue.
+        Unavailable, Corrupt, Incompatible: the version, which ``option`` named, is not there, altered, or of another catalogue.
     """
     if version not in (found := Identifiers.versions(place.store)):
         there = ", ".join(found) or "none"
         raise Unavailable(
-            f"identifiers {version} in {place.store.url}", f"there are {there}", "name one of them with --version"
+            f"identifiers {version} in {place.store.url}", f"there are {there}", f"name one of them with {option}"
         )
     life = Life(Identifiers.load(place.store, version), catalogue_of(place.store, version))
     life.replay(recorded(place, version, life.identifiers.level_sizes))

@@ -61,6 +61,11 @@ def build(
     console.print(f"version {built.version} in {built.store}")
     if built.mapping:
         console.print(f"{built.moved:.1%} of the items have another identifier than under {replaces}: {built.mapping}")
+    if built.lost:
+        console.print(f"{built.lost} items that have one under {replaces} are not in these data, and have none")
+    for level, (asked, got) in enumerate(zip(settings.level_sizes or (), built.level_sizes, strict=False), start=1):
+        if got < asked:
+            console.print(f"level {level} has {got} codes, {asked} were asked for: there is nothing to fit more on")
     emit(built, json)
 
 
@@ -122,13 +127,10 @@ def assign(
     """  # fmt: skip
     import time
 
-    import msgspec
-
     from headrace.commands.identifier_opening import open_place
-    from headrace.identifier_changes import BOUND, Change
+    from headrace.identifier_changes import Change, read_changes
     from headrace.identifier_changes import assign as work
     from headrace.identifier_place import choose
-    from schemas.codec import UNREADABLE
     from schemas.errors import InvalidRequest
 
     if bool(changes) == bool(item):
@@ -138,14 +140,13 @@ def assign(
         raise InvalidRequest(
             "changes", "a file and options of an item", "one of them", "put it into the file, or name the item"
         )
-    try:
-        asked = msgspec.json.Decoder(Change).decode_lines(changes.read_bytes()) if changes else [single]
-    except UNREADABLE as error:
-        raise InvalidRequest(f"changes in {changes}", str(error), f"JSON lines, each {BOUND}", "correct it") from error
+    asked = read_changes(changes) if changes else [single]
     place, now = open_place(store, run, live=True), int(time.time() * 1000)
     with watched("Embedding") as tell:
         given = work(place, choose(place, version), asked, now if at is None else at, now, tell)
     table = Table("item", "identifier", "freed", "title", "category", "brand", "price")
+    for column in table.columns[1:3]:
+        column.no_wrap = True  # the title gives way
     for record in given.records:
         sid, freed = sid_text(record.sid) or "removed", sid_text(record.freed)
         table.add_row(record.item, sid, freed, record.title, record.category, record.brand, price_text(record.price))
@@ -238,13 +239,14 @@ def compare(
     order; the share of a query's clicked items among the first --budget, in expectation, mean over queries and seeds.
     """
     from headrace.commands.identifier_opening import open_all
-    from headrace.identifier_comparison import Embedded
+    from headrace.identifier_comparison import Embedded, check_clicks
     from headrace.identifier_comparison import compare as work
     from headrace.identifier_work import embed, encoder_of
     from headrace.relevance_work import embedded
     from trainers.identifiers.rqvae import RqVaeSettings
 
     source, place, settings, number = open_all(data, store, items, sizes, seed, run)
+    check_clicks(source)  # before the embedding, which takes its time
     encoder = encoder_of(place.settings)
     with watched("Embedding") as tell:
         emb = Embedded(embedded(source.catalogue, encoder, place.store, tell), embed(encoder, source.queries, tell))

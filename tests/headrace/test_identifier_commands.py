@@ -18,7 +18,7 @@ from headrace.settings import load_settings
 from schemas.artefacts import Artefacts
 from schemas.catalogue import Catalogue
 from schemas.connections import Connections
-from schemas.errors import Incompatible, InvalidData, InvalidRequest, InvalidSetting, Unavailable
+from schemas.errors import Incompatible, InvalidData, InvalidRequest, InvalidSetting, InvalidValue, Unavailable
 from schemas.events import ItemAdded
 from schemas.store import Store
 from schemas.topics import ITEMS
@@ -83,11 +83,15 @@ def test_build_show_inspect_assign_drift_and_rebuild(shop: Path, tmp_path: Path)
 
     again = result(tmp_path, "build", "--data", shop, *where, "--seed", 2, "--replaces", version)
     mapping = Mapping.load(store, version, again["version"])
+    assert again["lost"] == 2  # "new" and "new2", which the data do not have; "i1" was removed before
     old = dict(zip(mapping.items, mapping.old, strict=True))
     assert (old["i1"], old["i2"], old["new"]) == ((), records[2].sid, records[0].sid)
     assert old["i5"] == tuple(made.sids_NL[5].tolist()) and mapping.items[60:] == ("new", "new2")
     with pytest.raises(Unavailable, match="--version"):
         raise headrace("inspect", "red hammer", *where).exception or AssertionError
+    refused(Unavailable, "--replaces", "build", "--data", shop, *where, "--replaces", "nowhere")
+    said = headrace("build", "--data", shop, *where, "--sizes", "64/2/2/64/2", "--replaces", version).output
+    assert "2 items that have one under" in said and "level 1 has 64" not in said
 
 
 def test_compare_puts_every_method_under_the_same_measure(shop: Path, tmp_path: Path) -> None:
@@ -120,7 +124,19 @@ def test_a_catalogue_file_will_do_and_what_cannot_be_is_refused(tmp_path: Path) 
     refused(InvalidRequest, "name the data", "build", *where)
     refused(InvalidData, "clicks", "compare", "--data", tmp_path / "mine.parquet", *where)
     refused(InvalidRequest, "a file, or --item", "assign", *where)
-    refused(InvalidRequest, "a title, category, .* or removed", "assign", "--item", "x", *where)
+    refused(InvalidRequest, "item x alone.* a title, category, .* or removed", "assign", "--item", "x", *where)
+    refused(
+        InvalidValue,
+        "3 identifiers or more, one for each item",
+        "build",
+        "--data",
+        tmp_path / "mine.parquet",
+        *where,
+        "--sizes",
+        "1/1/1/1/2",
+    )
+    many = ("--store", tmp_path / "many", "--sizes", "4096/2/2/2/2")
+    assert "level 1 has 3 codes, 4096 were asked for" in headrace("build", "--data", tmp_path / "mine.parquet", *many).output
     refused(InvalidRequest, "ids of items, or --below", "items", *where)
     refused(InvalidRequest, "item is 'd'", "items", "a", "d", *where)
     for wrong in ("x", "-1", "3-", "0-0-0-0-0-0", "99999999999999999999", "²"):
@@ -140,7 +156,7 @@ def test_a_catalogue_file_will_do_and_what_cannot_be_is_refused(tmp_path: Path) 
     refused(InvalidRequest, r"price of change.*1e-06 to 1e\+09", "assign", "--item", "x", *title, "--price", 1e300, *where)
     refused(
         InvalidRequest,
-        "a title, category, .* or removed",
+        "item x removed and described.* say one of the two",
         "assign",
         "--item",
         "x",
@@ -155,7 +171,11 @@ def test_a_catalogue_file_will_do_and_what_cannot_be_is_refused(tmp_path: Path) 
     refused(InvalidRequest, "one that has an identifier, or a title", "assign", "--item", "x", "--price", 5, *where)
     assert result(tmp_path, "drift", *where)["drift"]["new"] == 0  # nothing was kept that could not be read again
     (tmp_path / "wrong.jsonl").write_text('{"item": "a", "name": "b"}')
-    refused(InvalidRequest, "name", "assign", tmp_path / "wrong.jsonl", *where)
+    refused(InvalidRequest, r"line 1 of .*wrong\.jsonl .*name", "assign", tmp_path / "wrong.jsonl", *where)
+    (tmp_path / "wrong.jsonl").write_bytes(b'{"item": "a", "title": "lamp"}\n\n{"item": "b", "title": "\xff"}\n')
+    refused(InvalidRequest, r"line 3 of .*wrong\.jsonl", "assign", tmp_path / "wrong.jsonl", *where)
+    (tmp_path / "wrong.jsonl").write_text('{"item": "", "title": "lamp"}')
+    refused(InvalidRequest, "item of change.* name the item", "assign", tmp_path / "wrong.jsonl", *where)
     pq.write_table(
         pa.table({"item_id": pa.array([], pa.int64()), "title": pa.array([], pa.string())}), tmp_path / "empty.parquet"
     )

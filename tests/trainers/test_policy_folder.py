@@ -159,14 +159,14 @@ def pretrained_folder(name: str, folder: Path, **changes: object) -> Path:
     if name == "bart":
         side = {f"{side}_{part}": n for side in ("encoder", "decoder") for part, n in
                 (("layers", 1), ("ffn_dim", 24), ("attention_heads", 2))}  # fmt: skip
-        config: Any = BartConfig(**size | {"d_model": 16, "max_position_embeddings": 128, "decoder_start_token_id": 2}
+        config: Any = BartConfig(**size | {"d_model": 16, "max_position_embeddings": 512, "decoder_start_token_id": 2}
                                  | side | {"forced_eos_token_id": None} | changes)  # fmt: skip
     elif name == "gpt2":
-        config = GPT2Config(**size | {"n_embd": 16, "n_layer": 2, "n_head": 2, "n_positions": 128} | changes)
+        config = GPT2Config(**size | {"n_embd": 16, "n_layer": 2, "n_head": 2, "n_positions": 512} | changes)
     else:
         config = Qwen3Config(
             **size | {"vocab_size": len(tokenizer) + 40, "hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 2,
-            "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 8, "max_position_embeddings": 128,
+            "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 8, "max_position_embeddings": 512,
             "rope_parameters": {"rope_type": "default", "rope_theta": 5000.0}, "tie_word_embeddings": False} | changes
         )  # fmt: skip
     torch.manual_seed(1)
@@ -176,6 +176,12 @@ def pretrained_folder(name: str, folder: Path, **changes: object) -> Path:
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder
+
+
+def folder_of(policy: LevelPolicy, folder: Path) -> Path:
+    """The model of a policy as it is kept."""
+    policy.save(folder)
+    return folder / "model"
 
 
 def adopted(folder: Path, **changes: object) -> LevelPolicy:
@@ -245,6 +251,10 @@ def test_a_folder_that_is_none_of_the_three_is_refused_by_name(tmp_path: Path) -
     torn.unlink()
     with pytest.raises(Corrupt, match="model"):
         adopted(folder)
+    adopted(folder_of(adopted(pretrained_folder("gpt2", tmp_path / "text")), tmp_path / "ours"))
+    with pytest.raises(Incompatible, match=r"ours.*level sizes \(9, 3, 3, 2, 2\).*\(4, 3, 3, 2, 2\)"):
+        settings = toys.toy_settings(pretrained=str(tmp_path / "ours" / "model"))
+        new_policy(settings, (), (9, *toys.SIZES[1:]), "cb1", toys.WIDTH, 0, toys.toy_centroids())
     with pytest.raises(InvalidSetting, match="positions of the pretrained model"):
         adopted(pretrained_folder("gpt2", tmp_path / "short", n_positions=40))
     sliding = pretrained_folder("qwen3", tmp_path / "sliding", use_sliding_window=True, sliding_window=8)

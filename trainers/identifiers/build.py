@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -144,6 +145,21 @@ def item_text(catalogue: Catalogue) -> Callable[[int], str]:
     return lambda row: normalise(catalogue.titles[row])
 
 
+def check_room(catalogue: Catalogue, settings: IdentifierSettings) -> None:
+    """Level sizes have to be able to tell the items apart.
+
+    Raises:
+        InvalidValue: there are fewer identifiers than items that need one of their own.
+    """
+    sizes = settings.sizes(len(catalogue))
+    needed = len(set(catalogue.titles)) if settings.share_equal_texts else len(catalogue)
+    if math.prod(sizes) < needed:
+        bound = f"{needed} identifiers or more, one for each " + ("title" if settings.share_equal_texts else "item")
+        raise InvalidValue(
+            "level sizes", f"{sizes}, {math.prod(sizes)} identifiers", bound, "enlarge them, or leave them out"
+        )
+
+
 def build_identifiers(
     catalogue: Catalogue,
     item_emb_ND: Points,
@@ -171,13 +187,14 @@ def build_identifiers(
         progress: told each stage.
 
     Raises:
-        InvalidValue: arrays and texts differ in number, or no item is known at ``known_ms``.
+        InvalidValue: arrays and texts differ in number, no item is known at ``known_ms``, or as `check_room`.
     """
     settings = settings or IdentifierSettings()
     tell = progress or (lambda stage, share: None)
     if item_emb_ND.shape[0] != len(catalogue) or query_emb_MD.shape[0] != len(queries):
         shapes = f"{item_emb_ND.shape[0]} items, {query_emb_MD.shape[0]} queries"
         raise InvalidValue("embeddings", shapes, f"{len(catalogue)} and {len(queries)} rows", "embed what you pass")
+    check_room(catalogue, settings)
     known_N = catalogue.available_from_N <= known_ms
     if not known_N.any():
         raise InvalidValue("known_ms", known_ms, "at or after some item's available_from", "start after the first item")

@@ -73,6 +73,10 @@ class Mapping:
         old, new = (tuple(map(tuple, table.column(name).to_pylist())) for name in ("old", "new"))
         return cls(old_version, new_version, tuple(table.column("item").to_pylist()), old, new)
 
+    def lost(self) -> int:
+        """Items that had an identifier and have none."""
+        return sum(bool(a) and not b for a, b in zip(self.old, self.new, strict=True))
+
     def moved(self) -> float:
         """Share of the items known to both sides whose identifier differs."""
         both = [(a, b) for a, b in zip(self.old, self.new, strict=True) if a and b]

@@ -25,7 +25,7 @@ from trainers.policies.backbones import backbone
 from trainers.policies.geometry import Centroids, fresh_projection, identifiers_at_centroids
 from trainers.policies.levels import LevelPolicy, slots_of
 from trainers.policies.settings import PolicySettings
-from trainers.policies.tokenizer import PromptTokenizer
+from trainers.policies.tokenizer import PromptTokenizer, sizes_in
 
 REMEDY = "use a folder that save_pretrained of a BART, GPT-2 or Qwen3 model and its tokenizer wrote"
 
@@ -85,6 +85,11 @@ def _read(folder: Path, name: str, level_sizes: Sequence[int]) -> tuple[PromptTo
         raise Corrupt(str(folder), str(error).strip().split("\n")[0], REMEDY) from error
     if not text.is_fast:
         raise Incompatible(f"tokenizer of {folder}", "one of the tokenizers library", type(text).__name__, REMEDY)
+    if (known := sizes_in(text.get_vocab())) and known != tuple(level_sizes):
+        remedy = "name the folder of the text model that it was made from, or build identifiers of its level sizes"
+        raise Incompatible(
+            f"identifier tokens of {folder}", f"none, or level sizes {tuple(level_sizes)}", str(known), remedy
+        )
     roles = {role: getattr(text, f"{role}_token") for role in ("bos", "pad", "eos")}
     start = getattr(theirs.config, "decoder_start_token_id", None)
     if name == "bart" and start is not None:  # what its decoder has learned to begin with

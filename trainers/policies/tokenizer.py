@@ -23,6 +23,19 @@ LETTERS = "abcdefghijklmnop"
 LONGEST = 64
 
 
+def sizes_in(vocabulary: Mapping[str, int]) -> tuple[int, ...]:
+    """The level sizes of the identifier tokens in a vocabulary; empty where it has none."""
+    found = []
+    for letter in LETTERS:
+        size = 0
+        while f"<{letter}_{size}>" in vocabulary:
+            size += 1
+        if not size:
+            break
+        found.append(size)
+    return tuple(found)
+
+
 class PromptTokenizer:
     """Text and identifiers to token ids. ``level_start[l] + code`` is the token of a code at level l."""
 
