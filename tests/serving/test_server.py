@@ -71,7 +71,7 @@ def test_page_is_logged_as_it_was_answered(serve: Serve, shop: Shop, prepared: P
         assert ready["checkpoint"] == prepared.artefacts.frozen
         answer = server.search(q="red mug", user="ann", k=5, request_id="r1", ts=ts, items=", ".join(only)).json()
         ((partition, logged),) = impressions(fresh_topics)
-        long = " ".join(["purple aquarium"] * 12)
+        long = "魚" * 90  # three bytes each, and no word of this shop: 270 pieces
         whole = [server.search(q=long, user="ann", request_id="r2", ts=ts).json() for _ in range(2)]
         said = server.http.get("/metrics").text
         cut = next(i for _, i in impressions(fresh_topics) if i.request_id == "r2")

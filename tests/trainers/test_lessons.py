@@ -167,7 +167,7 @@ def test_keywords_take_the_room_that_the_query_leaves() -> None:
     at = 1 + len(toys.SIZES) + len(query)
     added = [tokenizer.sep, *tokenizer.text("colour red kind lamp", 32)]
     assert told == plain[:at] + added + plain[at:]
-    (long,) = builder.build([PromptContext("red lamp", keywords=("chair rug",) * 50)]).tokens_BS.tolist()
+    (long,) = builder.build([PromptContext("red lamp", keywords=("chair rug",) * 200)]).tokens_BS.tolist()
     assert len(long) == 1 + len(toys.SIZES) + room + 1
 
 

@@ -56,7 +56,7 @@ def test_history_never_pushes_the_query_out_and_no_prompt_is_longer_than_the_mod
     builder = builder_with(toys.HashEncoder())
     batch = builder.build([PromptContext(long, (long,) * 9, ("i1", "i2", "i1", "i2"))])
     assert batch.tokens_BS[0, 6 : 6 + settings.query_tokens].tolist() == TOKENIZER.text(long, settings.query_tokens)
-    assert batch.tokens_BS.shape[1] == settings.longest(5) == 1 + 5 + 32 + 2 * 9 + 3 * 5 + 1
+    assert batch.tokens_BS.shape[1] == settings.longest(5) == 1 + 5 + 200 + 2 * 9 + 3 * 5 + 1
 
 
 @pytest.mark.parametrize("limit", [4, 32])

@@ -14,7 +14,12 @@ class PromptSettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    query_tokens: int = Field(default=32, ge=4, le=256, description="text pieces kept of the query")
+    query_tokens: int = Field(
+        default=200,
+        ge=4,
+        le=1_024,
+        description="text pieces kept of the query; the default holds whatever the server lets through",
+    )
     recent_queries: int = Field(default=2, ge=0, le=16, description="recent queries in the prompt, newest first")
     recent_query_tokens: int = Field(default=8, ge=1, le=64, description="text pieces kept of each recent query")
     recent_items: int = Field(default=3, ge=0, le=32, description="recent clicked items in the prompt, as identifiers")
