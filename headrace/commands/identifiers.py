@@ -222,7 +222,9 @@ def items_now(
 
 @app.command()
 def compare(
-    data: DataOption = "",
+    data: Annotated[
+        str, typer.Option("--data", help="`shop`, or a folder with data and a log; default: the run's data.")
+    ] = "",
     store: StoreOption = "",
     items: ItemsOption = None,
     sizes: SizesOption = "",
