@@ -34,6 +34,8 @@ FloatArray = NDArray[np.float32]
 #: Vectors that the encoders are raced over.
 RACED = 20_000
 PEER = "faiss.knn, level by level"
+#: Memory that 10 million vectors may take.
+ALLOWED_GIB = 8.0
 
 
 class Run(msgspec.Struct, frozen=True):
@@ -164,8 +166,26 @@ def main(arguments: Sequence[str] | None = None) -> Result | None:
         path = Path(folder) / "vectors.f16"
         write_vectors(path, count, chosen.width, chosen.seed)
         runs = [in_process(path, size, chosen) for size in (count // 4, count // 2, count)]
-        rows = raced(path, count, chosen, 5 if chosen.quick else 11)
+        rows = grown(*runs[-2:]) + raced(path, count, chosen, 5 if chosen.quick else 11)
     return finish("identifiers", rows, chosen, [*map(_told, runs), _slope(runs[-2], runs[-1])])
+
+
+def grown(half: Run, whole: Run) -> list[Row]:
+    """What twice as many vectors take: time a vector, and memory beside what 10 million may have."""
+    a_vector = [(run.fit_s + run.encode_s + run.unique_s) / run.vectors * 1e6 for run in (whole, half)]
+    size = f"build {whole.vectors:,} vectors"
+    return [
+        Row(f"{size}, a vector", *a_vector, "half as many", a_vector[1] / a_vector[0], "us", 1),
+        Row(
+            f"{size}, peak memory",
+            whole.peak_gib,
+            ALLOWED_GIB,
+            "allowed for 10 million",
+            ALLOWED_GIB / whole.peak_gib,
+            "GiB",
+            1,
+        ),
+    ]
 
 
 def _told(run: Run) -> str:
