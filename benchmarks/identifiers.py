@@ -172,10 +172,10 @@ def main(arguments: Sequence[str] | None = None) -> Result | None:
 
 def grown(half: Run, whole: Run) -> list[Row]:
     """What twice as many vectors take: time a vector, and memory beside what 10 million may have."""
-    a_vector = [(run.fit_s + run.encode_s + run.unique_s) / run.vectors * 1e6 for run in (whole, half)]
+    ours, peer = ((run.fit_s + run.encode_s + run.unique_s) / run.vectors * 1e6 for run in (whole, half))
     size = f"build {whole.vectors:,} vectors"
     return [
-        Row(f"{size}, a vector", *a_vector, "half as many", a_vector[1] / a_vector[0], "us", 1),
+        Row(f"{size}, a vector", ours, peer, "half as many", peer / ours, "us", 1),
         Row(
             f"{size}, peak memory",
             whole.peak_gib,
