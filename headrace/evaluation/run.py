@@ -11,6 +11,7 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from headrace.evaluation.arms import Offline
@@ -55,6 +56,8 @@ def run_evaluation(
         Unavailable: the run has served no live search.
     """
     tell = tell or (lambda text, share: None)
+    # As the server does: a thread a core waits at every small product for the one that another process has displaced.
+    torch.set_num_threads(settings.serving.threads)
     tell("world", 0.0)
     world = open_run_world(settings)
     requests = {r.request_id: r for r in world.requests()}
